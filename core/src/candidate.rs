@@ -1,0 +1,33 @@
+//! Candidates: one choice of network, hyperparameters and budget, measured over seeds.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CandidateId, TaskId};
+
+/// What kind of point a candidate is on the front's plot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PointKind {
+    /// The full-ReLU network: the reference line.
+    Baseline,
+    /// A network with a budget of ReLUs: may be on the front.
+    Replaced,
+}
+
+/// One candidate of a plan with the tasks that measure it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Identity over sweeps: the digest of the final task's spec with the seed left out.
+    pub id: CandidateId,
+    /// What tells it from the sweep's other candidates, for people: the grid's assignments, as in
+    /// `replace.penalty=0.0001 replace.hysteresis=0.003`; `default` where there is no grid.
+    pub label: String,
+    /// Baseline or replaced.
+    pub kind: PointKind,
+    /// ReLUs allowed. A baseline's is its total.
+    pub budget: u64,
+    /// ReLUs of the full network.
+    pub relu_total: u64,
+    /// The `evaluate` task of each seed, sorted by seed.
+    pub evaluations: Vec<(u64, TaskId)>,
+}

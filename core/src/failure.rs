@@ -1,0 +1,25 @@
+//! Why attempts end without a result.
+
+use serde::{Deserialize, Serialize};
+
+/// Why an attempt ended without a result.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// The trainer process ended without a word: a crash or a kill.
+    TrainerCrashed,
+    /// The trainer was out of memory.
+    OutOfMemory,
+    /// The loss became infinite or not a number.
+    Diverged,
+    /// The data set is missing, damaged or not what the task needs.
+    BadData,
+    /// A checkpoint could not be read, or was not what its digest says.
+    BadCheckpoint,
+    /// The store could not be reached.
+    StoreUnavailable,
+    /// Anything else that the trainer reported.
+    TrainerError,
+    /// The worker stopped renewing its lease.
+    WorkerLost,
+}

@@ -1,0 +1,62 @@
+//! The front: which candidates are worth having, and how sure we are of their accuracy.
+//!
+//! A sweep's front is a function of the set of observations it has, whatever their order of
+//! arrival: keeping it up to date and computing it anew give the same bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::candidate::PointKind;
+use crate::id::{CandidateId, SweepName};
+
+/// One candidate on the front's table: an estimate over its seeds.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FrontRow {
+    /// The candidate.
+    pub id: CandidateId,
+    /// What tells it from the others, for people.
+    pub candidate: String,
+    /// Baseline (a reference) or replaced (may be on the front).
+    pub kind: PointKind,
+    /// ReLUs allowed.
+    pub budget: u64,
+    /// ReLUs that the measured nets evaluate for one image.
+    pub relu_count: u64,
+    /// ReLUs of the full network.
+    pub relu_total: u64,
+    /// Mean test accuracy over the seeds that are in, in percent.
+    pub accuracy_mean: f64,
+    /// Sample standard deviation over those seeds, in percentage points; zero for one seed.
+    pub accuracy_std: f64,
+    /// Mean validation accuracy of the same nets, in percent, if known.
+    pub validation_mean: Option<f64>,
+    /// Seeds that are in.
+    pub seeds: u32,
+    /// Seeds that the plan asks for. The estimate is provisional until all are in.
+    pub seeds_planned: u32,
+    /// Whether no other replaced candidate has at most as many ReLUs and at least the accuracy,
+    /// and is better in one. Baselines are never on the front: they are its reference.
+    pub on_front: bool,
+}
+
+/// A sweep's front at one moment: every candidate with at least one observation, baselines first,
+/// then by ReLU count, then by falling accuracy, then by label.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FrontReport {
+    /// The sweep.
+    pub sweep: SweepName,
+    /// The candidates.
+    pub rows: Vec<FrontRow>,
+    /// The share of the unit square that the front dominates, with ReLU share (count over total)
+    /// and accuracy as axes and (share 1, accuracy 0) as the reference point: 0 without points,
+    /// 1 for perfect accuracy without ReLUs.
+    pub hypervolume: f64,
+}
+
+/// What an observation changed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FrontChange {
+    /// Candidates that are on the front now and were not before.
+    pub joined: Vec<CandidateId>,
+    /// Candidates that were on the front before and are not now.
+    pub left: Vec<CandidateId>,
+}

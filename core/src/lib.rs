@@ -1,0 +1,23 @@
+//! The rules of `autorep`: what a manifest means, which tasks a plan holds, who may do
+//! what in the ledger, and which points form the front.
+//!
+//! **Invariant:** nothing in this crate is async, reads a clock, draws a random number,
+//! touches a file or a socket, or knows a tensor. Time and chance are arguments.
+
+pub mod candidate;
+pub mod checkpoint;
+pub mod cost;
+pub mod data;
+pub mod digest;
+pub mod failure;
+pub mod front;
+pub mod id;
+pub mod lease;
+pub mod ledger;
+pub mod manifest;
+pub mod net;
+pub mod observation;
+pub mod plan;
+pub mod recipe;
+pub mod schedule;
+pub mod task;

@@ -1,0 +1,43 @@
+//! What one task measured.
+
+use serde::{Deserialize, Serialize};
+
+/// How many of how many images were classified correctly: exact, so that means do not depend on
+/// the order of additions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accuracy {
+    /// Images whose most probable class is their label.
+    pub correct: u64,
+    /// Images measured; never zero.
+    pub images: u64,
+}
+
+impl Accuracy {
+    /// The share of correct images, in percent.
+    pub fn percent(self) -> f64 {
+        100.0 * self.correct as f64 / self.images as f64
+    }
+}
+
+/// What one seed of a task measured, with what it cost.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Observation {
+    /// ReLUs that the resulting net evaluates for one image, counted from its saved indicators.
+    pub relu_count: u64,
+    /// ReLUs of the full network.
+    pub relu_total: u64,
+    /// On the held-out validation images, at the selected epoch. An `evaluate` task repeats what
+    /// its subject's checkpoint says, so that selection bias can be read off one observation.
+    pub validation: Option<Accuracy>,
+    /// On the test set. Only `evaluate` tasks have it.
+    pub test: Option<Accuracy>,
+    /// ReLUs left when the search ended, before projection to the exact budget. Only `replace`
+    /// tasks have it.
+    pub searched_count: Option<u64>,
+    /// The epoch whose net was kept, counted from 1.
+    pub selected_epoch: Option<u32>,
+    /// Epochs trained by this task, over all its attempts.
+    pub epochs: u32,
+    /// Seconds spent training and measuring, over all its attempts.
+    pub seconds: f64,
+}

@@ -1,0 +1,172 @@
+//! Tasks: units of leased work, each named by the digest of all that decides its result.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataSpec;
+use crate::digest::Digest;
+use crate::id::TaskId;
+use crate::net::NetSpec;
+use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+
+/// Part of every task's identity. Raise it with any change to the trainer that changes results,
+/// so that results of different mathematics are never taken for one another.
+pub const RESULT_VERSION: u32 = 1;
+
+/// One output of one task: what a later task starts from. A `replace` task has one output per
+/// budget, named by [`budget_output`]; `baseline` and `finetune` have one, [`NET_OUTPUT`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct OutputRef {
+    /// The task that makes it.
+    pub task: TaskId,
+    /// Its name among that task's outputs.
+    pub output: String,
+}
+
+/// The output of `baseline` and `finetune` tasks: the net of the selected epoch.
+pub const NET_OUTPUT: &str = "net";
+
+/// The name of a `replace` task's output at `budget` ReLUs.
+pub fn budget_output(budget: u64) -> String {
+    format!("b{budget}")
+}
+
+/// What a task does. The order of the kinds is the order in which they run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskKind {
+    /// Train the full-ReLU network.
+    Baseline,
+    /// Search which ReLUs to keep.
+    Replace,
+    /// Train on with frozen indicators.
+    Finetune,
+    /// Measure on the test set, once.
+    Evaluate,
+}
+
+impl TaskKind {
+    /// Every kind, in running order.
+    pub const ALL: [Self; 4] = [
+        Self::Baseline,
+        Self::Replace,
+        Self::Finetune,
+        Self::Evaluate,
+    ];
+
+    /// The name used in manifests, tables and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Replace => "replace",
+            Self::Finetune => "finetune",
+            Self::Evaluate => "evaluate",
+        }
+    }
+}
+
+impl fmt::Display for TaskKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The work of a task with what it starts from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Work {
+    /// Train the full-ReLU network from random weights.
+    Baseline {
+        /// How.
+        recipe: BaselineRecipe,
+    },
+    /// Search which ReLUs to keep, from a baseline that is also the teacher.
+    Replace {
+        /// The baseline.
+        baseline: OutputRef,
+        /// The budgets to snapshot at, strictly falling; each becomes an output.
+        budgets: Vec<u64>,
+        /// How.
+        recipe: ReplaceRecipe,
+    },
+    /// Train a snapshot on with its indicators frozen.
+    Finetune {
+        /// The `replace` snapshot to start from.
+        start: OutputRef,
+        /// The full-ReLU teacher.
+        baseline: OutputRef,
+        /// ReLUs that the start keeps.
+        budget: u64,
+        /// How.
+        recipe: FinetuneRecipe,
+    },
+    /// Measure a net on the test set.
+    Evaluate {
+        /// The net.
+        subject: OutputRef,
+        /// ReLUs that it must have.
+        budget: u64,
+    },
+}
+
+/// All that decides a task's result.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// The trainer's mathematics: [`RESULT_VERSION`] when the sweep was submitted.
+    pub version: u32,
+    /// The network.
+    pub net: NetSpec,
+    /// The data.
+    pub data: DataSpec,
+    /// Decides initial weights, order and augmentation.
+    pub seed: u64,
+    /// The work.
+    pub work: Work,
+}
+
+impl TaskSpec {
+    /// The kind of work.
+    pub const fn kind(&self) -> TaskKind {
+        match self.work {
+            Work::Baseline { .. } => TaskKind::Baseline,
+            Work::Replace { .. } => TaskKind::Replace,
+            Work::Finetune { .. } => TaskKind::Finetune,
+            Work::Evaluate { .. } => TaskKind::Evaluate,
+        }
+    }
+
+    /// The outputs of other tasks that this one reads, in a fixed order.
+    pub fn inputs(&self) -> Vec<&OutputRef> {
+        match &self.work {
+            Work::Baseline { .. } => vec![],
+            Work::Replace { baseline, .. } => vec![baseline],
+            Work::Finetune {
+                start, baseline, ..
+            } => vec![start, baseline],
+            Work::Evaluate { subject, .. } => vec![subject],
+        }
+    }
+
+    /// The names of the outputs that this task must commit before it may finish.
+    pub fn outputs(&self) -> Vec<String> {
+        match &self.work {
+            Work::Baseline { .. } | Work::Finetune { .. } => vec![NET_OUTPUT.to_owned()],
+            Work::Replace { budgets, .. } => budgets.iter().copied().map(budget_output).collect(),
+            Work::Evaluate { .. } => vec![],
+        }
+    }
+
+    /// The canonical JSON text: fields in declaration order, no spaces, shortest floats. It
+    /// travels to workers as it is, so that they can check it against the task's id.
+    pub fn canonical_json(&self) -> String {
+        serde_json::to_string(self).expect("a spec has only string keys and finite numbers")
+    }
+
+    /// The task's identity: the digest of [`Self::canonical_json`].
+    pub fn id(&self) -> TaskId {
+        let mut text = String::from("autorep-task\n");
+        text.push_str(&self.canonical_json());
+        TaskId(Digest::of(text.as_bytes()))
+    }
+}
