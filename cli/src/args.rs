@@ -1,0 +1,299 @@
+//! The command line, as clap reads it. The help texts are part of the product.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{data, doctor, figure};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
+partial), 130 interrupted (what was done is kept; run again to go on).
+
+Machine output goes to stdout; progress, logs and errors go to stderr. AUTOREP_LOG sets what is \
+logged, as in AUTOREP_LOG=info or AUTOREP_LOG=autorep_worker=debug.";
+
+/// Builds accuracy-versus-ReLU-count fronts of convolutional networks for private inference.
+///
+/// One YAML manifest names a network, a data set, ReLU budgets, hyperparameters and seeds;
+/// autorep plans the training tasks, runs them on this machine or on a cluster, and keeps the
+/// front up to date while results arrive.
+#[derive(Debug, Parser)]
+#[command(name = "autorep", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a sweep on this machine, from its manifest to its front.
+    Run(RunArgs),
+    /// Show what a manifest would run: tasks, shared work, ReLU totals, cost. Starts nothing.
+    Plan(PlanArgs),
+    /// Print a sweep's front or draw it.
+    Front(FrontArgs),
+    /// Send a manifest to a coordinator.
+    Submit(SubmitArgs),
+    /// List a coordinator's sweeps.
+    List(ListArgs),
+    /// Show one sweep: task counts, running tasks, failures.
+    Show(SweepArgs),
+    /// Follow a sweep until it ends.
+    Watch(SweepArgs),
+    /// Grant no more leases for a sweep; running tasks go on.
+    Pause(SweepArgs),
+    /// Take a pause back.
+    Resume(SweepArgs),
+    /// End a sweep: waiting tasks are dropped, running ones are told to stop.
+    Cancel(SweepArgs),
+    /// Print the log of a task's latest attempt.
+    Logs(LogsArgs),
+    /// Serve sweeps to workers: the daemon that plans, leases and keeps the front.
+    Coordinator(CoordinatorArgs),
+    /// Work for a coordinator: the daemon that holds leases and runs trainers.
+    Worker(WorkerArgs),
+    /// Get and check data sets.
+    Data(data::DataArgs),
+    /// Say what this machine has, what is missing, and which command mends it.
+    Doctor(doctor::DoctorArgs),
+    /// Print the JSON Schema of the manifest, for editors.
+    Schema,
+}
+
+/// Where to train.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum DeviceKind {
+    /// The processor's cores.
+    Cpu,
+    /// CUDA devices, one worker for each.
+    Cuda,
+}
+
+/// Arguments of `autorep run`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  autorep run manifests/quickstart.yaml
+  autorep run sweep.yaml --store /data/sweeps --device cuda
+  autorep run sweep.yaml > front.txt        # progress stays on the terminal
+
+A second run of the same manifest on the same store trains nothing and prints the same front. \
+After Ctrl-C, a crash or a power cut, the same command goes on from the last checkpoints.
+
+The store gets sweeps/NAME/front.csv, front.svg, front.png and front.json.")]
+pub struct RunArgs {
+    /// The sweep's manifest (YAML).
+    #[arg(value_name = "SWEEP.yaml")]
+    pub manifest: PathBuf,
+    /// Folder that keeps results, checkpoints and the coordinator's state.
+    #[arg(long, value_name = "DIR", default_value = "./autorep-store")]
+    pub store: PathBuf,
+    /// Workers to start. Default: one on the CPU, one per device with --device cuda.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Where to train. Default: cuda if this machine has a CUDA device, cpu otherwise.
+    #[arg(long, value_enum)]
+    pub device: Option<DeviceKind>,
+    /// CPU threads of each trainer. Default: this machine's cores over the workers.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub data: DataRoot,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub trainer: TrainerPath,
+}
+
+/// Where data sets lie.
+#[derive(Debug, Clone, Args)]
+pub struct DataRoot {
+    /// Folder with one folder per data set. Default: autorep/data in the user's cache folder
+    /// ($XDG_CACHE_HOME or ~/.cache).
+    #[arg(long = "data", value_name = "DIR", env = "AUTOREP_DATA")]
+    pub data: Option<PathBuf>,
+}
+
+/// Which trainer to start.
+#[derive(Debug, Clone, Args)]
+pub struct TrainerPath {
+    /// The autorep-trainer binary. Default: the one beside autorep itself.
+    #[arg(long, value_name = "PATH", env = "AUTOREP_TRAINER")]
+    pub trainer: Option<PathBuf>,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Arguments of `autorep plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The sweep's manifest (YAML).
+    #[arg(value_name = "SWEEP.yaml")]
+    pub manifest: PathBuf,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: PlanFormat,
+}
+
+/// Arguments of `autorep front`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  autorep front fashion-quickstart
+  autorep front fashion-quickstart --format csv | column -t -s,
+  autorep front fashion-quickstart --format svg -o front.svg
+  autorep front imagenet --coordinator http://127.0.0.1:7070")]
+pub struct FrontArgs {
+    /// The sweep's name (metadata.name of its manifest).
+    #[arg(value_name = "SWEEP")]
+    pub sweep: String,
+    /// Read from this store: a folder, or s3://BUCKET/PREFIX. No coordinator is needed.
+    /// Default: ./autorep-store, unless a coordinator is given.
+    #[arg(long, value_name = "DIR", conflicts_with = "coordinator")]
+    pub store: Option<String>,
+    /// Ask this coordinator instead.
+    #[arg(long, value_name = "URL", env = "AUTOREP_COORDINATOR")]
+    pub coordinator: Option<String>,
+    /// How to print or draw it.
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: figure::Format,
+    /// Write to this file instead of stdout.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// Which coordinator to talk to.
+#[derive(Debug, Clone, Args)]
+pub struct CoordinatorUrl {
+    /// The coordinator, as in http://127.0.0.1:7070.
+    #[arg(long, value_name = "URL", env = "AUTOREP_COORDINATOR")]
+    pub coordinator: String,
+}
+
+/// Arguments of `autorep submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The sweep's manifest (YAML).
+    #[arg(value_name = "SWEEP.yaml")]
+    pub manifest: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub coordinator: CoordinatorUrl,
+}
+
+/// Arguments of `autorep list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub coordinator: CoordinatorUrl,
+}
+
+/// Arguments of the commands about one sweep of a coordinator.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// The sweep's name (metadata.name of its manifest).
+    #[arg(value_name = "SWEEP")]
+    pub sweep: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub coordinator: CoordinatorUrl,
+}
+
+/// Arguments of `autorep logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The task's id, or a unique beginning of it, as `autorep show` prints.
+    #[arg(value_name = "TASK")]
+    pub task: String,
+    /// Go on printing while the task runs.
+    #[arg(short, long)]
+    pub follow: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub coordinator: CoordinatorUrl,
+}
+
+/// Arguments of `autorep coordinator`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  autorep coordinator --store ./autorep-store
+  autorep coordinator --store s3://sweeps/team --listen 127.0.0.1:7070
+
+For s3:// stores the usual variables are read: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, \
+AWS_REGION, AWS_ENDPOINT (for other S3-compatible services), AWS_ALLOW_HTTP.")]
+pub struct CoordinatorArgs {
+    /// Where results, checkpoints and state are kept: a folder, or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "DIR|URL", env = "AUTOREP_STORE")]
+    pub store: String,
+    /// Address to serve on.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value = "127.0.0.1:7070",
+        env = "AUTOREP_LISTEN"
+    )]
+    pub listen: std::net::SocketAddr,
+    /// Serve on an address that other machines can reach although nothing is encrypted and nobody
+    /// is asked who they are: for networks where only your own machines can reach the port.
+    #[arg(long)]
+    pub insecure_listen: bool,
+}
+
+/// Arguments of `autorep worker`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  autorep worker --coordinator http://127.0.0.1:7070 --store ./autorep-store
+  autorep worker --coordinator http://127.0.0.1:7070 --store s3://sweeps/team --device cuda:1
+
+On SIGTERM the trainer finishes its step and writes a checkpoint; the worker stores it, gives its \
+lease back and exits with 0. Another worker goes on from there.")]
+pub struct WorkerArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub coordinator: CoordinatorUrl,
+    /// The coordinator's store: a folder, or s3://BUCKET/PREFIX.
+    #[arg(long, value_name = "DIR|URL", env = "AUTOREP_STORE")]
+    pub store: String,
+    /// Where to train: cpu or cuda:N.
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        default_value = "cpu",
+        env = "AUTOREP_DEVICE"
+    )]
+    pub device: String,
+    /// CPU threads of the trainer; 0 leaves the choice to libtorch.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: u16,
+    /// This worker's name, unique among living workers. Default: host name and process id.
+    #[arg(long, value_name = "NAME", env = "AUTOREP_WORKER")]
+    pub name: Option<String>,
+    /// Folder for inputs and checkpoints in flight. Default: a folder of its own in the system's
+    /// temporary folder.
+    #[arg(long, value_name = "DIR", env = "AUTOREP_SCRATCH")]
+    pub scratch: Option<PathBuf>,
+    /// Stop when standard input ends, as it does when the process that started this one dies.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub data: DataRoot,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub trainer: TrainerPath,
+}
