@@ -1,16 +1,23 @@
 //! The wire: messages and services generated from `proto/*.proto`, and their conversions from and
 //! to the types of `autorep-core`. Nothing here decides anything.
 
+pub mod convert;
+pub mod frame;
+#[cfg(feature = "services")]
+pub mod status;
+
 /// Raised with every change that an older peer would misunderstand; compared at registration.
 pub const PROTOCOL_VERSION: u32 = 1;
 
 /// Generated from `proto/*.proto`; the documentation is in those files.
-#[expect(
-    missing_docs,
-    clippy::pedantic,
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
+#[expect(missing_docs, clippy::pedantic, reason = "generated code")]
+#[cfg_attr(
+    feature = "services",
+    expect(
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code"
+    )
 )]
 pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/autorep.v1.rs"));

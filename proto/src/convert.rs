@@ -1,0 +1,368 @@
+//! Conversions between the wire's messages and the types of `autorep-core`.
+//!
+//! Towards the wire they cannot fail. From the wire they check everything that the types promise,
+//! so that nothing behind them has to.
+
+use std::borrow::Cow;
+
+use autorep_core::candidate::PointKind;
+use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
+use autorep_core::digest::Digest;
+use autorep_core::failure::FailureClass;
+use autorep_core::front::{FrontReport, FrontRow};
+use autorep_core::id::{CandidateId, Generation, TaskId};
+use autorep_core::lease::LeaseClaim;
+use autorep_core::observation::{Accuracy, Observation};
+
+use crate::v1;
+
+/// A message from the wire that is not what the protocol promises.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: expected {expected}, found {found}")]
+pub struct BadMessage {
+    /// The field, as the `.proto` file names it.
+    pub field: &'static str,
+    /// What it should hold.
+    pub expected: Cow<'static, str>,
+    /// What it held.
+    pub found: String,
+}
+
+impl BadMessage {
+    /// `field` should have held `expected` and held `found`.
+    pub fn new(
+        field: &'static str,
+        expected: impl Into<Cow<'static, str>>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self {
+            field,
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+}
+
+/// The message in `field`, which must be there.
+pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, BadMessage> {
+    value.ok_or_else(|| BadMessage::new(field, "a message", "nothing"))
+}
+
+/// The digest that `text` writes.
+pub fn digest(field: &'static str, text: &str) -> Result<Digest, BadMessage> {
+    text.parse()
+        .map_err(|_not_a_digest| BadMessage::new(field, "64 hexadecimal digits", quote(text)))
+}
+
+/// The task id that `text` writes.
+pub fn task_id(field: &'static str, text: &str) -> Result<TaskId, BadMessage> {
+    digest(field, text).map(TaskId)
+}
+
+/// The class that the number in `field` stands for.
+pub fn failure_class(field: &'static str, class: i32) -> Result<FailureClass, BadMessage> {
+    let expected = "a failure class";
+    Ok(
+        match v1::FailureClass::try_from(class)
+            .map_err(|_unknown| BadMessage::new(field, expected, class.to_string()))?
+        {
+            v1::FailureClass::Unspecified => {
+                return Err(BadMessage::new(field, expected, "none"));
+            }
+            v1::FailureClass::TrainerCrashed => FailureClass::TrainerCrashed,
+            v1::FailureClass::OutOfMemory => FailureClass::OutOfMemory,
+            v1::FailureClass::Diverged => FailureClass::Diverged,
+            v1::FailureClass::BadData => FailureClass::BadData,
+            v1::FailureClass::BadCheckpoint => FailureClass::BadCheckpoint,
+            v1::FailureClass::StoreUnavailable => FailureClass::StoreUnavailable,
+            v1::FailureClass::TrainerError => FailureClass::TrainerError,
+            v1::FailureClass::WorkerLost => FailureClass::WorkerLost,
+        },
+    )
+}
+
+/// The role that a role's number and an output's name stand for together.
+pub fn checkpoint_role(
+    field: &'static str,
+    role: i32,
+    output: &str,
+) -> Result<CheckpointRole, BadMessage> {
+    match v1::CheckpointRole::try_from(role) {
+        Ok(v1::CheckpointRole::Resume) if output.is_empty() => Ok(CheckpointRole::Resume),
+        Ok(v1::CheckpointRole::Resume) => Err(BadMessage::new(
+            field,
+            "no output name with the role resume",
+            quote(output),
+        )),
+        Ok(v1::CheckpointRole::Output) if is_output_name(output) => {
+            Ok(CheckpointRole::Output(output.to_owned()))
+        }
+        Ok(v1::CheckpointRole::Output) => Err(BadMessage::new(
+            field,
+            "an output name of 1 to 64 lowercase letters, digits and dashes",
+            quote(output),
+        )),
+        Ok(v1::CheckpointRole::Unspecified) | Err(_) => Err(BadMessage::new(
+            field,
+            "the role resume or output",
+            role.to_string(),
+        )),
+    }
+}
+
+/// Output names become parts of storage keys.
+fn is_output_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// Remote text for an error message: quoted, and not longer than a line.
+fn quote(text: &str) -> String {
+    let end = text.floor_char_boundary(80);
+    let (kept, rest) = text.split_at(end);
+    let more = if rest.is_empty() { "" } else { "…" };
+    format!("{kept:?}{more}")
+}
+
+fn finite(field: &'static str, number: f64) -> Result<f64, BadMessage> {
+    if number.is_finite() {
+        Ok(number)
+    } else {
+        Err(BadMessage::new(
+            field,
+            "a finite number",
+            number.to_string(),
+        ))
+    }
+}
+
+fn at_most(field: &'static str, number: u64, limit: u64) -> Result<u64, BadMessage> {
+    if number <= limit {
+        Ok(number)
+    } else {
+        Err(BadMessage::new(
+            field,
+            format!("at most {limit}"),
+            number.to_string(),
+        ))
+    }
+}
+
+impl From<LeaseClaim> for v1::LeaseClaim {
+    fn from(claim: LeaseClaim) -> Self {
+        Self {
+            task: claim.task.to_string(),
+            generation: claim.generation.0,
+        }
+    }
+}
+
+impl TryFrom<v1::LeaseClaim> for LeaseClaim {
+    type Error = BadMessage;
+
+    fn try_from(claim: v1::LeaseClaim) -> Result<Self, BadMessage> {
+        Ok(Self {
+            task: task_id("LeaseClaim.task", &claim.task)?,
+            generation: Generation(claim.generation),
+        })
+    }
+}
+
+impl From<CheckpointRef> for v1::CheckpointRef {
+    fn from(checkpoint: CheckpointRef) -> Self {
+        let (role, output) = match checkpoint.role {
+            CheckpointRole::Resume => (v1::CheckpointRole::Resume, String::new()),
+            CheckpointRole::Output(name) => (v1::CheckpointRole::Output, name),
+        };
+        Self {
+            task: checkpoint.task.to_string(),
+            generation: checkpoint.generation.0,
+            role: role.into(),
+            output,
+            step: checkpoint.step,
+            manifest_sha256: checkpoint.manifest.to_string(),
+        }
+    }
+}
+
+impl TryFrom<v1::CheckpointRef> for CheckpointRef {
+    type Error = BadMessage;
+
+    fn try_from(checkpoint: v1::CheckpointRef) -> Result<Self, BadMessage> {
+        Ok(Self {
+            task: task_id("CheckpointRef.task", &checkpoint.task)?,
+            generation: Generation(checkpoint.generation),
+            role: checkpoint_role("CheckpointRef.role", checkpoint.role, &checkpoint.output)?,
+            step: checkpoint.step,
+            manifest: digest("CheckpointRef.manifest_sha256", &checkpoint.manifest_sha256)?,
+        })
+    }
+}
+
+impl From<Accuracy> for v1::Accuracy {
+    fn from(accuracy: Accuracy) -> Self {
+        Self {
+            correct: accuracy.correct,
+            images: accuracy.images,
+        }
+    }
+}
+
+impl TryFrom<v1::Accuracy> for Accuracy {
+    type Error = BadMessage;
+
+    fn try_from(accuracy: v1::Accuracy) -> Result<Self, BadMessage> {
+        if accuracy.images == 0 {
+            return Err(BadMessage::new("Accuracy.images", "at least 1", "0"));
+        }
+        Ok(Self {
+            correct: at_most("Accuracy.correct", accuracy.correct, accuracy.images)?,
+            images: accuracy.images,
+        })
+    }
+}
+
+impl From<Observation> for v1::Observation {
+    fn from(observation: Observation) -> Self {
+        Self {
+            relu_count: observation.relu_count,
+            relu_total: observation.relu_total,
+            validation: observation.validation.map(Into::into),
+            test: observation.test.map(Into::into),
+            searched_count: observation.searched_count,
+            selected_epoch: observation.selected_epoch,
+            epochs: observation.epochs,
+            seconds: observation.seconds,
+        }
+    }
+}
+
+impl TryFrom<v1::Observation> for Observation {
+    type Error = BadMessage;
+
+    fn try_from(observation: v1::Observation) -> Result<Self, BadMessage> {
+        let total = observation.relu_total;
+        let seconds = finite("Observation.seconds", observation.seconds)?;
+        if seconds < 0.0 {
+            return Err(BadMessage::new(
+                "Observation.seconds",
+                "at least 0",
+                seconds.to_string(),
+            ));
+        }
+        Ok(Self {
+            relu_count: at_most("Observation.relu_count", observation.relu_count, total)?,
+            relu_total: total,
+            validation: observation.validation.map(TryInto::try_into).transpose()?,
+            test: observation.test.map(TryInto::try_into).transpose()?,
+            searched_count: observation
+                .searched_count
+                .map(|count| at_most("Observation.searched_count", count, total))
+                .transpose()?,
+            selected_epoch: observation.selected_epoch,
+            epochs: observation.epochs,
+            seconds,
+        })
+    }
+}
+
+impl From<FailureClass> for v1::FailureClass {
+    fn from(class: FailureClass) -> Self {
+        match class {
+            FailureClass::TrainerCrashed => Self::TrainerCrashed,
+            FailureClass::OutOfMemory => Self::OutOfMemory,
+            FailureClass::Diverged => Self::Diverged,
+            FailureClass::BadData => Self::BadData,
+            FailureClass::BadCheckpoint => Self::BadCheckpoint,
+            FailureClass::StoreUnavailable => Self::StoreUnavailable,
+            FailureClass::TrainerError => Self::TrainerError,
+            FailureClass::WorkerLost => Self::WorkerLost,
+        }
+    }
+}
+
+impl From<FrontRow> for v1::FrontRow {
+    fn from(row: FrontRow) -> Self {
+        let kind = match row.kind {
+            PointKind::Baseline => v1::PointKind::Baseline,
+            PointKind::Replaced => v1::PointKind::Replaced,
+        };
+        Self {
+            id: row.id.to_string(),
+            candidate: row.candidate,
+            kind: kind.into(),
+            budget: row.budget,
+            relu_count: row.relu_count,
+            relu_total: row.relu_total,
+            accuracy_mean: row.accuracy_mean,
+            accuracy_std: row.accuracy_std,
+            validation_mean: row.validation_mean,
+            seeds: row.seeds,
+            seeds_planned: row.seeds_planned,
+            on_front: row.on_front,
+        }
+    }
+}
+
+impl TryFrom<v1::FrontRow> for FrontRow {
+    type Error = BadMessage;
+
+    fn try_from(row: v1::FrontRow) -> Result<Self, BadMessage> {
+        let kind = match v1::PointKind::try_from(row.kind) {
+            Ok(v1::PointKind::Baseline) => PointKind::Baseline,
+            Ok(v1::PointKind::Replaced) => PointKind::Replaced,
+            Ok(v1::PointKind::Unspecified) | Err(_) => {
+                return Err(BadMessage::new(
+                    "FrontRow.kind",
+                    "baseline or replaced",
+                    row.kind.to_string(),
+                ));
+            }
+        };
+        Ok(Self {
+            id: CandidateId(digest("FrontRow.id", &row.id)?),
+            candidate: row.candidate,
+            kind,
+            budget: row.budget,
+            relu_count: row.relu_count,
+            relu_total: row.relu_total,
+            accuracy_mean: finite("FrontRow.accuracy_mean", row.accuracy_mean)?,
+            accuracy_std: finite("FrontRow.accuracy_std", row.accuracy_std)?,
+            validation_mean: row
+                .validation_mean
+                .map(|mean| finite("FrontRow.validation_mean", mean))
+                .transpose()?,
+            seeds: row.seeds,
+            seeds_planned: row.seeds_planned,
+            on_front: row.on_front,
+        })
+    }
+}
+
+impl From<FrontReport> for v1::Front {
+    fn from(front: FrontReport) -> Self {
+        Self {
+            sweep: front.sweep.into(),
+            rows: front.rows.into_iter().map(Into::into).collect(),
+            hypervolume: front.hypervolume,
+        }
+    }
+}
+
+impl TryFrom<v1::Front> for FrontReport {
+    type Error = BadMessage;
+
+    fn try_from(front: v1::Front) -> Result<Self, BadMessage> {
+        let rows: Result<_, _> = front.rows.into_iter().map(TryInto::try_into).collect();
+        Ok(Self {
+            sweep: front.sweep.parse().map_err(|_not_a_name| {
+                BadMessage::new("Front.sweep", "a sweep's name", quote(&front.sweep))
+            })?,
+            rows: rows?,
+            hypervolume: finite("Front.hypervolume", front.hypervolume)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
