@@ -14,6 +14,16 @@ pub enum PointKind {
     Replaced,
 }
 
+impl PointKind {
+    /// The name used in tables and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
 /// One candidate of a plan with the tasks that measure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Candidate {

@@ -3,6 +3,19 @@
 //! A sweep's front is a function of the set of observations it has, whatever their order of
 //! arrival: keeping it up to date and computing it anew give the same bytes.
 
+mod estimate;
+mod hypervolume;
+mod pareto;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+pub use estimate::Estimate;
+pub use hypervolume::hypervolume;
+pub use pareto::{Flips, Pareto, Point};
+pub use sweep::{Refusal, RefusedObservation, SweepFront};
+
 use serde::{Deserialize, Serialize};
 
 use crate::candidate::PointKind;
@@ -19,7 +32,8 @@ pub struct FrontRow {
     pub kind: PointKind,
     /// ReLUs allowed.
     pub budget: u64,
-    /// ReLUs that the measured nets evaluate for one image.
+    /// ReLUs that the measured nets evaluate for one image: the largest count over the seeds, so
+    /// that no net behind this row costs more than the row says.
     pub relu_count: u64,
     /// ReLUs of the full network.
     pub relu_total: u64,
@@ -27,7 +41,7 @@ pub struct FrontRow {
     pub accuracy_mean: f64,
     /// Sample standard deviation over those seeds, in percentage points; zero for one seed.
     pub accuracy_std: f64,
-    /// Mean validation accuracy of the same nets, in percent, if known.
+    /// Mean validation accuracy of the same nets, in percent, if known for every one of them.
     pub validation_mean: Option<f64>,
     /// Seeds that are in.
     pub seeds: u32,
@@ -39,7 +53,7 @@ pub struct FrontRow {
 }
 
 /// A sweep's front at one moment: every candidate with at least one observation, baselines first,
-/// then by ReLU count, then by falling accuracy, then by label.
+/// then by ReLU count, then by falling accuracy, then by label, then by identity.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct FrontReport {
     /// The sweep.
@@ -59,4 +73,8 @@ pub struct FrontChange {
     pub joined: Vec<CandidateId>,
     /// Candidates that were on the front before and are not now.
     pub left: Vec<CandidateId>,
+    /// Candidates that the observation was meant for and that could not take it, each with the
+    /// reason. Such an observation is no point, and the one it replaces is gone: the task's
+    /// latest result is what counts.
+    pub refused: Vec<RefusedObservation>,
 }

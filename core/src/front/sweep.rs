@@ -1,0 +1,301 @@
+//! The front of one sweep, kept while observations come in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Estimate, Flips, FrontChange, FrontReport, FrontRow, Pareto, Point, hypervolume};
+use crate::candidate::{Candidate, PointKind};
+use crate::id::{CandidateId, SweepName, TaskId};
+use crate::observation::{Accuracy, Observation};
+
+/// Why an observation cannot be part of a candidate's estimate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A result above its budget is never reported.
+    #[error("expected at most {budget} ReLUs, the budget, found {found}")]
+    AboveBudget {
+        /// ReLUs allowed.
+        budget: u64,
+        /// ReLUs counted.
+        found: u64,
+    },
+    /// It was measured on a net of another size.
+    #[error("expected a net with {expected} ReLUs in full, found one with {found}")]
+    OtherTotal {
+        /// ReLUs of the candidate's full network.
+        expected: u64,
+        /// ReLUs of the measured net in full.
+        found: u64,
+    },
+    /// It was not measured on the test set.
+    #[error("expected an accuracy on the test set, found none")]
+    NoTestAccuracy,
+    /// An accuracy of no images, or of more correct images than there are.
+    #[error(
+        "expected at most as many correct images as images, and at least one, found {correct} of {images}"
+    )]
+    NoShare {
+        /// Images said to be classified correctly.
+        correct: u64,
+        /// Images said to be measured.
+        images: u64,
+    },
+}
+
+/// An observation that a candidate could not take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("candidate {} refuses the result of seed {seed}: {refusal}", candidate.short())]
+pub struct RefusedObservation {
+    /// The candidate.
+    pub candidate: CandidateId,
+    /// The seed that was measured.
+    pub seed: u64,
+    /// Why.
+    #[source]
+    pub refusal: Refusal,
+}
+
+/// What a candidate keeps of one seed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Measured {
+    relu_count: u64,
+    test: Accuracy,
+    validation: Option<Accuracy>,
+}
+
+/// A candidate with the seeds that are in.
+#[derive(Clone, Debug)]
+struct Entry {
+    id: CandidateId,
+    label: String,
+    kind: PointKind,
+    budget: u64,
+    relu_total: u64,
+    seeds_planned: u32,
+    seeds: BTreeMap<u64, Measured>,
+}
+
+/// One use of an `evaluate` task: the candidate's number and the seed it measures there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Use {
+    task: TaskId,
+    entry: u32,
+    seed: u64,
+}
+
+/// A sweep's candidates with what was observed of them, and the front they form.
+///
+/// Its state, and so its report, depends only on the last observation of each task, whatever the
+/// order in which tasks were observed. One observation costs O(log n) for n candidates, plus the
+/// candidates that it moves onto or off the front.
+#[derive(Clone, Debug)]
+pub struct SweepFront {
+    sweep: SweepName,
+    entries: Vec<Entry>,
+    /// Sorted, so that a task's uses lie together.
+    uses: Vec<Use>,
+    pareto: Pareto,
+}
+
+impl SweepFront {
+    /// The front of `sweep` before anything was observed.
+    pub fn new(sweep: &SweepName, candidates: &[Candidate]) -> Self {
+        let entries: Vec<Entry> = candidates.iter().map(Entry::of).collect();
+        let mut uses: Vec<Use> = (0..)
+            .zip(candidates)
+            .flat_map(|(entry, candidate)| {
+                let evaluations = candidate.evaluations.iter();
+                evaluations.map(move |&(seed, task)| Use { task, entry, seed })
+            })
+            .collect();
+        uses.sort_unstable();
+        let owners = u32::try_from(entries.len()).expect("a plan's candidates fit 32 bits");
+        Self {
+            sweep: sweep.clone(),
+            entries,
+            uses,
+            pareto: Pareto::new(owners),
+        }
+    }
+
+    /// Takes in the result of a task in place of any it had before. A task that measures no
+    /// candidate of this sweep, or the same observation again, changes nothing; a task that
+    /// measures several changes each of them.
+    pub fn observe(&mut self, task: TaskId, observation: &Observation) -> FrontChange {
+        self.replace(task, Some(observation))
+    }
+
+    /// Forgets the result of a task: it was set aside.
+    pub fn forget(&mut self, task: TaskId) -> FrontChange {
+        self.replace(task, None)
+    }
+
+    fn replace(&mut self, task: TaskId, observation: Option<&Observation>) -> FrontChange {
+        let first = self.uses.partition_point(|at| at.task < task);
+        let after = self.uses.partition_point(|at| at.task <= task);
+        let mut joined = BTreeSet::new();
+        let mut left = BTreeSet::new();
+        let mut refused = vec![];
+        for at in first..after {
+            let Use { entry, seed, .. } = self.uses[at];
+            let changed = &mut self.entries[entry as usize];
+            let measured = match observation.map(|observation| changed.accept(observation)) {
+                None => None,
+                Some(Ok(measured)) => Some(measured),
+                Some(Err(refusal)) => {
+                    let candidate = changed.id;
+                    refused.push(RefusedObservation {
+                        candidate,
+                        seed,
+                        refusal,
+                    });
+                    None
+                }
+            };
+            match measured {
+                Some(measured) => changed.seeds.insert(seed, measured),
+                None => changed.seeds.remove(&seed),
+            };
+            let flips: Flips = self.pareto.set(entry, changed.point());
+            // Whoever an earlier use of this task moved may be moved back by a later one.
+            for owner in flips.joined {
+                if !left.remove(&owner) {
+                    joined.insert(owner);
+                }
+            }
+            for owner in flips.left {
+                if !joined.remove(&owner) {
+                    left.insert(owner);
+                }
+            }
+        }
+        FrontChange {
+            joined: self.ids(joined),
+            left: self.ids(left),
+            refused,
+        }
+    }
+
+    fn ids(&self, owners: BTreeSet<u32>) -> Vec<CandidateId> {
+        let owners = owners.into_iter();
+        owners
+            .map(|owner| self.entries[owner as usize].id)
+            .collect()
+    }
+
+    /// The front as it is now, in the order that [`FrontReport`] promises.
+    pub fn report(&self) -> FrontReport {
+        let mut rows: Vec<FrontRow> = (0..)
+            .zip(&self.entries)
+            .filter_map(|(owner, entry)| entry.row(self.pareto.is_on_front(owner)))
+            .collect();
+        rows.sort_by(|a, b| {
+            (a.kind.cmp(&b.kind))
+                .then(a.relu_count.cmp(&b.relu_count))
+                .then(b.accuracy_mean.total_cmp(&a.accuracy_mean))
+                .then_with(|| a.candidate.cmp(&b.candidate))
+                .then(a.id.cmp(&b.id))
+        });
+        FrontReport {
+            sweep: self.sweep.clone(),
+            hypervolume: rows_hypervolume(&rows),
+            rows,
+        }
+    }
+}
+
+fn rows_hypervolume(rows: &[FrontRow]) -> f64 {
+    let points: Vec<(f64, f64)> = rows
+        .iter()
+        .filter(|row| row.on_front)
+        .map(|row| {
+            let share = row.relu_count as f64 / row.relu_total.max(1) as f64;
+            (share, row.accuracy_mean / 100.0)
+        })
+        .collect();
+    hypervolume(&points)
+}
+
+impl Entry {
+    fn of(candidate: &Candidate) -> Self {
+        Self {
+            id: candidate.id,
+            label: candidate.label.clone(),
+            kind: candidate.kind,
+            budget: candidate.budget,
+            relu_total: candidate.relu_total,
+            seeds_planned: u32::try_from(candidate.evaluations.len()).unwrap_or(u32::MAX),
+            seeds: BTreeMap::new(),
+        }
+    }
+
+    /// What to keep of an observation, if it can be this candidate's.
+    fn accept(&self, observation: &Observation) -> Result<Measured, Refusal> {
+        if observation.relu_count > self.budget {
+            return Err(Refusal::AboveBudget {
+                budget: self.budget,
+                found: observation.relu_count,
+            });
+        }
+        if observation.relu_total != self.relu_total {
+            return Err(Refusal::OtherTotal {
+                expected: self.relu_total,
+                found: observation.relu_total,
+            });
+        }
+        let test = observation.test.ok_or(Refusal::NoTestAccuracy)?;
+        for accuracy in [Some(test), observation.validation].into_iter().flatten() {
+            let Accuracy { correct, images } = accuracy;
+            if images == 0 || correct > images {
+                return Err(Refusal::NoShare { correct, images });
+            }
+        }
+        Ok(Measured {
+            relu_count: observation.relu_count,
+            test,
+            validation: observation.validation,
+        })
+    }
+
+    fn relu_count(&self) -> u64 {
+        let counts = self.seeds.values().map(|seed| seed.relu_count);
+        counts.max().unwrap_or(0)
+    }
+
+    fn estimate(&self) -> Option<Estimate> {
+        let tests: Vec<Accuracy> = self.seeds.values().map(|seed| seed.test).collect();
+        Estimate::over(&tests)
+    }
+
+    /// Where it stands among the others. Baselines do not take part.
+    fn point(&self) -> Option<Point> {
+        match self.kind {
+            PointKind::Baseline => None,
+            PointKind::Replaced => self.estimate().map(|estimate| Point {
+                relu_count: self.relu_count(),
+                accuracy: estimate.mean,
+            }),
+        }
+    }
+
+    /// Its row in the report, once a seed is in.
+    fn row(&self, on_front: bool) -> Option<FrontRow> {
+        let test = self.estimate()?;
+        let validations: Option<Vec<Accuracy>> =
+            self.seeds.values().map(|seed| seed.validation).collect();
+        let validation = validations.and_then(|seeds| Estimate::over(&seeds));
+        Some(FrontRow {
+            id: self.id,
+            candidate: self.label.clone(),
+            kind: self.kind,
+            budget: self.budget,
+            relu_count: self.relu_count(),
+            relu_total: self.relu_total,
+            accuracy_mean: test.mean,
+            accuracy_std: test.std,
+            validation_mean: validation.map(|estimate| estimate.mean),
+            seeds: test.n,
+            seeds_planned: self.seeds_planned,
+            on_front,
+        })
+    }
+}
