@@ -1,4 +1,39 @@
 //! Data sets: their facts, and their file formats as pure functions from bytes to images.
+//!
+//! A data set lies in a folder of its own, under the names its authors gave the files (see
+//! [`DataSet::files`]), each file plain or gzipped with `.gz` added to its name. Whoever reads
+//! that folder passes [`decode_with`] a closure that reads one file; everything else, from the
+//! decompression to the check of every label, happens here:
+//!
+//! ```
+//! # use autorep_core::data::{Check, DataError, DataSet, Images, Part, decode_with};
+//! # use std::{io::ErrorKind, path::Path};
+//! fn read_part(set: DataSet, part: Part, folder: &Path) -> Result<Images, DataError> {
+//!     decode_with(set, part, Check::Published, &mut |name| {
+//!         match std::fs::read(folder.join(name)) {
+//!             Ok(bytes) => Ok(Some(bytes)),
+//!             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+//!             Err(error) => Err(error.to_string()),
+//!         }
+//!     })
+//! }
+//! # assert!(read_part(DataSet::Cifar10, Part::Test, Path::new("/nowhere")).is_err());
+//! ```
+//!
+//! By default the files must be the published ones ([`Check::Published`]): a task's identity
+//! holds the data set's *name*, so the name must mean the same bytes everywhere.
+//! [`Check::Format`] accepts any files of the same format and leaves it to the caller to keep
+//! their results apart; the environment variable [`UNVERIFIED_ENV`] asks for it.
+
+mod cifar;
+mod error;
+mod files;
+mod idx;
+mod read;
+
+pub use error::DataError;
+pub use files::{DataFile, Part};
+pub use read::{Check, Images, ReadFile, UNVERIFIED_ENV, decode, decode_with};
 
 use serde::{Deserialize, Serialize};
 
