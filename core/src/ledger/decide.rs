@@ -1,0 +1,193 @@
+//! Decisions about sweeps and about new leases.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Acquired, CancelRefusal, Change, Decision, Event, Grant, Ledger, Next, PauseRefusal,
+    Submission, SubmitRefusal, Submitted, TaskState,
+};
+use crate::checkpoint::CheckpointRole;
+use crate::id::{SweepName, TaskId, WorkerId};
+use crate::lease::LeaseClaim;
+use crate::plan::Plan;
+
+/// Tasks in all sweeps are numbered in 32 bits.
+const TASK_LIMIT: u64 = u32::MAX as u64;
+
+impl<T> Decision<T> {
+    /// Nothing changes.
+    pub(super) const fn unchanged(outcome: T) -> Self {
+        Self {
+            events: Vec::new(),
+            outcome,
+        }
+    }
+}
+
+impl Ledger {
+    /// Adds a sweep, or gives the one of the same name another plan. Tasks that have results keep
+    /// them; those that gave up or were cancelled are open again with all their attempts, because
+    /// a person has asked again. Tasks that no sweep wants any more are cancelled.
+    pub fn submit(&self, submission: Submission) -> Result<Decision<Submitted>, SubmitRefusal> {
+        let plan = &submission.plan;
+        self.check(plan)?;
+        let is_done = |task: TaskId| match self.task(task) {
+            Some(known) => known.state().is_done(),
+            None => (self.strays.get(&task))
+                .is_some_and(|record| matches!(record.state, super::RecordedState::Done { .. })),
+        };
+        let done = (plan.tasks.iter()).filter(|task| is_done(task.id)).count();
+        let outcome = Submitted {
+            tasks: plan.tasks.len() as u64,
+            done: done as u64,
+        };
+        Ok(Decision {
+            events: vec![Event::Submitted(submission)],
+            outcome,
+        })
+    }
+
+    fn check(&self, plan: &Plan) -> Result<(), SubmitRefusal> {
+        let found = self.tasks.len() as u64 + plan.tasks.len() as u64;
+        if found > TASK_LIMIT {
+            return Err(SubmitRefusal::TooManyTasks {
+                found,
+                limit: TASK_LIMIT,
+            });
+        }
+        let mut before: BTreeMap<TaskId, usize> = BTreeMap::new();
+        for (place, planned) in plan.tasks.iter().enumerate() {
+            let task = planned.id;
+            for input in planned.spec.inputs() {
+                let parent = input.task;
+                let Some(&parent_place) = before.get(&parent) else {
+                    return Err(SubmitRefusal::ParentMissing { task, parent });
+                };
+                if !(plan.tasks[parent_place].spec.outputs()).contains(&input.output) {
+                    return Err(SubmitRefusal::OutputMissing { task, parent });
+                }
+            }
+            if before.insert(task, place).is_some() {
+                return Err(SubmitRefusal::TaskTwice { task });
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops or starts the granting of a sweep's tasks. Running ones go on.
+    pub fn pause(&self, sweep: &SweepName, paused: bool) -> Result<Decision<Change>, PauseRefusal> {
+        let known = (self.sweep(sweep)).ok_or_else(|| PauseRefusal::UnknownSweep(sweep.clone()))?;
+        if known.is_cancelled() {
+            return Err(PauseRefusal::Cancelled(sweep.clone()));
+        }
+        if known.is_paused() == paused {
+            return Ok(Decision::unchanged(Change::Unchanged));
+        }
+        Ok(Decision {
+            events: vec![Event::Paused {
+                sweep: sweep.clone(),
+                paused,
+            }],
+            outcome: Change::Changed,
+        })
+    }
+
+    /// Ends a sweep. Results stay; tasks that another sweep wants go on.
+    pub fn cancel(&self, sweep: &SweepName) -> Result<Decision<Change>, CancelRefusal> {
+        let known =
+            (self.sweep(sweep)).ok_or_else(|| CancelRefusal::UnknownSweep(sweep.clone()))?;
+        if known.is_cancelled() {
+            return Ok(Decision::unchanged(Change::Unchanged));
+        }
+        Ok(Decision {
+            events: vec![Event::Cancelled {
+                sweep: sweep.clone(),
+            }],
+            outcome: Change::Changed,
+        })
+    }
+
+    /// Leases the next task to a worker.
+    ///
+    /// A worker holds one lease at a time: one that asks while it holds one has lost the answer or
+    /// its own memory. Its lease ends, as a failure if it had begun to work on it, and it gets the
+    /// same task with the next generation, unless that cannot run any more.
+    pub fn acquire(&self, worker: &WorkerId, now_ms: u64) -> Decision<Acquired> {
+        let mut events = Vec::new();
+        let mut again = None;
+        if let Some(&slot) = self.holders.get(worker)
+            && let TaskState::Leased(lease) = &self.at(slot).state
+        {
+            let event = if lease.renewed {
+                self.lose(slot, lease, "its worker asked for another task")
+            } else {
+                Event::Ended {
+                    task: self.at(slot).id(),
+                    failure: None,
+                    next: Next::Again { not_before_ms: 0 },
+                }
+            };
+            let task = self.at(slot);
+            if let Event::Ended { failure, next, .. } = &event
+                && let Next::Again { .. } = next
+                && (task.parents_left, task.parents_lost) == (0, 0)
+                && self.is_grantable(slot)
+            {
+                again = Some((slot, failure.as_ref().is_some_and(|it| it.counted)));
+            }
+            events.push(event);
+        }
+        let picked = again.or_else(|| Some((self.ready.pick(now_ms)?, false)));
+        let Some((slot, counted)) = picked else {
+            // A lease that just ended may have made a task ready; the next call will see it.
+            let idle = events.is_empty() && self.is_idle();
+            return Decision {
+                events,
+                outcome: Acquired::Nothing { idle },
+            };
+        };
+        let (event, grant) = self.grant(slot, counted, worker, now_ms);
+        events.push(event);
+        Decision {
+            events,
+            outcome: Acquired::Granted(grant),
+        }
+    }
+
+    /// A lease on the task at `slot`, one more of whose attempts has just been `counted`, or not.
+    fn grant(&self, slot: u32, counted: bool, worker: &WorkerId, now_ms: u64) -> (Event, Grant) {
+        let task = self.at(slot);
+        let claim = LeaseClaim {
+            task: task.id(),
+            generation: task.generation.next(),
+        };
+        let event = Event::Leased {
+            claim,
+            worker: worker.clone(),
+            at_ms: now_ms,
+            expires_at_ms: now_ms.saturating_add(self.lease_ttl_ms),
+        };
+        let kept = task.state.kept();
+        let attempts = kept.map_or(0, |kept| kept.attempts);
+        let inputs = (task.spec().inputs().into_iter())
+            .filter_map(|input| {
+                let parent = self.task(input.task)?;
+                let outputs = parent.spec().outputs();
+                let index = outputs.iter().position(|output| *output == input.output)?;
+                let role = CheckpointRole::Output(input.output.clone());
+                Some(parent.state.output(index)?.reference(input.task, role))
+            })
+            .collect();
+        let resume = (kept.and_then(|kept| kept.resume.as_deref()))
+            .map(|head| head.reference(claim.task, CheckpointRole::Resume));
+        let grantor = (self.grantor(slot)).expect("only tasks that a sweep wants are picked");
+        let grant = Grant {
+            claim,
+            attempt: attempts + u32::from(counted) + 1,
+            sweep: grantor.name.clone(),
+            inputs,
+            resume,
+        };
+        (event, grant)
+    }
+}

@@ -1,0 +1,361 @@
+//! Decisions about leases that there are: what their holders say, and what time does to them.
+
+use super::{
+    Adoption, AfterFailure, CommitRefusal, Decision, Event, FailRefusal, Failure, FailureReport,
+    Finish, FinishRefusal, Head, Leased, Ledger, MAX_BACKOFF_MS, Next, NotHeld, Release,
+    ReleaseRefusal, RenewRefusal, Renewal, Task, TaskState,
+};
+use crate::checkpoint::{CheckpointRef, CheckpointRole};
+use crate::failure::FailureClass;
+use crate::id::WorkerId;
+use crate::lease::LeaseClaim;
+use crate::observation::Observation;
+use crate::task::Work;
+
+/// Says what a claim is worth.
+enum Hold<'a> {
+    /// The claim's lease lives.
+    Held(u32, &'a Leased),
+    /// The claim's lease was the task's latest, and has ended.
+    Ended(u32, &'a Task),
+}
+
+impl Ledger {
+    /// Extends a lease.
+    pub fn renew(&self, claim: LeaseClaim, now_ms: u64) -> Result<Decision<Renewal>, RenewRefusal> {
+        match self.hold(claim)? {
+            Hold::Held(..) => Ok(Decision {
+                events: vec![Event::Renewed {
+                    task: claim.task,
+                    expires_at_ms: now_ms.saturating_add(self.lease_ttl_ms),
+                }],
+                outcome: Renewal::Continue,
+            }),
+            Hold::Ended(_, task) if matches!(task.state, TaskState::Cancelled(_)) => {
+                Ok(Decision::unchanged(Renewal::Stop))
+            }
+            Hold::Ended(_, task) => Err(ended(task).into()),
+        }
+    }
+
+    /// Makes an uploaded checkpoint its task's own.
+    pub fn commit(
+        &self,
+        claim: LeaseClaim,
+        checkpoint: CheckpointRef,
+    ) -> Result<Decision<Adoption>, CommitRefusal> {
+        let hold = self.hold(claim)?;
+        if (checkpoint.task, checkpoint.generation) != (claim.task, claim.generation) {
+            return Err(CommitRefusal::NotTheClaims {
+                task: checkpoint.task,
+                generation: checkpoint.generation,
+            });
+        }
+        let (Hold::Held(slot, _) | Hold::Ended(slot, _)) = hold;
+        let head = Head::of(&checkpoint);
+        let known = self.known_head(slot, &checkpoint.role)?;
+        if known == Some(head) {
+            return Ok(Decision::unchanged(Adoption::Repeated));
+        }
+        if let Hold::Ended(_, task) = hold {
+            return Err(ended(task).into());
+        }
+        match known {
+            Some(known) if known.order() > head.order() => Ok(Decision::unchanged(Adoption::Older)),
+            Some(known) if known.order() == head.order() => {
+                Err(CommitRefusal::Different { step: head.step })
+            }
+            Some(_) | None => Ok(Decision {
+                events: vec![Event::Adopted { checkpoint }],
+                outcome: Adoption::Adopted,
+            }),
+        }
+    }
+
+    fn known_head(&self, slot: u32, role: &CheckpointRole) -> Result<Option<Head>, CommitRefusal> {
+        let task = self.at(slot);
+        match role {
+            CheckpointRole::Resume => {
+                let kept = task.state.kept();
+                Ok(kept.and_then(|kept| kept.resume.as_deref()).copied())
+            }
+            CheckpointRole::Output(name) => {
+                let outputs = task.spec().outputs();
+                let Some(index) = outputs.iter().position(|output| output == name) else {
+                    return Err(CommitRefusal::UnknownOutput {
+                        found: name.clone(),
+                        outputs,
+                    });
+                };
+                Ok(task.state.output(index))
+            }
+        }
+    }
+
+    /// Ends a task with its result.
+    pub fn finish(
+        &self,
+        claim: LeaseClaim,
+        observation: Observation,
+    ) -> Result<Decision<Finish>, FinishRefusal> {
+        match self.hold(claim)? {
+            Hold::Ended(_, task) if task.state.is_done() => {
+                Ok(Decision::unchanged(Finish::Repeated))
+            }
+            Hold::Ended(_, task) => Err(ended(task).into()),
+            Hold::Held(slot, _) => {
+                let task = self.at(slot);
+                let missing: Vec<String> = (task.spec().outputs().into_iter().enumerate())
+                    .filter(|(index, _)| task.state.output(*index).is_none())
+                    .map(|(_, name)| name)
+                    .collect();
+                if !missing.is_empty() {
+                    return Err(FinishRefusal::OutputsMissing { missing });
+                }
+                check_observation(task, &observation)?;
+                Ok(Decision {
+                    events: vec![Event::Finished {
+                        task: claim.task,
+                        observation: Box::new(observation),
+                    }],
+                    outcome: Finish::Finished,
+                })
+            }
+        }
+    }
+
+    /// Ends an attempt without a result.
+    ///
+    /// A checkpoint that was refused by its digest is set aside if it still is what the next
+    /// attempt would start from: the task's own resume head is dropped, and the output of another
+    /// task sends that task back to be done again. A checkpoint that has been replaced in the
+    /// meantime costs no attempt, and neither does a store that cannot be reached.
+    pub fn fail(
+        &self,
+        claim: LeaseClaim,
+        report: FailureReport,
+        now_ms: u64,
+    ) -> Result<Decision<AfterFailure>, FailRefusal> {
+        let (slot, lease) = match self.hold(claim)? {
+            Hold::Held(slot, lease) => (slot, lease),
+            Hold::Ended(_, task) => return Ok(Decision::unchanged(repeated_failure(task)?)),
+        };
+        let mut events = Vec::new();
+        let mut counted = report.class != FailureClass::StoreUnavailable;
+        if let Some(checkpoint) = report.bad_checkpoint
+            && report.class == FailureClass::BadCheckpoint
+            && self.reads(slot, &checkpoint)
+        {
+            if self.is_current(&checkpoint) {
+                events.push(Event::SetAside { checkpoint });
+            } else {
+                counted = false;
+            }
+        }
+        let failure = Failure {
+            serial: self.next_failure_serial,
+            generation: claim.generation,
+            attempt: lease.kept.attempts + 1,
+            worker: lease.worker.clone(),
+            class: report.class,
+            message: report.message,
+            stderr_tail: report.stderr_tail,
+            counted,
+        };
+        let next = self.after(slot, lease, counted, now_ms);
+        events.push(Event::Ended {
+            task: claim.task,
+            failure: Some(Box::new(failure)),
+            next,
+        });
+        let outcome = match next {
+            Next::Again { .. } => AfterFailure::WillRetry,
+            Next::GiveUp => AfterFailure::GaveUp,
+        };
+        Ok(Decision { events, outcome })
+    }
+
+    /// Whether `checkpoint` is one that the task at `slot` starts from.
+    fn reads(&self, slot: u32, checkpoint: &CheckpointRef) -> bool {
+        let task = self.at(slot);
+        match &checkpoint.role {
+            CheckpointRole::Resume => checkpoint.task == task.id(),
+            CheckpointRole::Output(name) => (task.spec().inputs().into_iter())
+                .any(|input| input.task == checkpoint.task && input.output == *name),
+        }
+    }
+
+    /// Whether the next attempt would start from `checkpoint`.
+    fn is_current(&self, checkpoint: &CheckpointRef) -> bool {
+        (self.slots.get(&checkpoint.task))
+            .and_then(|&slot| self.known_head(slot, &checkpoint.role).ok().flatten())
+            == Some(Head::of(checkpoint))
+    }
+
+    /// Gives a lease back unhurt. The worker is stopping; the task has lost nothing.
+    pub fn release(&self, claim: LeaseClaim) -> Result<Decision<Release>, ReleaseRefusal> {
+        match self.hold(claim)? {
+            Hold::Held(..) => Ok(Decision {
+                events: vec![Event::Ended {
+                    task: claim.task,
+                    failure: None,
+                    next: Next::Again { not_before_ms: 0 },
+                }],
+                outcome: Release::Released,
+            }),
+            Hold::Ended(..) => Ok(Decision::unchanged(Release::Repeated)),
+        }
+    }
+
+    /// Ends every lease whose time is over. The outcome says how many.
+    ///
+    /// Workers may vanish at any time, so an attempt that has committed a checkpoint costs
+    /// nothing: the next one goes on from there. One that has not counts, or else a task that
+    /// kills its worker would be tried for ever.
+    pub fn expire(&self, now_ms: u64) -> Decision<usize> {
+        let mut serial = self.next_failure_serial;
+        let events: Vec<Event> = (self.expiries.range(..=(now_ms, u32::MAX)))
+            .filter_map(|&(_, slot)| match &self.at(slot).state {
+                TaskState::Leased(lease) => Some(self.lose(slot, lease, "its lease expired")),
+                TaskState::Waiting(_)
+                | TaskState::Ready(_)
+                | TaskState::Done(_)
+                | TaskState::GaveUp(_)
+                | TaskState::Blocked(_)
+                | TaskState::Cancelled(_) => None,
+            })
+            .map(|mut event| {
+                if let Event::Ended {
+                    failure: Some(failure),
+                    ..
+                } = &mut event
+                {
+                    failure.serial = serial;
+                    serial += 1;
+                }
+                event
+            })
+            .collect();
+        let outcome = events.len();
+        Decision { events, outcome }
+    }
+
+    /// The end of a lease whose worker is lost.
+    pub(super) fn lose(&self, slot: u32, lease: &Leased, why: &str) -> Event {
+        let task = self.at(slot);
+        let generation = task.generation;
+        let made_here = |head: &Head| head.generation == generation;
+        let progressed = lease.kept.resume.as_deref().is_some_and(made_here)
+            || lease.kept.outputs.iter().flatten().any(made_here);
+        let counted = !progressed;
+        let failure = Failure {
+            serial: self.next_failure_serial,
+            generation,
+            attempt: lease.kept.attempts + 1,
+            worker: lease.worker.clone(),
+            class: FailureClass::WorkerLost,
+            message: format!("the worker {} was lost: {why}", lease.worker),
+            stderr_tail: String::new(),
+            counted,
+        };
+        let next = match self.after(slot, lease, counted, 0) {
+            // The worker was at fault or nobody: another one may try at once.
+            Next::Again { .. } => Next::Again { not_before_ms: 0 },
+            Next::GiveUp => Next::GiveUp,
+        };
+        Event::Ended {
+            task: task.id(),
+            failure: Some(Box::new(failure)),
+            next,
+        }
+    }
+
+    /// What becomes of a task whose attempt failed.
+    fn after(&self, slot: u32, lease: &Leased, counted: bool, now_ms: u64) -> Next {
+        let retry = self.retry(slot);
+        let failed = lease.kept.attempts.saturating_add(counted.into());
+        if counted && failed >= retry.attempts {
+            return Next::GiveUp;
+        }
+        let doublings = failed.saturating_sub(1).min(32);
+        let wait_ms = retry.backoff_ms.saturating_mul(1 << doublings);
+        let wait_ms = wait_ms.min(MAX_BACKOFF_MS);
+        Next::Again {
+            not_before_ms: now_ms.saturating_add(wait_ms),
+        }
+    }
+
+    /// The worker that holds a claim's lease, if it lives.
+    pub fn holder(&self, claim: LeaseClaim) -> Option<&WorkerId> {
+        match self.hold(claim) {
+            Ok(Hold::Held(_, lease)) => Some(&lease.worker),
+            Ok(Hold::Ended(..)) | Err(_) => None,
+        }
+    }
+
+    fn hold(&self, claim: LeaseClaim) -> Result<Hold<'_>, NotHeld> {
+        let slot = *(self.slots.get(&claim.task)).ok_or(NotHeld::UnknownTask(claim.task))?;
+        let task = self.at(slot);
+        if claim.generation != task.generation || claim.generation.0 == 0 {
+            return Err(NotHeld::Stale {
+                held: claim.generation,
+                current: task.generation,
+            });
+        }
+        match &task.state {
+            TaskState::Leased(lease) => Ok(Hold::Held(slot, lease)),
+            TaskState::Waiting(_)
+            | TaskState::Ready(_)
+            | TaskState::Done(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Cancelled(_) => Ok(Hold::Ended(slot, task)),
+        }
+    }
+}
+
+const fn ended(task: &Task) -> NotHeld {
+    NotHeld::Stale {
+        held: task.generation,
+        current: task.generation,
+    }
+}
+
+/// The answer to a failure whose lease has ended: what it was, if it was by this very failure.
+fn repeated_failure(task: &Task) -> Result<AfterFailure, NotHeld> {
+    let reported = (task.failures.last()).is_some_and(|failure| {
+        failure.generation == task.generation && failure.class != FailureClass::WorkerLost
+    });
+    match &task.state {
+        TaskState::GaveUp(_) if reported => Ok(AfterFailure::GaveUp),
+        TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Blocked(_) if reported => {
+            Ok(AfterFailure::WillRetry)
+        }
+        // The task was cancelled under its worker, which has no reason to hear of a refusal.
+        TaskState::Cancelled(_) => Ok(AfterFailure::GaveUp),
+        TaskState::Waiting(_)
+        | TaskState::Ready(_)
+        | TaskState::Blocked(_)
+        | TaskState::GaveUp(_)
+        | TaskState::Leased(_)
+        | TaskState::Done(_) => Err(ended(task)),
+    }
+}
+
+/// A net is only reported at exactly the ReLUs that were asked for, and only evaluations have
+/// seen the test set.
+fn check_observation(task: &Task, observation: &Observation) -> Result<(), FinishRefusal> {
+    let (budget, evaluates) = match &task.spec().work {
+        Work::Baseline { .. } | Work::Replace { .. } => (None, false),
+        Work::Finetune { budget, .. } => (Some(*budget), false),
+        Work::Evaluate { budget, .. } => (Some(*budget), true),
+    };
+    match budget {
+        Some(budget) if budget != observation.relu_count => Err(FinishRefusal::WrongReluCount {
+            budget,
+            found: observation.relu_count,
+        }),
+        _ if evaluates != observation.test.is_some() => Err(FinishRefusal::WrongTestAccuracy),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,243 @@
+//! What happens in the ledger: events change it, decisions bring them about.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::CheckpointRef;
+use crate::failure::FailureClass;
+use crate::id::{Generation, SweepName, TaskId, WorkerId};
+use crate::lease::LeaseClaim;
+use crate::observation::Observation;
+use crate::plan::Plan;
+
+/// What is to happen, and what the asker is told once it has happened durably.
+#[derive(Clone, PartialEq, Debug)]
+#[must_use = "a decision changes nothing before its events are applied"]
+pub struct Decision<T> {
+    /// To be applied in this order; none where nothing changes.
+    pub events: Vec<Event>,
+    /// The answer.
+    pub outcome: T,
+}
+
+/// How often and how soon a failed task is tried again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// Attempts before a task is given up, at least one.
+    pub attempts: u32,
+    /// Time before the second attempt; each further wait is twice as long.
+    pub backoff_ms: u64,
+}
+
+/// A sweep to be submitted.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Submission {
+    /// Its name.
+    pub sweep: SweepName,
+    /// Its tasks.
+    pub plan: Arc<Plan>,
+    /// Its retry policy.
+    pub retry: Retry,
+}
+
+/// One change of the ledger.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// A sweep has this plan now; whatever of it gave up or was cancelled is to be tried again.
+    Submitted(Submission),
+    /// A sweep grants no leases, or does again.
+    Paused {
+        /// The sweep.
+        sweep: SweepName,
+        /// Whether it is paused now.
+        paused: bool,
+    },
+    /// A sweep wants none of its tasks any more.
+    Cancelled {
+        /// The sweep.
+        sweep: SweepName,
+    },
+    /// A task got a lease.
+    Leased {
+        /// Task and generation.
+        claim: LeaseClaim,
+        /// Who holds it.
+        worker: WorkerId,
+        /// When it was granted.
+        at_ms: u64,
+        /// Until when it lives.
+        expires_at_ms: u64,
+    },
+    /// A lease lives longer. Not worth writing down: a restart extends every lease.
+    Renewed {
+        /// The task.
+        task: TaskId,
+        /// Until when it lives.
+        expires_at_ms: u64,
+    },
+    /// A checkpoint is its task's own.
+    Adopted {
+        /// The checkpoint.
+        checkpoint: CheckpointRef,
+    },
+    /// A lease ended with a result.
+    Finished {
+        /// The task.
+        task: TaskId,
+        /// What it measured.
+        observation: Box<Observation>,
+    },
+    /// A lease ended without a result.
+    Ended {
+        /// The task.
+        task: TaskId,
+        /// What went wrong, if something did.
+        failure: Option<Box<Failure>>,
+        /// What becomes of the task.
+        next: Next,
+    },
+    /// A checkpoint cannot be read and is forgotten. A done task whose output it was becomes open.
+    SetAside {
+        /// The checkpoint.
+        checkpoint: CheckpointRef,
+    },
+}
+
+/// What becomes of a task whose lease ended without a result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// It is tried again.
+    Again {
+        /// The earliest time; zero for at once.
+        not_before_ms: u64,
+    },
+    /// It has no attempt left.
+    GiveUp,
+}
+
+/// A failed attempt, for people.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Orders the failures of all tasks; only ever grows.
+    pub serial: u64,
+    /// The attempt's lease.
+    pub generation: Generation,
+    /// The attempt's number, counted from 1.
+    pub attempt: u32,
+    /// Who tried.
+    pub worker: WorkerId,
+    /// Why it failed.
+    pub class: FailureClass,
+    /// Why it failed, in a sentence.
+    pub message: String,
+    /// The end of the trainer's standard error.
+    pub stderr_tail: String,
+    /// Whether it counts against the retry policy.
+    pub counted: bool,
+}
+
+/// What a worker reports about an attempt without a result.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FailureReport {
+    /// Why it failed.
+    pub class: FailureClass,
+    /// Why it failed, in a sentence.
+    pub message: String,
+    /// The end of the trainer's standard error.
+    pub stderr_tail: String,
+    /// An input or resume checkpoint that was refused by its digest, if that is why.
+    pub bad_checkpoint: Option<CheckpointRef>,
+}
+
+/// The answer to a submission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Submitted {
+    /// Tasks of the plan.
+    pub tasks: u64,
+    /// Tasks of the plan that have results already.
+    pub done: u64,
+}
+
+/// The answer to a request for work.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Acquired {
+    /// A task to work on.
+    Granted(Grant),
+    /// Nothing can be leased now.
+    Nothing {
+        /// Whether nothing is running or waiting either, so that nothing comes of waiting.
+        idle: bool,
+    },
+}
+
+/// A lease with what its holder needs to know. The spec is the ledger's to look up.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Grant {
+    /// Task and generation.
+    pub claim: LeaseClaim,
+    /// The attempt's number, counted from 1.
+    pub attempt: u32,
+    /// A sweep that wants the task.
+    pub sweep: SweepName,
+    /// The checkpoints to start from, in the order of the spec's inputs.
+    pub inputs: Vec<CheckpointRef>,
+    /// The checkpoint to go on from, if an earlier attempt left one.
+    pub resume: Option<CheckpointRef>,
+}
+
+/// The answer to a renewal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Renewal {
+    /// The lease lives on.
+    Continue,
+    /// The task was cancelled: stop.
+    Stop,
+}
+
+/// The answer to a commit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Adoption {
+    /// The checkpoint is the task's own now.
+    Adopted,
+    /// It was before.
+    Repeated,
+    /// The task has a later one.
+    Older,
+}
+
+/// The answer to a result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finish {
+    /// The task is done now.
+    Finished,
+    /// It was before.
+    Repeated,
+}
+
+/// The answer to a failure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterFailure {
+    /// The task will be tried again.
+    WillRetry,
+    /// It will not.
+    GaveUp,
+}
+
+/// The answer to the return of a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// The lease has ended now.
+    Released,
+    /// It had before.
+    Repeated,
+}
+
+/// The answer to an order about a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// The sweep is different now.
+    Changed,
+    /// It was like that before.
+    Unchanged,
+}

@@ -1,0 +1,281 @@
+//! A tiny plan for tests: per seed a baseline with its evaluation, one search over all budgets,
+//! and for each budget a finetune with its evaluation.
+
+use std::sync::Arc;
+
+use super::{Event, Grant, Ledger, Retry, Submission, invariants};
+use crate::candidate::{Candidate, PointKind};
+use crate::checkpoint::{CheckpointRef, CheckpointRole};
+use crate::data::{DataSet, DataSpec};
+use crate::digest::Digest;
+use crate::id::{CandidateId, TaskId, WorkerId};
+use crate::lease::LeaseClaim;
+use crate::net::{Family, NetSpec};
+use crate::observation::{Accuracy, Observation};
+use crate::plan::{Plan, PlannedTask};
+use crate::recipe::{
+    BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
+    ReplaceRecipe, Schedule,
+};
+use crate::task::{NET_OUTPUT, OutputRef, RESULT_VERSION, TaskSpec, Work, budget_output};
+
+pub(crate) const TTL_MS: u64 = 1000;
+pub(crate) const TOTAL: u64 = 24_000;
+
+fn schedule() -> Schedule {
+    Schedule {
+        epochs: 1,
+        batch: 8,
+        optimizer: OptimizerKind::Sgd,
+        lr: 0.1,
+        momentum: 0.9,
+        weight_decay: 0.0,
+        warmup_epochs: 0.0,
+    }
+}
+
+fn distillation() -> Distillation {
+    Distillation {
+        temperature: 4.0,
+        kd_weight: 0.5,
+        ce_weight: 0.5,
+    }
+}
+
+fn net(task: TaskId) -> OutputRef {
+    OutputRef {
+        task,
+        output: NET_OUTPUT.to_owned(),
+    }
+}
+
+fn spec(seed: u64, work: Work) -> TaskSpec {
+    TaskSpec {
+        version: RESULT_VERSION,
+        net: NetSpec {
+            name: Family::Resnet9,
+            width: 8,
+            stem_relu: false,
+        },
+        data: DataSpec {
+            name: DataSet::FashionMnist,
+            train: 100,
+            validation: 10,
+            augment: false,
+        },
+        seed,
+        work,
+    }
+}
+
+fn search(baseline: OutputRef, budgets: &[u64]) -> Work {
+    Work::Replace {
+        baseline,
+        budgets: budgets.to_vec(),
+        recipe: ReplaceRecipe {
+            schedule: schedule(),
+            distillation: distillation(),
+            latent_lr: 0.1,
+            latent_init: LatentInit::Constant,
+            penalty: 1e-4,
+            hysteresis: 0.003,
+            degree: 2,
+            budget_schedule: BudgetSchedule::Constant,
+            freeze_at: 1.0,
+            calibration_batches: 1,
+        },
+    }
+}
+
+/// The plan for these seeds and falling budgets: `seeds * (3 + 2 * budgets)` tasks.
+pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
+    let mut plan = Plan::default();
+    let mut evaluations: Vec<Vec<(u64, TaskId)>> = vec![Vec::new(); budgets.len() + 1];
+    for &seed in seeds {
+        let mut add = |work: Work| {
+            let spec = spec(seed, work);
+            let id = spec.id();
+            plan.tasks.push(PlannedTask { id, spec });
+            id
+        };
+        let baseline = add(Work::Baseline {
+            recipe: BaselineRecipe {
+                schedule: schedule(),
+            },
+        });
+        let replace = add(search(net(baseline), budgets));
+        let evaluate = add(Work::Evaluate {
+            subject: net(baseline),
+            budget: TOTAL,
+        });
+        evaluations[0].push((seed, evaluate));
+        for (at, &budget) in budgets.iter().enumerate() {
+            let finetune = add(Work::Finetune {
+                start: OutputRef {
+                    task: replace,
+                    output: budget_output(budget),
+                },
+                baseline: net(baseline),
+                budget,
+                recipe: FinetuneRecipe {
+                    schedule: schedule(),
+                    distillation: distillation(),
+                },
+            });
+            let evaluate = add(Work::Evaluate {
+                subject: net(finetune),
+                budget,
+            });
+            evaluations[at + 1].push((seed, evaluate));
+        }
+    }
+    let all = std::iter::once(&TOTAL).chain(budgets);
+    for ((at, &budget), evaluations) in all.enumerate().zip(evaluations) {
+        plan.candidates.push(Candidate {
+            id: CandidateId(Digest::of(&budget.to_be_bytes())),
+            label: "default".to_owned(),
+            kind: if at == 0 {
+                PointKind::Baseline
+            } else {
+                PointKind::Replaced
+            },
+            budget,
+            relu_total: TOTAL,
+            evaluations,
+        });
+    }
+    plan
+}
+
+pub(crate) fn submission(name: &str, plan: Plan, attempts: u32) -> Submission {
+    Submission {
+        sweep: name.parse().unwrap(),
+        plan: Arc::new(plan),
+        retry: Retry {
+            attempts,
+            backoff_ms: 100,
+        },
+    }
+}
+
+pub(crate) fn worker(name: &str) -> WorkerId {
+    WorkerId(name.to_owned())
+}
+
+/// A made-up checkpoint of a claim's task; `salt` tells contents apart.
+pub(crate) fn checkpoint(
+    claim: LeaseClaim,
+    role: CheckpointRole,
+    step: u64,
+    salt: &str,
+) -> CheckpointRef {
+    let text = format!("{claim} {role:?} {step} {salt}");
+    CheckpointRef {
+        task: claim.task,
+        generation: claim.generation,
+        role,
+        step,
+        manifest: Digest::of(text.as_bytes()),
+    }
+}
+
+/// What a trainer would have measured for `spec`.
+pub(crate) fn observation(spec: &TaskSpec) -> Observation {
+    let budget = match &spec.work {
+        Work::Baseline { .. } => TOTAL,
+        Work::Replace { budgets, .. } => budgets[0],
+        Work::Finetune { budget, .. } | Work::Evaluate { budget, .. } => *budget,
+    };
+    let accuracy = Accuracy {
+        correct: 80,
+        images: 100,
+    };
+    Observation {
+        relu_count: budget,
+        relu_total: TOTAL,
+        validation: Some(accuracy),
+        test: matches!(spec.work, Work::Evaluate { .. }).then_some(accuracy),
+        searched_count: None,
+        selected_epoch: Some(1),
+        epochs: 1,
+        seconds: 1.0,
+    }
+}
+
+/// A ledger that checks every invariant after each event, and remembers the events.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) ledger: Ledger,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Checked {
+    pub(crate) fn new() -> Self {
+        Self {
+            ledger: Ledger::new(TTL_MS),
+            events: Vec::new(),
+        }
+    }
+
+    /// A ledger with the sweep `s` of seed 0 and budgets 100 and 50.
+    pub(crate) fn tiny(attempts: u32) -> Self {
+        let mut checked = Self::new();
+        checked.submit(submission("s", tiny_plan(&[0], &[100, 50]), attempts));
+        checked
+    }
+
+    #[track_caller]
+    pub(crate) fn apply<T>(&mut self, decision: super::Decision<T>) -> T {
+        for event in decision.events {
+            let before = self.ledger.clone();
+            self.ledger.apply(&event);
+            invariants::check_step(&before, &event, &self.ledger).unwrap();
+            invariants::check(&self.ledger).unwrap();
+            self.events.push(event);
+        }
+        decision.outcome
+    }
+
+    #[track_caller]
+    pub(crate) fn submit(&mut self, submission: Submission) -> super::Submitted {
+        let decision = self.ledger.submit(submission).unwrap();
+        self.apply(decision)
+    }
+
+    #[track_caller]
+    pub(crate) fn try_acquire(&mut self, name: &str, now_ms: u64) -> super::Acquired {
+        let decision = self.ledger.acquire(&worker(name), now_ms);
+        self.apply(decision)
+    }
+
+    #[track_caller]
+    pub(crate) fn acquire(&mut self, name: &str, now_ms: u64) -> Grant {
+        match self.try_acquire(name, now_ms) {
+            super::Acquired::Granted(grant) => grant,
+            nothing @ super::Acquired::Nothing { .. } => panic!("{nothing:?}"),
+        }
+    }
+
+    pub(crate) fn spec(&self, claim: LeaseClaim) -> TaskSpec {
+        self.ledger.task(claim.task).unwrap().spec().clone()
+    }
+
+    /// Commits every output of a claim's task.
+    #[track_caller]
+    pub(crate) fn commit_outputs(&mut self, claim: LeaseClaim) {
+        for name in self.spec(claim).outputs() {
+            let output = checkpoint(claim, CheckpointRole::Output(name), 9, "");
+            let decision = self.ledger.commit(claim, output).unwrap();
+            self.apply(decision);
+        }
+    }
+
+    /// Commits every output of a claim's task and finishes it.
+    #[track_caller]
+    pub(crate) fn complete(&mut self, claim: LeaseClaim) {
+        self.commit_outputs(claim);
+        let observation = observation(&self.spec(claim));
+        let decision = self.ledger.finish(claim, observation).unwrap();
+        self.apply(decision);
+    }
+}

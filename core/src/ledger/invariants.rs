@@ -1,0 +1,242 @@
+//! What is true of every ledger and of every step, defined once for tests and for restarts. The
+//! numbers are those of `docs/protocol.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Event, Ledger, Next, Task, TaskCounts, TaskState};
+use crate::id::TaskId;
+
+/// An invariant that does not hold: a defect of this crate, or of the records it was given.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("invariant {number} does not hold for {subject}: {what}")]
+pub struct Violation {
+    /// Its number in `docs/protocol.md`.
+    pub number: u8,
+    /// The task or sweep.
+    pub subject: String,
+    /// What is wrong.
+    pub what: &'static str,
+}
+
+fn hold(
+    number: u8,
+    subject: &impl ToString,
+    what: &'static str,
+    is: bool,
+) -> Result<(), Violation> {
+    if is {
+        return Ok(());
+    }
+    Err(Violation {
+        number,
+        subject: subject.to_string(),
+        what,
+    })
+}
+
+/// Checks everything that can be seen in one ledger. Takes time proportional to its tasks.
+pub fn check(ledger: &Ledger) -> Result<(), Violation> {
+    for (slot, task) in (0..).zip(&ledger.tasks) {
+        check_task(ledger, slot, task)?;
+        check_state(ledger, slot, task)?;
+    }
+    check_indices(ledger)?;
+    check_sweeps(ledger)
+}
+
+fn check_task(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> {
+    let id = task.id();
+    hold(
+        1,
+        &id,
+        "it lives once",
+        ledger.slots.get(&id) == Some(&slot),
+    )?;
+    let count = |is: fn(&TaskState) -> bool| {
+        let parents = task.parents.iter().filter(|&&at| is(&ledger.at(at).state));
+        parents.count()
+    };
+    let left = count(|parent| !parent.is_done());
+    let lost = count(TaskState::is_lost);
+    hold(
+        5,
+        &id,
+        "it counts unfinished parents",
+        task.parents_left as usize == left,
+    )?;
+    hold(
+        5,
+        &id,
+        "it counts lost parents",
+        task.parents_lost as usize == lost,
+    )?;
+    let known = (task.parents.iter()).all(|&at| ledger.at(at).children.contains(&slot));
+    hold(5, &id, "its parents know it", known)?;
+    let serials = task.failures.iter().map(|failure| failure.serial);
+    let serials_below = serials
+        .clone()
+        .all(|serial| serial < ledger.next_failure_serial);
+    hold(
+        9,
+        &id,
+        "failures are numbered in order",
+        serials.is_sorted() && serials_below,
+    )?;
+    let heads = (task.state.kept().into_iter()).flat_map(|kept| {
+        kept.resume
+            .as_deref()
+            .into_iter()
+            .chain(kept.outputs.iter().flatten())
+    });
+    let mut generations = heads.map(|head| head.generation).chain(match &task.state {
+        TaskState::Done(done) => done.outputs.iter().map(|head| head.generation).collect(),
+        TaskState::Waiting(_)
+        | TaskState::Ready(_)
+        | TaskState::Leased(_)
+        | TaskState::GaveUp(_)
+        | TaskState::Blocked(_)
+        | TaskState::Cancelled(_) => Vec::new(),
+    });
+    let granted = |made: crate::id::Generation| 0 < made.0 && made <= task.generation;
+    hold(
+        2,
+        &id,
+        "its checkpoints were made under leases",
+        generations.all(granted),
+    )
+}
+
+fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> {
+    let id = task.id();
+    match &task.state {
+        TaskState::Leased(lease) => {
+            hold(2, &id, "a lease has a generation", task.generation.0 > 0)?;
+            hold(6, &id, "a leased task is wanted", ledger.needs(slot).wanted)?;
+            let holds = ledger.holders.get(&lease.worker) == Some(&slot);
+            hold(3, &id, "its holder holds it alone", holds)
+        }
+        TaskState::Done(done) => {
+            let complete = done.outputs.len() == task.spec().outputs().len();
+            hold(4, &id, "a done task has every output", complete)
+        }
+        TaskState::GaveUp(_) => Ok(()),
+        TaskState::Waiting(_)
+        | TaskState::Ready(_)
+        | TaskState::Blocked(_)
+        | TaskState::Cancelled(_) => {
+            let settled = task.state.clone().resettle(ledger.needs(slot));
+            hold(
+                5,
+                &id,
+                "its open state fits its needs",
+                settled.name() == task.state.name(),
+            )
+        }
+    }
+}
+
+fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
+    let mut expiries = BTreeSet::new();
+    let mut ready = 0;
+    for (slot, task) in (0..).zip(&ledger.tasks) {
+        match &task.state {
+            TaskState::Leased(lease) => {
+                expiries.insert((lease.expires_at_ms, slot));
+            }
+            TaskState::Ready(state) if ledger.is_grantable(slot) => {
+                ready += 1;
+                let is_in = ledger.ready.contains(slot, task.rank, state.not_before_ms);
+                hold(6, &task.id(), "a ready task can be leased", is_in)?;
+            }
+            TaskState::Ready(_)
+            | TaskState::Waiting(_)
+            | TaskState::Done(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Cancelled(_) => {}
+        }
+    }
+    let all = &"the ledger";
+    hold(
+        6,
+        all,
+        "nothing else can be leased",
+        ledger.ready.len() == ready,
+    )?;
+    hold(3, all, "each lease has a time", ledger.expiries == expiries)?;
+    hold(
+        3,
+        all,
+        "each worker holds one lease",
+        ledger.holders.len() == expiries.len(),
+    )?;
+    let strays = ledger
+        .strays
+        .keys()
+        .all(|id| !ledger.slots.contains_key(id));
+    hold(1, all, "no known task is a stray", strays)
+}
+
+fn check_sweeps(ledger: &Ledger) -> Result<(), Violation> {
+    for (number, sweep) in (0..).zip(&ledger.sweeps) {
+        let mut counts = TaskCounts::default();
+        for &slot in &sweep.members {
+            let task = ledger.at(slot);
+            *counts.of(task.state.name()) += 1;
+            let once = task.sweeps.iter().filter(|&&it| it == number).count() == 1;
+            hold(7, &sweep.name, "its tasks know it", once)?;
+        }
+        hold(
+            7,
+            &sweep.name,
+            "it counts its tasks",
+            counts == sweep.counts,
+        )?;
+        let planned = (sweep.members.iter().map(|&slot| ledger.at(slot).id())).eq(sweep
+            .plan
+            .tasks
+            .iter()
+            .map(|task| task.id));
+        hold(7, &sweep.name, "its tasks are its plan's", planned)?;
+    }
+    Ok(())
+}
+
+/// Checks what one event may do: `before` it and `after` it.
+pub fn check_step(before: &Ledger, event: &Event, after: &Ledger) -> Result<(), Violation> {
+    let latest: BTreeMap<TaskId, &Task> =
+        (after.tasks.iter().map(|task| (task.id(), task))).collect();
+    for old in &before.tasks {
+        let id = old.id();
+        let Some(new) = latest.get(&id) else {
+            return hold(1, &id, "it does not vanish", false);
+        };
+        hold(
+            2,
+            &id,
+            "its generation does not fall",
+            new.generation >= old.generation,
+        )?;
+        let is_its_lease = matches!(event, Event::Leased { claim, .. } if claim.task == id);
+        let grows = new.generation.0 == old.generation.0 + u64::from(is_its_lease);
+        hold(2, &id, "its generation grows by one with each lease", grows)?;
+        if old.state.is_done() {
+            let redone = matches!(event, Event::SetAside { checkpoint } if checkpoint.task == id);
+            hold(4, &id, "done stays done", new.state.is_done() || redone)?;
+            let same = !new.state.is_done() || new.state == old.state;
+            hold(4, &id, "a result does not change", same)?;
+        }
+        if is_its_lease {
+            let was_ready = matches!(old.state, TaskState::Ready(_));
+            hold(3, &id, "only a ready task is leased", was_ready)?;
+        }
+        if let (TaskState::GaveUp(_), false) =
+            (&new.state, matches!(old.state, TaskState::GaveUp(_)))
+        {
+            let gives_up =
+                matches!(event, Event::Ended { task, next: Next::GiveUp, .. } if *task == id);
+            hold(9, &id, "only a failure makes a task give up", gives_up)?;
+        }
+    }
+    Ok(())
+}

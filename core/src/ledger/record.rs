@@ -1,0 +1,197 @@
+//! What of the ledger is written down: one record per task that has left its first state.
+//!
+//! Waiting, ready, blocked and cancelled are not told apart in records: they follow from the
+//! sweeps and from the other tasks. Neither are times: after a restart a lease lives for a whole
+//! time to live, and a failed task is tried again at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Retry, Task, TaskState};
+use crate::id::{Generation, SweepName, TaskId, WorkerId};
+use crate::observation::Observation;
+use crate::plan::Plan;
+
+/// One task as it is written down.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The generation of its latest lease.
+    pub generation: Generation,
+    /// Failed attempts that count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// Its state.
+    pub state: RecordedState,
+    /// The checkpoint to go on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume: Option<Head>,
+    /// The committed outputs by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, Head>,
+    /// Its latest failures, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// A task's state as it is written down.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordedState {
+    /// Waiting, ready, blocked or cancelled.
+    #[default]
+    Open,
+    /// Leased.
+    Leased {
+        /// To whom.
+        worker: WorkerId,
+    },
+    /// Done.
+    Done {
+        /// What it measured.
+        observation: Box<Observation>,
+    },
+    /// Given up.
+    GaveUp,
+}
+
+/// A sweep as it was before a restart.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RestoredSweep {
+    /// Its name.
+    pub name: SweepName,
+    /// Its plan, expanded again.
+    pub plan: Arc<Plan>,
+    /// Its retry policy.
+    pub retry: Retry,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Whether it is cancelled.
+    pub cancelled: bool,
+}
+
+impl Task {
+    /// What is to be written down.
+    pub fn record(&self) -> TaskRecord {
+        let names = self.spec().outputs();
+        let outputs = (names.into_iter().enumerate())
+            .filter_map(|(index, name)| Some((name, self.state.output(index)?)))
+            .collect();
+        let kept = self.state.kept();
+        TaskRecord {
+            generation: self.generation,
+            attempts: kept.map_or(0, |kept| kept.attempts),
+            state: match &self.state {
+                TaskState::Waiting(_)
+                | TaskState::Ready(_)
+                | TaskState::Blocked(_)
+                | TaskState::Cancelled(_) => RecordedState::Open,
+                TaskState::Leased(lease) => RecordedState::Leased {
+                    worker: lease.worker.clone(),
+                },
+                TaskState::Done(done) => RecordedState::Done {
+                    observation: done.observation.clone(),
+                },
+                TaskState::GaveUp(_) => RecordedState::GaveUp,
+            },
+            resume: kept.and_then(|kept| kept.resume.as_deref().copied()),
+            outputs,
+            failures: self.failures.clone(),
+        }
+    }
+
+    /// Goes on where `record` says. A record that misses outputs of a done task, because a
+    /// person has edited it, makes the task open.
+    pub(super) fn take_up(&mut self, record: TaskRecord, lease_until_ms: Option<u64>) {
+        let names = self.spec().outputs();
+        let outputs: Box<[Option<Head>]> = (names.iter())
+            .map(|name| record.outputs.get(name).copied())
+            .collect();
+        let complete = outputs.iter().copied().collect::<Option<Box<[Head]>>>();
+        let kept = Kept {
+            attempts: record.attempts,
+            resume: record.resume.map(Box::new),
+            outputs: if record.outputs.is_empty() {
+                Box::default()
+            } else {
+                outputs
+            },
+        };
+        self.generation = record.generation;
+        self.failures = record.failures;
+        self.state = match (record.state, complete, lease_until_ms) {
+            (RecordedState::Done { observation }, Some(outputs), _) => TaskState::Done(Done {
+                outputs,
+                observation,
+            }),
+            (RecordedState::GaveUp, _, _) => TaskState::GaveUp(GaveUp { kept }),
+            (RecordedState::Leased { worker }, _, Some(expires_at_ms)) => {
+                TaskState::Leased(Leased {
+                    kept,
+                    worker,
+                    expires_at_ms,
+                    renewed: false,
+                })
+            }
+            (
+                RecordedState::Open | RecordedState::Leased { .. } | RecordedState::Done { .. },
+                ..,
+            ) => TaskState::Cancelled(super::Cancelled { kept }),
+        };
+    }
+}
+
+impl Ledger {
+    /// The ledger that was before a restart: its sweeps in the order of their submission, and every
+    /// record. Every lease lives for a whole time to live from `now_ms` on.
+    pub fn restore(
+        lease_ttl_ms: u64,
+        sweeps: Vec<RestoredSweep>,
+        records: impl IntoIterator<Item = (TaskId, TaskRecord)>,
+        now_ms: u64,
+    ) -> Self {
+        let mut ledger = Self::new(lease_ttl_ms);
+        ledger.strays = records.into_iter().collect();
+        let serials = (ledger.strays.values())
+            .flat_map(|record| &record.failures)
+            .map(|failure| failure.serial);
+        ledger.next_failure_serial = serials.max().unwrap_or(0) + 1;
+        let until = now_ms.saturating_add(lease_ttl_ms);
+        for sweep in sweeps {
+            ledger.enlist(&sweep.name, &sweep.plan, sweep.retry, Some(until));
+            let slot = ledger.sweep_slots[&sweep.name] as usize;
+            ledger.sweeps[slot].paused = sweep.paused;
+            ledger.sweeps[slot].cancelled = sweep.cancelled;
+        }
+        let all = (0..).take(ledger.tasks.len()).collect();
+        ledger.settle(all);
+        ledger
+    }
+
+    /// The record of one task, if it is known.
+    pub fn record(&self, task: TaskId) -> Option<TaskRecord> {
+        self.task(task).map(Task::record)
+    }
+}
+
+impl Event {
+    /// The task whose record the event changes; `None` for changes of sweeps, and for a renewal,
+    /// which is not written down.
+    pub const fn recorded_task(&self) -> Option<TaskId> {
+        match self {
+            Self::Leased { claim, .. } => Some(claim.task),
+            Self::Adopted { checkpoint } | Self::SetAside { checkpoint } => Some(checkpoint.task),
+            Self::Finished { task, .. } | Self::Ended { task, .. } => Some(*task),
+            Self::Renewed { .. }
+            | Self::Submitted(_)
+            | Self::Paused { .. }
+            | Self::Cancelled { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The states of a task: one struct each, with the moves out of it as methods that consume it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointRef, CheckpointRole};
+use crate::digest::Digest;
+use crate::id::{Generation, TaskId, WorkerId};
+use crate::observation::Observation;
+
+/// A committed checkpoint of a known task with a known role: the rest of a [`CheckpointRef`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Head {
+    /// The lease under which it was made.
+    pub generation: Generation,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// SHA-256 of the manifest object.
+    pub manifest: Digest,
+}
+
+impl Head {
+    /// What of `checkpoint` is not its task and role.
+    pub fn of(checkpoint: &CheckpointRef) -> Self {
+        Self {
+            generation: checkpoint.generation,
+            step: checkpoint.step,
+            manifest: checkpoint.manifest,
+        }
+    }
+
+    /// The whole reference.
+    pub fn reference(self, task: TaskId, role: CheckpointRole) -> CheckpointRef {
+        CheckpointRef {
+            task,
+            generation: self.generation,
+            role,
+            step: self.step,
+            manifest: self.manifest,
+        }
+    }
+
+    /// What decides which of two checkpoints is later.
+    pub fn order(self) -> (Generation, u64) {
+        (self.generation, self.step)
+    }
+}
+
+/// What the attempts so far have left to the next one.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// Failed attempts that count against the retry policy.
+    pub attempts: u32,
+    /// The checkpoint to go on from.
+    pub resume: Option<Box<Head>>,
+    /// Outputs in the order of the spec's; empty before the first one is committed.
+    pub outputs: Box<[Option<Head>]>,
+}
+
+/// What decides the state of a task that nobody holds and that has no result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Needs {
+    /// Whether a sweep that is not cancelled wants the task.
+    pub wanted: bool,
+    /// Parents that are not done.
+    pub parents_left: u32,
+    /// Parents that gave up or are blocked.
+    pub parents_lost: u32,
+}
+
+/// The states of a task.
+///
+/// ```text
+///                                    lease                  finish
+///   Waiting <------------> Ready -------------> Leased --------------> Done
+///      ^                     ^                    |                      |
+///      |                     +--- fail, expire, --+                      |
+///      |                     |    release         |                      |
+///      v                     |                    | fail, expire:        |
+///   Blocked <----------------+                    v no attempt left      |
+///      ^                     ^                  GaveUp                   |
+///      |                     +--- submit ---------+                      |
+///      v                     +--- an output is set aside ----------------+
+///   Cancelled <-- cancel -- Leased
+/// ```
+///
+/// Waiting, Ready, Blocked and Cancelled are the open states: nobody holds the task and it has
+/// no result. Which of them it is in follows from [`Needs`] alone ([`Kept::settle`]), and changes
+/// when a parent is done, set aside, lost or revived, and when a sweep is submitted or cancelled.
+/// A move that the drawing ends in Ready ends in the open state that fits.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TaskState {
+    /// Needs a task that is not done.
+    Waiting(Waiting),
+    /// May be leased.
+    Ready(Ready),
+    /// A worker has the right to it.
+    Leased(Leased),
+    /// Has its result.
+    Done(Done),
+    /// Failed too often.
+    GaveUp(GaveUp),
+    /// Needs a task that gave up.
+    Blocked(Blocked),
+    /// No sweep wants it.
+    Cancelled(Cancelled),
+}
+
+/// Needs a task that is not done.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Waiting {
+    /// What attempts have left (there are some if a parent is being redone).
+    pub kept: Kept,
+}
+
+/// May be leased.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ready {
+    /// What attempts have left.
+    pub kept: Kept,
+    /// The earliest time for the next lease; zero for at once.
+    pub not_before_ms: u64,
+}
+
+/// A worker has the right to it. The lease's generation is the task's latest.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Leased {
+    /// What earlier attempts and this one have left.
+    pub kept: Kept,
+    /// Who.
+    pub worker: WorkerId,
+    /// Until when, unless renewed.
+    pub expires_at_ms: u64,
+    /// Whether the worker has renewed it: before that it may not know that it has it.
+    pub renewed: bool,
+}
+
+/// Has its result.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Done {
+    /// Every output, in the order of the spec's.
+    pub outputs: Box<[Head]>,
+    /// What it measured.
+    pub observation: Box<Observation>,
+}
+
+/// Failed too often.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GaveUp {
+    /// What attempts have left.
+    pub kept: Kept,
+}
+
+/// Needs a task that gave up.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Blocked {
+    /// What attempts have left.
+    pub kept: Kept,
+}
+
+/// No sweep wants it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Cancelled {
+    /// What attempts have left.
+    pub kept: Kept,
+}
+
+impl Kept {
+    /// The open state that fits.
+    pub fn settle(self, needs: Needs, not_before_ms: u64) -> TaskState {
+        if !needs.wanted {
+            TaskState::Cancelled(Cancelled { kept: self })
+        } else if needs.parents_lost > 0 {
+            TaskState::Blocked(Blocked { kept: self })
+        } else if needs.parents_left > 0 {
+            TaskState::Waiting(Waiting { kept: self })
+        } else {
+            TaskState::Ready(Ready {
+                kept: self,
+                not_before_ms,
+            })
+        }
+    }
+}
+
+impl Ready {
+    /// Gives a worker the right to the task.
+    pub fn lease(self, worker: WorkerId, expires_at_ms: u64) -> Leased {
+        Leased {
+            kept: self.kept,
+            worker,
+            expires_at_ms,
+            renewed: false,
+        }
+    }
+}
+
+impl Leased {
+    /// Extends the right.
+    #[must_use]
+    pub fn renew(self, expires_at_ms: u64) -> Self {
+        Self {
+            expires_at_ms,
+            renewed: true,
+            ..self
+        }
+    }
+
+    /// Ends the task with its result, or returns the lease if an output is missing. The resume
+    /// checkpoint has served and is forgotten.
+    pub fn finish(self, outputs: usize, observation: Box<Observation>) -> Result<Done, Self> {
+        let committed: Box<[Head]> = self.kept.outputs.iter().copied().flatten().collect();
+        if committed.len() == outputs {
+            Ok(Done {
+                outputs: committed,
+                observation,
+            })
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Takes the right back; the task will be tried again when it is ready.
+    pub fn end(self, counted: bool, needs: Needs, not_before_ms: u64) -> TaskState {
+        self.counted(counted).settle(needs, not_before_ms)
+    }
+
+    /// Takes the right back for good.
+    pub fn give_up(self, counted: bool) -> GaveUp {
+        GaveUp {
+            kept: self.counted(counted),
+        }
+    }
+
+    /// Takes the right back because no sweep wants the task any more.
+    pub fn cancel(self) -> Cancelled {
+        Cancelled { kept: self.kept }
+    }
+
+    fn counted(self, counted: bool) -> Kept {
+        let mut kept = self.kept;
+        kept.attempts = kept.attempts.saturating_add(counted.into());
+        kept
+    }
+}
+
+impl Done {
+    /// Takes the result back because the output at `bad` cannot be read. The task starts anew; its
+    /// other outputs stay until it commits them again.
+    pub fn redo(self, bad: usize, needs: Needs) -> TaskState {
+        let mut outputs: Box<[Option<Head>]> = self.outputs.into_iter().map(Some).collect();
+        if let Some(output) = outputs.get_mut(bad) {
+            *output = None;
+        }
+        let kept = Kept {
+            outputs,
+            ..Kept::default()
+        };
+        kept.settle(needs, 0)
+    }
+}
+
+impl GaveUp {
+    /// Makes the task open again with all its attempts: a person asked again.
+    pub fn revive(self, needs: Needs) -> TaskState {
+        let kept = Kept {
+            attempts: 0,
+            ..self.kept
+        };
+        kept.settle(needs, 0)
+    }
+}
+
+/// The name of a state.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StateName {
+    /// [`TaskState::Waiting`].
+    Waiting,
+    /// [`TaskState::Ready`].
+    Ready,
+    /// [`TaskState::Leased`].
+    Leased,
+    /// [`TaskState::Done`].
+    Done,
+    /// [`TaskState::GaveUp`].
+    GaveUp,
+    /// [`TaskState::Blocked`].
+    Blocked,
+    /// [`TaskState::Cancelled`].
+    Cancelled,
+}
+
+impl TaskState {
+    /// The state's name.
+    pub const fn name(&self) -> StateName {
+        match self {
+            Self::Waiting(_) => StateName::Waiting,
+            Self::Ready(_) => StateName::Ready,
+            Self::Leased(_) => StateName::Leased,
+            Self::Done(_) => StateName::Done,
+            Self::GaveUp(_) => StateName::GaveUp,
+            Self::Blocked(_) => StateName::Blocked,
+            Self::Cancelled(_) => StateName::Cancelled,
+        }
+    }
+
+    /// What attempts have left; a done task has nothing but its result.
+    pub const fn kept(&self) -> Option<&Kept> {
+        match self {
+            Self::Waiting(state) => Some(&state.kept),
+            Self::Ready(state) => Some(&state.kept),
+            Self::Leased(state) => Some(&state.kept),
+            Self::Done(_) => None,
+            Self::GaveUp(state) => Some(&state.kept),
+            Self::Blocked(state) => Some(&state.kept),
+            Self::Cancelled(state) => Some(&state.kept),
+        }
+    }
+
+    /// The same, to change.
+    pub(super) const fn kept_mut(&mut self) -> Option<&mut Kept> {
+        match self {
+            Self::Waiting(state) => Some(&mut state.kept),
+            Self::Ready(state) => Some(&mut state.kept),
+            Self::Leased(state) => Some(&mut state.kept),
+            Self::Done(_) => None,
+            Self::GaveUp(state) => Some(&mut state.kept),
+            Self::Blocked(state) => Some(&mut state.kept),
+            Self::Cancelled(state) => Some(&mut state.kept),
+        }
+    }
+
+    /// The committed output at `index` in the order of the spec's.
+    pub fn output(&self, index: usize) -> Option<Head> {
+        match self {
+            Self::Done(done) => done.outputs.get(index).copied(),
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Leased(_)
+            | Self::GaveUp(_)
+            | Self::Blocked(_)
+            | Self::Cancelled(_) => self.kept()?.outputs.get(index).copied().flatten(),
+        }
+    }
+
+    /// Whether the task has its result.
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Done(_))
+    }
+
+    /// Whether tasks that need this one are blocked.
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::GaveUp(_) | Self::Blocked(_))
+    }
+
+    /// The state that fits after `needs` has changed: an open task settles, and a lease that no
+    /// sweep wants ends.
+    pub(super) fn resettle(self, needs: Needs) -> Self {
+        match self {
+            Self::Waiting(Waiting { kept })
+            | Self::Blocked(Blocked { kept })
+            | Self::Cancelled(Cancelled { kept }) => kept.settle(needs, 0),
+            Self::Ready(ready) => ready.kept.settle(needs, ready.not_before_ms),
+            Self::Leased(lease) if !needs.wanted => Self::Cancelled(lease.cancel()),
+            Self::Leased(_) | Self::Done(_) | Self::GaveUp(_) => self,
+        }
+    }
+}
+
+impl Default for TaskState {
+    /// Wanted by nobody, with nothing left by attempts: how every task begins.
+    fn default() -> Self {
+        Self::Cancelled(Cancelled {
+            kept: Kept::default(),
+        })
+    }
+}
+
+/// Tasks by state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct TaskCounts {
+    /// Waiting for other tasks.
+    pub waiting: u64,
+    /// Ready to be leased.
+    pub ready: u64,
+    /// Leased to a worker.
+    pub leased: u64,
+    /// Done, with a result.
+    pub done: u64,
+    /// Given up after too many failures.
+    pub gave_up: u64,
+    /// Needing a task that gave up.
+    pub blocked: u64,
+    /// Cancelled with the sweep.
+    pub cancelled: u64,
+}
+
+impl TaskCounts {
+    /// The count of one state.
+    pub const fn of(&mut self, state: StateName) -> &mut u64 {
+        match state {
+            StateName::Waiting => &mut self.waiting,
+            StateName::Ready => &mut self.ready,
+            StateName::Leased => &mut self.leased,
+            StateName::Done => &mut self.done,
+            StateName::GaveUp => &mut self.gave_up,
+            StateName::Blocked => &mut self.blocked,
+            StateName::Cancelled => &mut self.cancelled,
+        }
+    }
+
+    /// Tasks in all states.
+    pub const fn total(&self) -> u64 {
+        self.unfinished() + self.done + self.gave_up + self.blocked + self.cancelled
+    }
+
+    /// Tasks that are running or will run: waiting, ready and leased ones.
+    pub const fn unfinished(&self) -> u64 {
+        self.waiting + self.ready + self.leased
+    }
+}

@@ -1,0 +1,281 @@
+//! Random commands in random order, with invariants after each event.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A command with small numbers that pick among what there is.
+#[derive(Clone, Debug)]
+enum Command {
+    Submit { sweep: u8, budgets: u8 },
+    Acquire { worker: u8 },
+    Renew { claim: u8 },
+    Commit { claim: u8, output: u8, step: u8 },
+    Finish { claim: u8 },
+    Complete { claim: u8 },
+    Fail { claim: u8, class: u8, bad: u8 },
+    Release { claim: u8 },
+    Wait { ms: u16 },
+    Pause { sweep: u8, paused: bool },
+    Cancel { sweep: u8 },
+    Restart,
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    use Command as C;
+    prop_oneof![
+        1 => (0..2_u8, 0..3_u8).prop_map(|(sweep, budgets)| C::Submit { sweep, budgets }),
+        6 => (0..3_u8).prop_map(|worker| C::Acquire { worker }),
+        2 => any::<u8>().prop_map(|claim| C::Renew { claim }),
+        3 => (any::<u8>(), 0..4_u8, 0..4_u8)
+            .prop_map(|(claim, output, step)| C::Commit { claim, output, step }),
+        1 => any::<u8>().prop_map(|claim| C::Finish { claim }),
+        6 => any::<u8>().prop_map(|claim| C::Complete { claim }),
+        3 => (any::<u8>(), 0..3_u8, any::<u8>())
+            .prop_map(|(claim, class, bad)| C::Fail { claim, class, bad }),
+        1 => any::<u8>().prop_map(|claim| C::Release { claim }),
+        2 => (0..1500_u16).prop_map(|ms| C::Wait { ms }),
+        1 => (0..2_u8, any::<bool>()).prop_map(|(sweep, paused)| C::Pause { sweep, paused }),
+        1 => (0..2_u8).prop_map(|sweep| C::Cancel { sweep }),
+        1 => Just(C::Restart),
+    ]
+}
+
+struct World {
+    checked: Checked,
+    now_ms: u64,
+    /// Every claim ever granted, with its inputs: workers may say anything under any of them.
+    grants: Vec<Grant>,
+}
+
+impl World {
+    fn grant(&self, number: u8) -> Option<Grant> {
+        // The latest grants are the likeliest to be alive.
+        let back = usize::from(number) % self.grants.len().clamp(1, 6);
+        self.grants.iter().rev().nth(back).cloned()
+    }
+
+    fn is_live(&self, claim: LeaseClaim) -> bool {
+        self.checked.ledger.holder(claim).is_some()
+    }
+
+    fn run(&mut self, command: &Command) {
+        let name = |number: &u8| ["s", "t"][usize::from(*number)].parse().unwrap();
+        match command {
+            Command::Submit { sweep, budgets } => {
+                let budgets: &[u64] = [&[100, 50][..], &[100], &[50]][usize::from(*budgets)];
+                let name = ["s", "t"][usize::from(*sweep)];
+                self.checked
+                    .submit(submission(name, tiny_plan(&[0], budgets), 2));
+            }
+            Command::Acquire { worker } => {
+                let acquired = self.checked.try_acquire(&format!("w{worker}"), self.now_ms);
+                if let Acquired::Granted(grant) = acquired {
+                    self.grants.push(grant);
+                }
+            }
+            Command::Wait { ms } => {
+                self.now_ms += u64::from(*ms);
+                let expired = self.checked.ledger.expire(self.now_ms);
+                self.checked.apply(expired);
+            }
+            Command::Pause { sweep, paused } => {
+                if let Ok(decision) = self.checked.ledger.pause(&name(sweep), *paused) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Cancel { sweep } => {
+                if let Ok(decision) = self.checked.ledger.cancel(&name(sweep)) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Restart => self.restart(),
+            Command::Renew { claim }
+            | Command::Commit { claim, .. }
+            | Command::Finish { claim }
+            | Command::Complete { claim }
+            | Command::Fail { claim, .. }
+            | Command::Release { claim } => {
+                if let Some(grant) = self.grant(*claim) {
+                    self.speak(command, &grant);
+                }
+            }
+        }
+    }
+
+    /// Says something under a claim; a claim without a lease must change nothing.
+    fn speak(&mut self, command: &Command, grant: &Grant) {
+        let claim = grant.claim;
+        let live = self.is_live(claim);
+        let before = (!live).then(|| self.checked.ledger.clone());
+        let Checked { ledger, .. } = &self.checked;
+        match command {
+            Command::Renew { .. } => {
+                if let Ok(decision) = ledger.renew(claim, self.now_ms) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Commit { output, step, .. } => {
+                let role = match output {
+                    0 => CheckpointRole::Resume,
+                    1 => CheckpointRole::Output("net".to_owned()),
+                    2 => CheckpointRole::Output("b100".to_owned()),
+                    _ => CheckpointRole::Output("b50".to_owned()),
+                };
+                let made = checkpoint(claim, role, u64::from(*step), "");
+                if let Ok(decision) = ledger.commit(claim, made) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Complete { .. } if live => self.checked.commit_outputs(claim),
+            Command::Fail { class, bad, .. } => {
+                let inputs = grant.inputs.iter().chain(&grant.resume);
+                let bad = inputs
+                    .clone()
+                    .nth(usize::from(*bad) % inputs.count().max(1));
+                let report = FailureReport {
+                    bad_checkpoint: bad.cloned(),
+                    ..report(
+                        [
+                            FailureClass::BadCheckpoint,
+                            FailureClass::StoreUnavailable,
+                            FailureClass::Diverged,
+                        ][usize::from(*class)],
+                    )
+                };
+                if let Ok(decision) = ledger.fail(claim, report, self.now_ms) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Release { .. } => {
+                if let Ok(decision) = ledger.release(claim) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Complete { .. }
+            | Command::Finish { .. }
+            | Command::Submit { .. }
+            | Command::Acquire { .. }
+            | Command::Wait { .. }
+            | Command::Pause { .. }
+            | Command::Cancel { .. }
+            | Command::Restart => {}
+        }
+        if let Command::Finish { .. } | Command::Complete { .. } = command {
+            let measured = observation(&self.checked.spec(claim));
+            if let Ok(decision) = self.checked.ledger.finish(claim, measured) {
+                self.checked.apply(decision);
+            }
+        }
+        if let Some(before) = before {
+            assert_eq!(
+                self.checked.ledger, before,
+                "a claim without a lease changed something"
+            );
+        }
+    }
+
+    /// Makes the ledger anew from its records. Only times and untold leases may differ.
+    fn restart(&mut self) {
+        let restored = restored(&self.checked.ledger, self.now_ms);
+        invariants::check(&restored).unwrap();
+        for task in &self.checked.ledger.tasks {
+            let id = task.id();
+            let Some(new) = restored.task(id) else {
+                // A task that no sweep has is only kept as a record.
+                assert!(task.sweeps.is_empty());
+                assert_eq!(restored.strays.get(&id), Some(&task.record()));
+                continue;
+            };
+            assert_eq!(new.record(), task.record());
+            assert_eq!(new.state().name(), task.state().name());
+        }
+        for sweep in self.checked.ledger.sweeps() {
+            let new = restored.sweep(sweep.name()).unwrap();
+            assert_eq!(new.counts(), sweep.counts());
+            assert_eq!(new.state(), sweep.state());
+        }
+        self.grants
+            .retain(|grant| restored.task(grant.claim.task).is_some());
+        self.checked = Checked {
+            ledger: restored,
+            events: Vec::new(),
+        };
+    }
+}
+
+fn restored(ledger: &Ledger, now_ms: u64) -> Ledger {
+    let sweeps = (ledger.sweeps())
+        .map(|sweep| RestoredSweep {
+            name: sweep.name().clone(),
+            plan: Arc::clone(sweep.plan()),
+            retry: sweep.retry(),
+            paused: sweep.is_paused(),
+            cancelled: sweep.is_cancelled(),
+        })
+        .collect();
+    let known = ledger.tasks.iter().map(|task| (task.id(), task.record()));
+    let strays = ledger.strays.clone();
+    Ledger::restore(TTL_MS, sweeps, known.chain(strays), now_ms)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    /// Invariants and steps are checked by `Checked::apply`, what stale claims may do by
+    /// `World::speak`, and what records keep by `World::restart`.
+    #[test]
+    fn no_sequence_of_commands_breaks_an_invariant(
+        commands in prop::collection::vec(command(), 1..120)
+    ) {
+        let mut world = World { checked: Checked::tiny(2), now_ms: 0, grants: Vec::new() };
+        for command in &commands {
+            world.run(command);
+        }
+    }
+
+    #[test]
+    fn the_events_replayed_give_the_same_ledger(
+        commands in prop::collection::vec(command(), 1..120)
+    ) {
+        let mut world = World { checked: Checked::tiny(2), now_ms: 0, grants: Vec::new() };
+        for command in &commands {
+            if !matches!(command, Command::Restart) {
+                world.run(command);
+            }
+        }
+        let mut replayed = Ledger::new(TTL_MS);
+        for event in &world.checked.events {
+            replayed.apply(event);
+        }
+        prop_assert_eq!(replayed, world.checked.ledger);
+    }
+
+    /// Whatever has happened, a sweep that is submitted again and has one patient worker ends.
+    #[test]
+    fn every_sweep_can_be_brought_to_its_end(
+        commands in prop::collection::vec(command(), 1..60)
+    ) {
+        let mut world = World { checked: Checked::tiny(2), now_ms: 0, grants: Vec::new() };
+        for command in &commands {
+            world.run(command);
+        }
+        let mut checked = world.checked;
+        let mut now_ms = world.now_ms + 10 * TTL_MS;
+        let expired = checked.ledger.expire(now_ms);
+        checked.apply(expired);
+        checked.submit(submission("s", tiny_plan(&[0], &[100, 50]), 2));
+        let done = |checked: &Checked| sweep_state(checked, "s") == SweepState::Done;
+        for _ in 0..40 {
+            if done(&checked) {
+                break;
+            }
+            now_ms += 1000;
+            if let Acquired::Granted(grant) = checked.try_acquire("patient", now_ms) {
+                checked.complete(grant.claim);
+            }
+        }
+        prop_assert!(done(&checked));
+        prop_assert!(!checked.ledger.holders.contains_key(&worker("patient")));
+    }
+}

@@ -1,0 +1,176 @@
+//! Questions to the ledger.
+
+use std::sync::Arc;
+
+use super::{Ledger, Retry, StateName, Sweep, Task, TaskCounts, TaskState};
+use crate::id::{SweepName, TaskId};
+use crate::plan::Plan;
+
+/// What has become of a sweep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SweepState {
+    /// Tasks are running or waiting to run.
+    Active,
+    /// No new leases are granted.
+    Paused,
+    /// Every task is done.
+    Done,
+    /// Nothing is left to run, but some tasks gave up.
+    Partial,
+    /// Ended by a person.
+    Cancelled,
+}
+
+/// One sweep, to read.
+#[derive(Clone, Copy, Debug)]
+pub struct SweepView<'a> {
+    ledger: &'a Ledger,
+    sweep: &'a Sweep,
+}
+
+impl<'a> SweepView<'a> {
+    /// Its name.
+    pub const fn name(self) -> &'a SweepName {
+        &self.sweep.name
+    }
+
+    /// Its plan.
+    pub const fn plan(self) -> &'a Arc<Plan> {
+        &self.sweep.plan
+    }
+
+    /// Its retry policy.
+    pub const fn retry(self) -> Retry {
+        self.sweep.retry
+    }
+
+    /// Its tasks by state.
+    pub const fn counts(self) -> TaskCounts {
+        self.sweep.counts
+    }
+
+    /// Whether it grants no leases for now.
+    pub const fn is_paused(self) -> bool {
+        self.sweep.paused
+    }
+
+    /// Whether a person has ended it.
+    pub const fn is_cancelled(self) -> bool {
+        self.sweep.cancelled
+    }
+
+    /// What has become of it.
+    pub const fn state(self) -> SweepState {
+        let counts = self.counts();
+        if counts.done == counts.total() {
+            SweepState::Done
+        } else if self.sweep.cancelled {
+            SweepState::Cancelled
+        } else if counts.unfinished() == 0 {
+            SweepState::Partial
+        } else if self.sweep.paused {
+            SweepState::Paused
+        } else {
+            SweepState::Active
+        }
+    }
+
+    /// Its tasks in the plan's order.
+    pub fn tasks(self) -> impl Iterator<Item = &'a Task> {
+        (self.sweep.members.iter()).map(|&slot| self.ledger.at(slot))
+    }
+}
+
+impl Ledger {
+    /// One task.
+    pub fn task(&self, task: TaskId) -> Option<&Task> {
+        self.slots.get(&task).map(|&slot| self.at(slot))
+    }
+
+    /// The tasks whose ids begin with the hexadecimal digits `prefix`, at most `limit`.
+    pub fn tasks_like(&self, prefix: &str, limit: usize) -> Vec<&Task> {
+        let first = format!("{prefix:0<64}");
+        let Ok(first) = first.parse::<TaskId>() else {
+            return Vec::new();
+        };
+        (self.slots.range(first..))
+            .take_while(|(id, _)| id.to_string().starts_with(prefix))
+            .take(limit)
+            .map(|(_, &slot)| self.at(slot))
+            .collect()
+    }
+
+    /// The tasks that read from `task`, or from a task that does, and so on; parents before
+    /// children.
+    pub fn descendants(&self, task: TaskId) -> Vec<&Task> {
+        let mut found = std::collections::BTreeSet::new();
+        let mut open: Vec<u32> = self.slots.get(&task).copied().into_iter().collect();
+        while let Some(slot) = open.pop() {
+            let fresh = (self.at(slot).children.iter()).filter(|&&child| found.insert(child));
+            open.extend(fresh.copied().collect::<Vec<_>>());
+        }
+        found.into_iter().map(|slot| self.at(slot)).collect()
+    }
+
+    /// The names of the sweeps that have `task`.
+    pub fn sweeps_of(&self, task: TaskId) -> Vec<&SweepName> {
+        (self.task(task).into_iter())
+            .flat_map(|task| &task.sweeps)
+            .map(|&sweep| &self.sweeps[sweep as usize].name)
+            .collect()
+    }
+
+    /// One sweep.
+    pub fn sweep(&self, name: &SweepName) -> Option<SweepView<'_>> {
+        let &slot = self.sweep_slots.get(name)?;
+        Some(SweepView {
+            ledger: self,
+            sweep: &self.sweeps[slot as usize],
+        })
+    }
+
+    /// All sweeps in the order of their first submission.
+    pub fn sweeps(&self) -> impl Iterator<Item = SweepView<'_>> {
+        (self.sweeps.iter()).map(|sweep| SweepView {
+            ledger: self,
+            sweep,
+        })
+    }
+
+    /// Tasks in all sweeps.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Leases that live.
+    pub fn lease_count(&self) -> usize {
+        self.expiries.len()
+    }
+
+    /// Tasks that may be leased now or after their time to wait.
+    pub fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Whether nothing runs and nothing will, unless a person does something: every task of every
+    /// sweep is done, given up, blocked, cancelled or in a paused sweep.
+    pub fn is_idle(&self) -> bool {
+        let is_idle = |sweep: &Sweep| {
+            sweep.counts.leased == 0 && (sweep.paused || sweep.counts.unfinished() == 0)
+        };
+        self.sweeps.iter().all(is_idle)
+    }
+
+    /// The next time at which something happens by itself: a lease expires, or a failed task may
+    /// be tried again.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        let expiry = self.expiries.first().map(|&(at_ms, _)| at_ms);
+        (expiry.into_iter().chain(self.ready.next_due_ms())).min()
+    }
+
+    /// How many tasks of all sweeps are in a state.
+    pub fn count(&self, state: StateName) -> usize {
+        let is_it = |task: &&Task| TaskState::name(&task.state) == state;
+        self.tasks.iter().filter(is_it).count()
+    }
+}
