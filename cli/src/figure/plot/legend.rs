@@ -1,0 +1,116 @@
+//! The legend: a line or two between title and frame, where no point can be.
+
+use autorep_core::front::FrontRow;
+use svg::node::element::Group;
+
+use super::marks::{
+    Anchor, BASELINE, FRONT, INK, arrow_down, diamond, disc, group, line, rectangle, text, width_of,
+};
+use super::points::CROWD;
+use super::{LEFT, RIGHT, TEXT_SIZE, spread};
+
+/// The baseline of the first line's text.
+const TOP: f64 = 72.0;
+const LINE_HEIGHT: f64 = 19.0;
+/// Room for a swatch with the gap behind it, and between entries.
+const SWATCH: f64 = 34.0;
+const GAP: f64 = 22.0;
+
+#[derive(Clone, Copy)]
+enum Swatch {
+    Front,
+    Waiting,
+    Dominated,
+    Sunk,
+    Baseline { band: bool },
+}
+
+/// What is explained: only what is drawn.
+pub(super) struct Legend {
+    entries: Vec<(Swatch, String, (f64, f64))>,
+}
+
+impl Legend {
+    pub(super) fn of(
+        baselines: &[&FrontRow],
+        front: &[&FrontRow],
+        dominated: &[&FrontRow],
+        sunk: &[&FrontRow],
+    ) -> Self {
+        let mut wanted: Vec<(Swatch, String)> = vec![];
+        let waiting = |row: &&FrontRow| row.seeds < row.seeds_planned;
+        if !front.is_empty() {
+            wanted.push((Swatch::Front, "Pareto front".to_owned()));
+        }
+        if front.iter().any(waiting) {
+            wanted.push((Swatch::Waiting, "seeds still to come".to_owned()));
+        }
+        if !dominated.is_empty() {
+            let hidden = dominated.len() > CROWD && dominated.iter().any(|row| spread(row) > 0.0);
+            let note = if hidden { " (no error bars)" } else { "" };
+            wanted.push((Swatch::Dominated, format!("dominated{note}")));
+        }
+        if !sunk.is_empty() {
+            wanted.push((Swatch::Sunk, format!("{} dominated below", sunk.len())));
+        }
+        if !baselines.is_empty() {
+            let band = baselines.iter().any(|row| spread(row) > 0.0);
+            wanted.push((Swatch::Baseline { band }, "full-ReLU baseline".to_owned()));
+        }
+        Self::laid_out(wanted)
+    }
+
+    fn laid_out(wanted: Vec<(Swatch, String)>) -> Self {
+        let (mut x, mut y) = (LEFT, TOP);
+        let mut entries = vec![];
+        for (swatch, label) in wanted {
+            let width = SWATCH + width_of(&label, TEXT_SIZE);
+            if x > LEFT && x + width > RIGHT {
+                (x, y) = (LEFT, y + LINE_HEIGHT);
+            }
+            entries.push((swatch, label, (x, y)));
+            x += width + GAP;
+        }
+        Self { entries }
+    }
+
+    /// The lowest place that it takes up.
+    pub(super) fn bottom(&self) -> f64 {
+        self.entries.last().map_or(TOP, |(_, _, (_, y))| *y) + 4.0
+    }
+
+    pub(super) fn draw(&self) -> Group {
+        let mut drawn = group("legend");
+        for (swatch, label, (x, y)) in &self.entries {
+            let label = text(label, (x + SWATCH, *y), TEXT_SIZE, Anchor::Start, INK);
+            drawn = drawn.add(swatch.draw((x + 13.0, y - 4.0))).add(label);
+        }
+        drawn
+    }
+}
+
+impl Swatch {
+    /// A sample around `middle`, 26 wide.
+    fn draw(self, middle: (f64, f64)) -> Group {
+        let (x, y) = middle;
+        let (from, to) = ((x - 13.0, y), (x + 13.0, y));
+        let drawn = group("swatch");
+        match self {
+            Self::Front => drawn
+                .add(line(from, to, FRONT, 1.8))
+                .add(disc(middle, 4.8, true)),
+            Self::Waiting => drawn.add(disc(middle, 4.8, false)),
+            Self::Dominated => drawn.add(diamond(middle, 4.6)),
+            Self::Sunk => drawn.add(arrow_down((x, y + 4.0))),
+            Self::Baseline { band } => {
+                let dashes = line(from, to, BASELINE, 1.5).set("stroke-dasharray", "7 4");
+                if band {
+                    let band = rectangle((x - 13.0, y - 6.0), 26.0, 12.0);
+                    let band = band.set("fill", BASELINE).set("fill-opacity", 0.13);
+                    return drawn.add(band).add(dashes);
+                }
+                drawn.add(dashes)
+            }
+        }
+    }
+}

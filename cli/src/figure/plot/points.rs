@@ -1,0 +1,108 @@
+//! The data: points with error bars, the front's line, the baselines' lines and bands.
+
+use autorep_core::front::FrontRow;
+use svg::node::element::{Group, Title};
+
+use super::marks::{
+    BASELINE, DOMINATED, FRONT, arrow_down, diamond, disc, error_bar, group, line, polyline,
+    rectangle, square,
+};
+use super::{Scene, spread};
+use crate::figure::relu_share;
+use crate::figure::text::{mean_and_spread, percent_of_total, printable, thousands};
+
+/// More dominated points than this are drawn small and without error bars, which would hide them.
+pub(super) const CROWD: usize = 100;
+
+pub(super) fn baselines(scene: &Scene<'_>) -> Group {
+    let mut drawn = group("baselines");
+    for row in &scene.baselines {
+        drawn = drawn.add(baseline(scene, row));
+    }
+    drawn
+}
+
+fn baseline(scene: &Scene<'_>, row: &FrontRow) -> Group {
+    let (left, right) = (scene.frame.left, scene.frame.right);
+    let (mean, std) = (row.accuracy_mean, spread(row));
+    let y = scene.accuracies.at(mean);
+    let mut drawn = group("baseline").add(tooltip(row));
+    if std > 0.0 {
+        let top = scene.accuracies.at(mean + std);
+        let bottom = scene.accuracies.at(mean - std);
+        let band = rectangle((left, top), right - left, bottom - top);
+        drawn = drawn.add(band.set("fill", BASELINE).set("fill-opacity", 0.13));
+    }
+    drawn = drawn.add(line((left, y), (right, y), BASELINE, 1.5).set("stroke-dasharray", "7 4"));
+    let x = scene.counts.at(row.relu_count);
+    if x <= right - 8.0 {
+        if std > 0.0 {
+            drawn = drawn.add(bar(scene, row, BASELINE, 1.4));
+        }
+        drawn = drawn.add(square((x, y), 4.2));
+    }
+    drawn
+}
+
+pub(super) fn dominated(scene: &Scene<'_>) -> Group {
+    let crowded = scene.dominated.len() > CROWD;
+    let mut drawn = group("dominated");
+    for row in &scene.dominated {
+        let mut point = group("dominated-point").add(tooltip(row));
+        if !crowded && spread(row) > 0.0 {
+            point = point.add(bar(scene, row, DOMINATED, 0.9).set("stroke-opacity", 0.6));
+        }
+        let radius = if crowded { 2.6 } else { 4.6 };
+        point = point.add(diamond(place(scene, row), radius));
+        drawn = drawn.add(point);
+    }
+    for row in &scene.sunk {
+        let at = (scene.counts.at(row.relu_count), scene.frame.bottom - 2.0);
+        drawn = drawn.add(group("sunk-point").add(tooltip(row)).add(arrow_down(at)));
+    }
+    drawn
+}
+
+pub(super) fn front(scene: &Scene<'_>) -> Group {
+    let places: Vec<(f64, f64)> = scene.front.iter().map(|row| place(scene, row)).collect();
+    let radius = if places.len() > CROWD { 3.0 } else { 4.8 };
+    let mut drawn = group("front");
+    if places.len() > 1 {
+        drawn = drawn.add(polyline(&places, FRONT, 1.8));
+    }
+    for (row, &at) in scene.front.iter().zip(&places) {
+        let mut point = group("front-point").add(tooltip(row));
+        if spread(row) > 0.0 {
+            point = point.add(bar(scene, row, FRONT, 1.4));
+        }
+        let complete = row.seeds >= row.seeds_planned;
+        drawn = drawn.add(point.add(disc(at, radius, complete)));
+    }
+    drawn
+}
+
+fn place(scene: &Scene<'_>, row: &FrontRow) -> (f64, f64) {
+    let x = scene.counts.at(row.relu_count);
+    (x, scene.accuracies.at(row.accuracy_mean))
+}
+
+fn bar(scene: &Scene<'_>, row: &FrontRow, colour: &str, width: f64) -> svg::node::element::Path {
+    let (mean, std) = (row.accuracy_mean, spread(row));
+    let low = scene.accuracies.at(mean - std);
+    let high = scene.accuracies.at(mean + std);
+    error_bar(scene.counts.at(row.relu_count), low, high, colour, width)
+}
+
+/// What a viewer shows of a point under the pointer.
+fn tooltip(row: &FrontRow) -> Title {
+    let share = relu_share(row).map(|share| format!(" ({} of T)", percent_of_total(share)));
+    Title::new(format!(
+        "{}: {} ReLUs{}, {} %, {} of {} seeds",
+        printable(&row.candidate),
+        thousands(row.relu_count),
+        share.unwrap_or_default(),
+        mean_and_spread(row.accuracy_mean, row.accuracy_std, row.seeds),
+        row.seeds,
+        row.seeds_planned,
+    ))
+}

@@ -1,0 +1,138 @@
+//! The front as an aligned table for a terminal.
+
+use std::fmt::Write as _;
+
+use autorep_core::candidate::PointKind;
+use autorep_core::front::{FrontReport, FrontRow};
+
+use super::text::{mean_and_spread, percent_of_total, printable, thousands};
+use super::{common_total, relu_share};
+
+const BASELINE: &str = "─";
+const ON_FRONT: &str = "●";
+const DOMINATED: &str = "·";
+
+/// A column: its heading, and whether its cells stand at the right edge.
+struct Column {
+    heading: &'static str,
+    right: bool,
+}
+
+const COLUMNS: [Column; 8] = [
+    Column::left(" "),
+    Column::left("candidate"),
+    Column::right("budget"),
+    Column::right("ReLUs"),
+    Column::right("of T"),
+    // Left, so that means of two digits line up whether or not a spread follows.
+    Column::left("accuracy %"),
+    Column::right("validation %"),
+    Column::right("seeds"),
+];
+
+impl Column {
+    const fn left(heading: &'static str) -> Self {
+        let right = false;
+        Self { heading, right }
+    }
+
+    const fn right(heading: &'static str) -> Self {
+        let right = true;
+        Self { heading, right }
+    }
+}
+
+pub(super) fn render(report: &FrontReport) -> String {
+    let total = common_total(report);
+    let heading = total.map(|total| format!(" (T = {} ReLUs)", thousands(total)));
+    let mut text = format!("{}{}\n\n", report.sweep, heading.unwrap_or_default());
+    if report.rows.is_empty() {
+        text.push_str("no results yet\n");
+        return text;
+    }
+    let cells: Vec<_> = report.rows.iter().map(|row| cells(row, total)).collect();
+    write_aligned(&mut text, &cells);
+    write_legend(&mut text, report);
+    text
+}
+
+fn cells(row: &FrontRow, total: Option<u64>) -> [String; COLUMNS.len()] {
+    let share = relu_share(row).map_or_else(|| "-".to_owned(), percent_of_total);
+    let validation = row.validation_mean;
+    let mark = match row.kind {
+        PointKind::Baseline => BASELINE,
+        PointKind::Replaced if row.on_front => ON_FRONT,
+        PointKind::Replaced => DOMINATED,
+    };
+    [
+        mark.to_owned(),
+        match row.kind {
+            PointKind::Baseline => format!("{} (full ReLU)", printable(&row.candidate)),
+            PointKind::Replaced => printable(&row.candidate),
+        },
+        thousands(row.budget),
+        thousands(row.relu_count),
+        if total.is_some() {
+            share
+        } else {
+            format!("{share} of {}", thousands(row.relu_total))
+        },
+        mean_and_spread(row.accuracy_mean, row.accuracy_std, row.seeds),
+        validation.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}")),
+        format!("{}/{}", row.seeds, row.seeds_planned),
+    ]
+}
+
+fn write_aligned(text: &mut String, rows: &[[String; COLUMNS.len()]]) {
+    let widths: Vec<usize> = COLUMNS
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let cells = rows.iter().map(|row| row[at].chars().count());
+            cells.fold(column.heading.chars().count(), usize::max)
+        })
+        .collect();
+    let headings = COLUMNS.map(|column| column.heading.to_owned());
+    for row in std::iter::once(&headings).chain(rows) {
+        let mut line = String::new();
+        for ((cell, column), width) in row.iter().zip(&COLUMNS).zip(&widths) {
+            if column.right {
+                let _ = write!(line, "{cell:>width$}  ");
+            } else {
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+fn write_legend(text: &mut String, report: &FrontReport) {
+    let replaced = |row: &&FrontRow| row.kind == PointKind::Replaced;
+    let on_front = report.rows.iter().filter(|row| row.on_front).count();
+    let dominated = report.rows.iter().filter(replaced).count() - on_front;
+    let waiting = report
+        .rows
+        .iter()
+        .filter(|row| row.seeds < row.seeds_planned);
+    let _ = write!(text, "\n{ON_FRONT} on the front: {on_front}");
+    let _ = write!(text, "   {DOMINATED} dominated: {dominated}");
+    if dominated + on_front < report.rows.len() {
+        let _ = write!(text, "   {BASELINE} full-ReLU baseline, for reference");
+    }
+    text.push('\n');
+    if report.rows.iter().any(|row| row.seeds > 1) {
+        text.push_str("accuracy: mean ± standard deviation over seeds, on the test set\n");
+    }
+    match waiting.count() {
+        0 => {}
+        1 => text.push_str("one row is provisional: some of its seeds are still to come\n"),
+        n => {
+            let _ = writeln!(
+                text,
+                "{n} rows are provisional: some of their seeds are still to come"
+            );
+        }
+    }
+    let _ = writeln!(text, "hypervolume {:.4}", report.hypervolume);
+}
