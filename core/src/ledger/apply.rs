@@ -82,18 +82,17 @@ impl Ledger {
         let slot = self.sweep_slots[sweep] as usize;
         self.sweeps[slot].cancelled = false;
         self.sweeps[slot].paused = false;
-        touched.extend_from_slice(&self.sweeps[slot].members);
-        for &task in &touched {
-            if let TaskState::GaveUp(_) = self.at(task).state {
-                self.change(task, |state, needs| {
-                    if let TaskState::GaveUp(gave_up) = state {
-                        gave_up.revive(needs)
-                    } else {
-                        state
-                    }
-                });
-            }
+        let members = self.sweeps[slot].members.clone();
+        for &task in &members {
+            self.change(task, |state, needs| {
+                if let TaskState::GaveUp(gave_up) = state {
+                    gave_up.revive(needs)
+                } else {
+                    state
+                }
+            });
         }
+        touched.extend(members);
         self.settle(touched);
     }
 

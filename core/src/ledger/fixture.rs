@@ -1,9 +1,10 @@
 //! A tiny plan for tests: per seed a baseline with its evaluation, one search over all budgets,
 //! and for each budget a finetune with its evaluation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Event, Grant, Ledger, Retry, Submission, invariants};
+use super::{Event, Grant, Ledger, Retry, Submission, TaskRecord, invariants};
 use crate::candidate::{Candidate, PointKind};
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::data::{DataSet, DataSpec};
@@ -207,6 +208,8 @@ pub(crate) fn observation(spec: &TaskSpec) -> Observation {
 pub(crate) struct Checked {
     pub(crate) ledger: Ledger,
     pub(crate) events: Vec<Event>,
+    /// What would be in the store.
+    pub(crate) records: BTreeMap<TaskId, TaskRecord>,
 }
 
 impl Checked {
@@ -214,6 +217,7 @@ impl Checked {
         Self {
             ledger: Ledger::new(TTL_MS),
             events: Vec::new(),
+            records: BTreeMap::new(),
         }
     }
 
@@ -228,7 +232,11 @@ impl Checked {
     pub(crate) fn apply<T>(&mut self, decision: super::Decision<T>) -> T {
         for event in decision.events {
             let before = self.ledger.clone();
+            let recorded = self.ledger.recorded_by(&event);
             self.ledger.apply(&event);
+            for id in recorded {
+                self.records.insert(id, self.ledger.record(id).unwrap());
+            }
             invariants::check_step(&before, &event, &self.ledger).unwrap();
             invariants::check(&self.ledger).unwrap();
             self.events.push(event);

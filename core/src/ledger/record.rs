@@ -178,20 +178,39 @@ impl Ledger {
     pub fn record(&self, task: TaskId) -> Option<TaskRecord> {
         self.task(task).map(Task::record)
     }
-}
 
-impl Event {
-    /// The task whose record the event changes; `None` for changes of sweeps, and for a renewal,
-    /// which is not written down.
-    pub const fn recorded_task(&self) -> Option<TaskId> {
-        match self {
-            Self::Leased { claim, .. } => Some(claim.task),
-            Self::Adopted { checkpoint } | Self::SetAside { checkpoint } => Some(checkpoint.task),
-            Self::Finished { task, .. } | Self::Ended { task, .. } => Some(*task),
-            Self::Renewed { .. }
-            | Self::Submitted(_)
-            | Self::Paused { .. }
-            | Self::Cancelled { .. } => None,
+    /// The tasks whose records an event is going to change, to be asked before it is applied. The
+    /// sweeps that it changes are named in the event itself.
+    ///
+    /// Most moves between open states are in no record. What is written down about a task that is
+    /// leased or has given up has to go when a sweep's end or submission opens it.
+    pub fn recorded_by(&self, event: &Event) -> Vec<TaskId> {
+        match event {
+            Event::Leased { claim, .. } => vec![claim.task],
+            Event::Adopted { checkpoint } | Event::SetAside { checkpoint } => vec![checkpoint.task],
+            Event::Finished { task, .. } | Event::Ended { task, .. } => vec![*task],
+            Event::Renewed { .. } | Event::Paused { .. } => Vec::new(),
+            Event::Cancelled { sweep } => self.leased_in(sweep).collect(),
+            Event::Submitted(submission) => {
+                let planned = submission.plan.tasks.iter().map(|task| task.id);
+                let opened = planned.filter(|&id| match self.task(id) {
+                    Some(task) => matches!(task.state, TaskState::GaveUp(_)),
+                    None => (self.strays.get(&id)).is_some_and(|stray| {
+                        !matches!(
+                            stray.state,
+                            RecordedState::Open | RecordedState::Done { .. }
+                        )
+                    }),
+                });
+                opened.chain(self.leased_in(&submission.sweep)).collect()
+            }
         }
+    }
+
+    fn leased_in(&self, sweep: &SweepName) -> impl Iterator<Item = TaskId> {
+        (self.sweep(sweep).into_iter())
+            .flat_map(super::SweepView::tasks)
+            .filter(|task| matches!(task.state, TaskState::Leased(_)))
+            .map(Task::id)
     }
 }

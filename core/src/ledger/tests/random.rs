@@ -175,22 +175,26 @@ impl World {
         }
     }
 
-    /// Makes the ledger anew from its records. Only times and untold leases may differ.
+    /// Makes the ledger anew from what is in the store. Only times may differ, and whether a
+    /// worker has spoken since.
     fn restart(&mut self) {
-        let restored = restored(&self.checked.ledger, self.now_ms);
+        let Checked {
+            ledger, records, ..
+        } = &self.checked;
+        let restored = restored(ledger, records, self.now_ms);
         invariants::check(&restored).unwrap();
-        for task in &self.checked.ledger.tasks {
+        for task in &ledger.tasks {
             let id = task.id();
             let Some(new) = restored.task(id) else {
-                // A task that no sweep has is only kept as a record.
-                assert!(task.sweeps.is_empty());
-                assert_eq!(restored.strays.get(&id), Some(&task.record()));
+                assert!(task.sweeps.is_empty(), "a task was forgotten");
+                let stray = restored.strays.get(&id).cloned();
+                assert_eq!(stray.unwrap_or_default(), task.record());
                 continue;
             };
             assert_eq!(new.record(), task.record());
             assert_eq!(new.state().name(), task.state().name());
         }
-        for sweep in self.checked.ledger.sweeps() {
+        for sweep in ledger.sweeps() {
             let new = restored.sweep(sweep.name()).unwrap();
             assert_eq!(new.counts(), sweep.counts());
             assert_eq!(new.state(), sweep.state());
@@ -200,11 +204,12 @@ impl World {
         self.checked = Checked {
             ledger: restored,
             events: Vec::new(),
+            records: records.clone(),
         };
     }
 }
 
-fn restored(ledger: &Ledger, now_ms: u64) -> Ledger {
+fn restored(ledger: &Ledger, records: &BTreeMap<TaskId, TaskRecord>, now_ms: u64) -> Ledger {
     let sweeps = (ledger.sweeps())
         .map(|sweep| RestoredSweep {
             name: sweep.name().clone(),
@@ -214,9 +219,7 @@ fn restored(ledger: &Ledger, now_ms: u64) -> Ledger {
             cancelled: sweep.is_cancelled(),
         })
         .collect();
-    let known = ledger.tasks.iter().map(|task| (task.id(), task.record()));
-    let strays = ledger.strays.clone();
-    Ledger::restore(TTL_MS, sweeps, known.chain(strays), now_ms)
+    Ledger::restore(TTL_MS, sweeps, records.clone(), now_ms)
 }
 
 proptest! {
