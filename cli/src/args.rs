@@ -1,5 +1,10 @@
 //! The command line, as clap reads it. The help texts are part of the product.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "clap shows these texts as they are, backticks included"
+)]
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -95,9 +100,9 @@ pub struct RunArgs {
     /// Workers to start. Default: one on the CPU, one per device with --device cuda.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// Where to train. Default: cuda if this machine has a CUDA device, cpu otherwise.
-    #[arg(long, value_enum)]
-    pub device: Option<DeviceKind>,
+    /// Where to train.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub device: DeviceKind,
     /// CPU threads of each trainer. Default: this machine's cores over the workers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -124,6 +129,11 @@ pub struct TrainerPath {
     /// The autorep-trainer binary. Default: the one beside autorep itself.
     #[arg(long, value_name = "PATH", env = "AUTOREP_TRAINER")]
     pub trainer: Option<PathBuf>,
+    /// Folder with a CUDA build of libtorch, as in the torch/lib of a PyTorch installation: the
+    /// trainer takes its libraries from there. Needed for CUDA devices, unless the loader finds
+    /// them by itself.
+    #[arg(long, value_name = "DIR", env = "AUTOREP_TORCH_LIB")]
+    pub torch_lib: Option<PathBuf>,
 }
 
 /// How a plan is printed.
@@ -164,7 +174,7 @@ pub struct FrontArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "coordinator")]
     pub store: Option<String>,
     /// Ask this coordinator instead.
-    #[arg(long, value_name = "URL", env = "AUTOREP_COORDINATOR")]
+    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR")]
     pub coordinator: Option<String>,
     /// How to print or draw it.
     #[arg(long, value_enum, default_value = "table")]
@@ -177,8 +187,8 @@ pub struct FrontArgs {
 /// Which coordinator to talk to.
 #[derive(Debug, Clone, Args)]
 pub struct CoordinatorUrl {
-    /// The coordinator, as in http://127.0.0.1:7070.
-    #[arg(long, value_name = "URL", env = "AUTOREP_COORDINATOR")]
+    /// The coordinator's address.
+    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR")]
     pub coordinator: String,
 }
 

@@ -9,7 +9,15 @@ pub mod data;
 pub mod doctor;
 pub mod exit;
 pub mod figure;
+pub mod lock;
+pub mod logging;
+pub mod output;
+pub mod paths;
+pub mod progress;
+pub mod signal;
+pub mod store;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -38,12 +46,12 @@ fn dispatch(command: Command) -> Result<Exit> {
     }
 }
 
-/// Prints an error with its causes, one a line. A closed stderr is no reason to fail differently.
+/// Prints an error with its causes, one a line.
 fn report(error: &anyhow::Error) {
-    use std::io::Write as _;
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
-        text.push_str(&format!("  because: {cause}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  because: {cause}");
     }
-    drop(std::io::stderr().write_all(text.as_bytes()));
+    output::stderr(&text);
 }

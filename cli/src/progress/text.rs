@@ -1,0 +1,180 @@
+//! Words and numbers as people read them on a progress line.
+
+use std::time::Duration;
+
+use autorep_core::observation::{Accuracy, Observation};
+use autorep_proto::v1;
+
+/// A duration of up to days in two units at most: `0:07`, `12:03`, `3:00:10`, `2d 4h`.
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    match hours {
+        0 => format!("{minutes}:{:02}", seconds % 60),
+        1..48 => format!("{hours}:{:02}:{:02}", minutes % 60, seconds % 60),
+        _ => format!("{}d {}h", hours / 24, hours % 24),
+    }
+}
+
+/// Seconds from the wire as a duration; what is not a length of time is none.
+pub fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// An integer with commas: `12,500`.
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate of images: whole numbers, except where that would say zero.
+pub fn rate(images_per_second: f64) -> String {
+    if images_per_second >= 10.0 {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "positive, and a rate beyond 2^64 saturates"
+        )]
+        let whole = images_per_second.round() as u64;
+        format!("{} img/s", count(whole))
+    } else {
+        format!("{images_per_second:.1} img/s")
+    }
+}
+
+/// `one task`, `3 tasks`.
+pub fn tasks(number: u64) -> String {
+    match number {
+        1 => "1 task".to_owned(),
+        _ => format!("{} tasks", count(number)),
+    }
+}
+
+/// What a task is, for people: its kind with its label.
+pub fn task(kind: &str, label: &str) -> String {
+    match label {
+        "" => kind.to_owned(),
+        _ => format!("{kind} {label}"),
+    }
+}
+
+/// Where a trainer is, as one line: epoch, loss, ReLUs against the budget, rate, time left.
+pub fn progress(progress: &v1::Progress) -> String {
+    let mut parts = Vec::new();
+    if progress.epochs > 0 {
+        parts.push(format!("epoch {}/{}", progress.epoch, progress.epochs));
+    }
+    if let Some(loss) = progress.loss {
+        parts.push(format!("loss {loss:.3}"));
+    }
+    match (progress.relu_count, progress.relu_budget) {
+        (Some(now), Some(budget)) if now != budget => {
+            parts.push(format!("ReLUs {} > {}", count(now), count(budget)));
+        }
+        (Some(now), _) => parts.push(format!("ReLUs {}", count(now))),
+        (None, _) => {}
+    }
+    if let Some(validation) = progress.validation.and_then(|it| it.try_into().ok()) {
+        parts.push(format!("validation {}", percent(validation)));
+    }
+    if let Some(speed) = progress.images_per_second {
+        parts.push(rate(speed));
+    }
+    if let Some(left) = progress.seconds_left {
+        parts.push(format!("{} left", duration(seconds(left))));
+    }
+    parts.join("  ")
+}
+
+/// What a task measured, as one line: accuracy, ReLUs, time.
+pub fn observation(observation: &Observation) -> String {
+    let mut parts = Vec::new();
+    if let Some(test) = observation.test {
+        parts.push(format!("test {}", percent(test)));
+    }
+    if let Some(validation) = observation.validation {
+        parts.push(format!("validation {}", percent(validation)));
+    }
+    parts.push(format!(
+        "{} of {} ReLUs",
+        count(observation.relu_count),
+        count(observation.relu_total)
+    ));
+    parts.push(format!("{:.1} s", observation.seconds));
+    parts.join("  ")
+}
+
+/// What went wrong, by class.
+pub fn failure(class: v1::FailureClass) -> &'static str {
+    match class {
+        v1::FailureClass::TrainerCrashed => "trainer crashed",
+        v1::FailureClass::OutOfMemory => "out of memory",
+        v1::FailureClass::Diverged => "diverged",
+        v1::FailureClass::BadData => "bad data",
+        v1::FailureClass::BadCheckpoint => "bad checkpoint",
+        v1::FailureClass::StoreUnavailable => "store unavailable",
+        v1::FailureClass::TrainerError => "trainer error",
+        v1::FailureClass::WorkerLost => "worker lost",
+        v1::FailureClass::Unspecified => "unknown failure",
+    }
+}
+
+/// An accuracy to a tenth of a percent: a point of a test set of 10,000 is a hundredth.
+fn percent(accuracy: Accuracy) -> String {
+    format!("{:.1} %", accuracy.percent())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_take_two_or_three_places() {
+        let text = |seconds| duration(Duration::from_secs(seconds));
+        assert_eq!(text(7), "0:07");
+        assert_eq!(text(723), "12:03");
+        assert_eq!(text(10_810), "3:00:10");
+        assert_eq!(text(187_200), "2d 4h");
+        assert_eq!(duration(seconds(f64::NAN)), "0:00");
+        assert_eq!(duration(seconds(-1.0)), "0:00");
+    }
+
+    #[test]
+    fn counts_have_a_comma_at_every_third_place() {
+        let texts = [0, 999, 1_000, 491_520, 1_000_000].map(count);
+        assert_eq!(texts, ["0", "999", "1,000", "491,520", "1,000,000"]);
+    }
+
+    #[test]
+    fn a_progress_line_shows_the_excess_over_the_budget_and_leaves_out_what_is_unknown() {
+        let bare = v1::Progress {
+            epoch: 1,
+            epochs: 4,
+            ..v1::Progress::default()
+        };
+        assert_eq!(progress(&bare), "epoch 1/4");
+        let full = v1::Progress {
+            loss: Some(0.25),
+            relu_count: Some(5_000),
+            relu_budget: Some(3_000),
+            images_per_second: Some(4_211.6),
+            seconds_left: Some(75.0),
+            validation: Some(v1::Accuracy {
+                correct: 9,
+                images: 10,
+            }),
+            ..bare
+        };
+        assert_eq!(
+            progress(&full),
+            "epoch 1/4  loss 0.250  ReLUs 5,000 > 3,000  validation 90.0 %  4,212 img/s  1:15 left"
+        );
+    }
+}

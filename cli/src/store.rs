@@ -1,0 +1,122 @@
+//! Opens the object store that a path or URL names.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::prefix::PrefixStore;
+use url::Url;
+
+/// What a `--store` argument names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Location {
+    /// A folder on this machine.
+    Folder(PathBuf),
+    /// A place in an object store, as in `s3://BUCKET/PREFIX`.
+    Remote(Url),
+}
+
+impl Location {
+    /// Reads a `--store` argument: a URL where there is a scheme, a folder otherwise.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text.is_empty() {
+            bail!("expected a folder or s3://BUCKET/PREFIX as the store, found nothing");
+        }
+        if !text.contains("://") {
+            return Ok(Self::Folder(PathBuf::from(text)));
+        }
+        let url = Url::parse(text).with_context(|| {
+            format!("expected a folder or s3://BUCKET/PREFIX as the store, found {text:?}")
+        })?;
+        match url.scheme() {
+            "file" => match url.to_file_path() {
+                Ok(folder) => Ok(Self::Folder(folder)),
+                Err(()) => bail!("expected file:///FOLDER as the store, found {text:?}"),
+            },
+            "s3" | "s3a" if url.host_str().is_some_and(|bucket| !bucket.is_empty()) => {
+                Ok(Self::Remote(url))
+            }
+            _ => bail!("expected a folder or s3://BUCKET/PREFIX as the store, found {text:?}"),
+        }
+    }
+
+    /// The folder, if it is one.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::Remote(_) => None,
+        }
+    }
+}
+
+/// Opens the store that a `--store` argument names; a folder is made if it is not there.
+///
+/// For S3 the usual `AWS_…` variables are read (key, secret, region, endpoint).
+pub fn open_store(text: &str) -> Result<Arc<dyn ObjectStore>> {
+    match Location::parse(text)? {
+        Location::Folder(folder) => open_folder(&folder),
+        Location::Remote(url) => open_remote(&url),
+    }
+}
+
+/// Opens a folder as a store whose writes survive a power cut.
+pub fn open_folder(folder: &Path) -> Result<Arc<dyn ObjectStore>> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("make the store folder {}", folder.display()))?;
+    let store = LocalFileSystem::new_with_prefix(folder)
+        .with_context(|| format!("open the store folder {}", folder.display()))?
+        .with_fsync(true)
+        .with_automatic_cleanup(true);
+    Ok(Arc::new(store))
+}
+
+fn open_remote(url: &Url) -> Result<Arc<dyn ObjectStore>> {
+    let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+    let (store, prefix) = object_store::parse_url_opts(url, settings)
+        .with_context(|| format!("open the store {url}"))?;
+    if prefix.is_root() {
+        Ok(Arc::from(store))
+    } else {
+        Ok(Arc::new(PrefixStore::new(store, prefix)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+
+    use super::*;
+
+    #[test]
+    fn plain_text_is_a_folder_and_a_scheme_makes_a_url() {
+        assert_eq!(
+            Location::parse("a/b").unwrap(),
+            Location::Folder("a/b".into())
+        );
+        assert_eq!(
+            Location::parse("file:///a/b").unwrap(),
+            Location::Folder("/a/b".into())
+        );
+        let remote = Location::parse("s3://bucket/team/a").unwrap();
+        assert_eq!(remote.folder(), None);
+    }
+
+    #[test]
+    fn what_is_neither_a_folder_nor_s3_is_refused() {
+        for text in ["", "http://host/x", "s3:///prefix", "gs://bucket", "s3://"] {
+            assert!(Location::parse(text).is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_made_and_keeps_objects_below_itself() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("new/store");
+        let store = open_store(folder.to_str().unwrap()).unwrap();
+        let key = object_store::path::Path::from("a/b");
+        store.put(&key, "x".into()).await.unwrap();
+        assert_eq!(std::fs::read(folder.join("a/b")).unwrap(), b"x");
+    }
+}
