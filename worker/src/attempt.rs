@@ -1,0 +1,485 @@
+//! One lease, from its grant to its end.
+//!
+//! ```text
+//!   Fetching --inputs verified--> Training --trainer gone, checkpoints stored--> Ending
+//!      |                             |                                             |
+//!      +--- failed or shutdown ------+--------> (Ending: Finish, Fail or Release) -+
+//!      any ---- lease lost or task cancelled: kill the trainer, say nothing ----> over
+//! ```
+//!
+//! An [`Attempt`] is the only owner of its state. [`Attempt::choose`] waits for the next event,
+//! [`Attempt::apply`] changes the state and never waits. What takes time runs as a future that
+//! the attempt holds and drops when it is not wanted any more, so after the lease was lost
+//! nothing is left that could write.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use autorep_core::checkpoint::CheckpointRef;
+use autorep_core::observation::Observation;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
+use futures::future::{BoxFuture, FutureExt as _};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoints::{self, Next, Queue, Ready, UploadError};
+use crate::config::Config;
+use crate::fleet::{Failure, Fleet, Terms};
+use crate::inputs::{self, FetchError, Inputs};
+use crate::report::{Outcome, Times};
+use crate::scratch::AttemptFolder;
+use crate::store::Store;
+use crate::task::Task;
+use crate::trainer_process::{End, Launch, Said, SpawnError, TrainerProcess, chain};
+use crate::wait::{at, finish};
+
+mod ending;
+
+use ending::{Clock, Verdict, end, refused, trainer_error};
+
+/// What an attempt uses and does not own.
+#[derive(Clone, Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) fleet: Fleet,
+    pub(crate) terms: Terms,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// How an attempt ended and where its time went.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) outcome: Outcome,
+    pub(crate) times: Times,
+    /// Set when the trainer's binary could not be started: this worker is of no use.
+    pub(crate) unusable: Option<SpawnError>,
+}
+
+/// Everything that can happen to an attempt.
+#[derive(Debug)]
+enum Event {
+    /// No renewal got through for a lease's lifetime.
+    LeaseOver,
+    /// The coordinator has the last word of this attempt.
+    Ended(Result<Outcome, Refusal>),
+    /// A checkpoint is committed, or cannot be.
+    Uploaded(Result<CheckpointRef, UploadError>),
+    /// The coordinator answered a renewal that was sent then.
+    Renewed(Instant, Result<v1::Directive, Refusal>),
+    /// The inputs are there, or cannot be had.
+    Fetched(Result<Inputs, FetchError>),
+    /// This worker is to stop.
+    Shutdown,
+    /// The trainer was told to stop and did not in time.
+    StopOverdue,
+    /// It is time to renew.
+    RenewalDue,
+    /// The trainer said something.
+    Trainer(Said),
+}
+
+/// Work on one lease.
+pub(crate) struct Attempt<'a> {
+    around: &'a Surroundings,
+    task: Task,
+    folder: AttemptFolder,
+
+    fetching: Option<BoxFuture<'static, Result<Inputs, FetchError>>>,
+    trainer: Option<TrainerProcess>,
+    uploading: Option<BoxFuture<'static, Result<CheckpointRef, UploadError>>>,
+    ending: Option<BoxFuture<'static, Result<Outcome, Refusal>>>,
+    renewing: Option<BoxFuture<'static, (Instant, Result<v1::Directive, Refusal>)>>,
+
+    queue: Queue,
+    /// Folders that are being removed.
+    chores: JoinSet<()>,
+    progress: Option<v1::Progress>,
+    verdict: Option<Verdict>,
+    stderr: String,
+    unusable: Option<SpawnError>,
+
+    /// When the lease is over unless it is renewed.
+    lease_over: Instant,
+    renewal_due: Instant,
+    stop_overdue: Option<Instant>,
+    stopping: bool,
+    clock: Clock,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn new(around: &'a Surroundings, task: Task, folder: AttemptFolder) -> Self {
+        let now = Instant::now();
+        let fetching = inputs::fetch(around.store.clone(), task.clone(), folder.clone());
+        Self {
+            around,
+            task,
+            folder,
+            fetching: Some(fetching.boxed()),
+            trainer: None,
+            uploading: None,
+            ending: None,
+            renewing: None,
+            queue: Queue::default(),
+            chores: JoinSet::new(),
+            progress: None,
+            verdict: None,
+            stderr: String::new(),
+            unusable: None,
+            lease_over: now + around.terms.lease_ttl,
+            renewal_due: now,
+            stop_overdue: None,
+            stopping: false,
+            clock: Clock::new(now),
+        }
+    }
+
+    /// Works until the lease has ended one way or another, and cleans up.
+    pub(crate) async fn run(mut self) -> Report {
+        let outcome = loop {
+            let event = self.choose().await;
+            if let Some(outcome) = self.apply(event) {
+                break outcome;
+            }
+        };
+        self.clean_up().await;
+        Report {
+            outcome,
+            times: self.clock.times(Instant::now()),
+            unusable: self.unusable,
+        }
+    }
+
+    async fn choose(&mut self) -> Event {
+        let shutdown = &self.around.shutdown;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(self.lease_over) => Event::LeaseOver,
+            it = finish(&mut self.ending) => Event::Ended(it),
+            it = finish(&mut self.uploading) => Event::Uploaded(it),
+            (sent, it) = finish(&mut self.renewing) => Event::Renewed(sent, it),
+            it = finish(&mut self.fetching) => Event::Fetched(it),
+            () = shutdown.cancelled(), if !self.stopping => Event::Shutdown,
+            () = at(self.stop_overdue) => Event::StopOverdue,
+            () = tokio::time::sleep_until(self.renewal_due), if self.renewing.is_none() => {
+                Event::RenewalDue
+            }
+            it = listen(&mut self.trainer) => Event::Trainer(it),
+        }
+    }
+
+    /// Returns how the attempt ended, once it has.
+    fn apply(&mut self, event: Event) -> Option<Outcome> {
+        let ended = match event {
+            Event::LeaseOver => {
+                tracing::warn!("no renewal got through in time; dropping the attempt");
+                Some(Outcome::Lost)
+            }
+            Event::Ended(Ok(outcome)) => Some(outcome),
+            Event::Ended(Err(refusal)) => Some(refused(&refusal)),
+            Event::Uploaded(result) => self.uploaded(result),
+            Event::Renewed(sent, answer) => self.renewed(sent, answer),
+            Event::Fetched(result) => self.fetched(result),
+            Event::Shutdown => self.shut_down(),
+            Event::StopOverdue => self.kill_overdue(),
+            Event::RenewalDue => self.renew(),
+            Event::Trainer(Said::Event(event)) => self.heard(event),
+            Event::Trainer(Said::Ended(end)) => self.trainer_ended(&end),
+        };
+        if ended.is_none() {
+            self.go_on();
+        }
+        ended
+    }
+
+    /// Starts what can start now: the next upload, or the end.
+    fn go_on(&mut self) {
+        while self.uploading.is_none()
+            && let Some(next) = self.queue.pop()
+        {
+            match next {
+                Next::Store(ready) => self.upload(ready),
+                Next::Drop(ready) => self.discard(ready),
+            }
+        }
+        let busy = self.fetching.is_some()
+            || self.trainer.is_some()
+            || self.uploading.is_some()
+            || self.ending.is_some();
+        if busy {
+            return;
+        }
+        if let Some(verdict) = self.verdict.take() {
+            self.ending = Some(
+                end(
+                    self.around.store.clone(),
+                    self.around.fleet.clone(),
+                    self.task.claim,
+                    verdict,
+                    self.folder.log(),
+                    std::mem::take(&mut self.stderr),
+                )
+                .boxed(),
+            );
+        }
+    }
+
+    fn upload(&mut self, ready: Ready) {
+        let (store, fleet) = (self.around.store.clone(), self.around.fleet.clone());
+        self.uploading = Some(checkpoints::upload(store, fleet, self.task.claim, ready).boxed());
+    }
+
+    /// Removes the folder of a checkpoint that is of no use.
+    fn discard(&mut self, ready: Ready) {
+        while self.chores.try_join_next().is_some() {}
+        self.chores.spawn(async move {
+            if let Err(error) = checkpoints::discard(&ready).await {
+                tracing::warn!(error = %chain(&error), "a useless checkpoint is left in the scratch folder");
+            }
+        });
+    }
+
+    fn renew(&mut self) -> Option<Outcome> {
+        let (fleet, terms) = (self.around.fleet.clone(), self.around.terms);
+        let (claim, progress) = (self.task.claim, self.progress);
+        self.renewal_due = Instant::now() + terms.renew_every;
+        self.renewing = Some(
+            async move {
+                let sent = Instant::now();
+                (sent, fleet.renew(claim, progress, terms.lease_ttl).await)
+            }
+            .boxed(),
+        );
+        None
+    }
+
+    fn renewed(
+        &mut self,
+        sent: Instant,
+        answer: Result<v1::Directive, Refusal>,
+    ) -> Option<Outcome> {
+        match answer {
+            // The last call is under way: its answer says how the attempt ended. A renewal that
+            // was overtaken by it says nothing.
+            Err(Refusal::Stale { .. }) | Ok(v1::Directive::Stop) if self.ending.is_some() => None,
+            Ok(directive) => {
+                self.lease_over = sent + self.around.terms.lease_ttl;
+                match directive {
+                    v1::Directive::Stop => return Some(Outcome::Cancelled),
+                    v1::Directive::Checkpoint => {
+                        if let Some(trainer) = &self.trainer {
+                            trainer.tell(Command::CheckpointNow(v1::CheckpointNow {}));
+                        }
+                    }
+                    v1::Directive::Continue | v1::Directive::Unspecified => {}
+                }
+                None
+            }
+            Err(refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_))) => {
+                Some(refused(&refusal))
+            }
+            Err(refusal) => {
+                metrics::counter!("autorep_worker_failed_renewals_total").increment(1);
+                tracing::warn!(%refusal, "the lease could not be renewed; trying again");
+                // Sooner than a renewal that went well: the lease is running out.
+                self.renewal_due = Instant::now() + self.around.terms.renew_every / 4;
+                None
+            }
+        }
+    }
+
+    fn fetched(&mut self, result: Result<Inputs, FetchError>) -> Option<Outcome> {
+        match result {
+            Ok(inputs) => self.start(&inputs),
+            Err(error) => self.conclude(Verdict::Failed(error.into())),
+        }
+        None
+    }
+
+    fn start(&mut self, inputs: &Inputs) {
+        let config = &self.around.config;
+        let launch = Launch {
+            binary: config.trainer.clone(),
+            library_path: config.library_path.clone(),
+            folder: self.folder.checkpoints(),
+            log: self.folder.log(),
+        };
+        match TrainerProcess::spawn(&launch) {
+            Ok(trainer) => {
+                trainer.tell(Command::Start(self.start_task(inputs)));
+                self.trainer = Some(trainer);
+                self.clock.training(Instant::now());
+            }
+            Err(error) => {
+                // The task is not to blame: another worker can run it.
+                self.unusable = Some(error);
+                self.conclude(Verdict::Stopped);
+            }
+        }
+    }
+
+    fn start_task(&self, inputs: &Inputs) -> v1::StartTask {
+        let config = &self.around.config;
+        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
+        v1::StartTask {
+            spec: self.task.spec_json.clone(),
+            input_folders: inputs.folders.iter().map(text).collect(),
+            resume_folder: inputs.resume.as_ref().map(text).unwrap_or_default(),
+            data_folder: text(&config.data_root.join(self.task.spec.data.name.name())),
+            scratch_folder: text(&self.folder.checkpoints()),
+            device: config.device.clone(),
+            threads: config.threads,
+            checkpoint_every_s: self.around.terms.checkpoint_every_s,
+        }
+    }
+
+    fn heard(&mut self, event: trainer_event::Event) -> Option<Outcome> {
+        match event {
+            trainer_event::Event::Progress(progress) => self.progress = Some(progress),
+            trainer_event::Event::CheckpointReady(ready) => self.take(&ready),
+            trainer_event::Event::Done(observation) => match Observation::try_from(observation) {
+                Ok(observation) => self.conclude(Verdict::Done(observation)),
+                Err(error) => self.abort(trainer_error(error.to_string())),
+            },
+            trainer_event::Event::Stopped(v1::Stopped {}) if self.stopping => {
+                self.conclude(Verdict::Stopped);
+            }
+            trainer_event::Event::Stopped(v1::Stopped {}) => {
+                self.abort(trainer_error(
+                    "the trainer stopped without being told".to_owned(),
+                ));
+            }
+            trainer_event::Event::Failed(failed) => {
+                // A trainer cannot know what the worker's end is, nor mean nothing.
+                let known = failed.class();
+                let unfit = [v1::FailureClass::Unspecified, v1::FailureClass::WorkerLost];
+                let class = if unfit.contains(&known) {
+                    v1::FailureClass::TrainerError
+                } else {
+                    known
+                };
+                self.conclude(Verdict::Failed(Failure {
+                    class,
+                    message: failed.message,
+                    bad_checkpoint: None,
+                }));
+            }
+        }
+        None
+    }
+
+    /// Queues a checkpoint that the trainer has written.
+    fn take(&mut self, ready: &v1::CheckpointReady) {
+        let outputs = self.task.spec.outputs();
+        match Ready::new(ready, &self.folder.checkpoints(), &outputs) {
+            Ok(ready) => {
+                if let Some(superseded) = self.queue.push(ready) {
+                    self.discard(superseded);
+                }
+            }
+            Err(error) => self.abort(trainer_error(error.to_string())),
+        }
+    }
+
+    fn uploaded(&mut self, result: Result<CheckpointRef, UploadError>) -> Option<Outcome> {
+        match result {
+            Ok(_checkpoint) => {}
+            Err(UploadError::Refused(
+                refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_)),
+            )) => return Some(refused(&refusal)),
+            Err(error) => {
+                self.queue.clear();
+                self.abort(Verdict::Failed(error.into()));
+            }
+        }
+        None
+    }
+
+    fn trainer_ended(&mut self, end: &End) -> Option<Outcome> {
+        self.trainer = None;
+        self.stop_overdue = None;
+        self.progress = None;
+        self.clock.storing(Instant::now());
+        self.stderr = end.stderr.text();
+        if self.verdict.is_none() {
+            let message = format!("the trainer ended without a word, {}", end.describe());
+            self.conclude(Verdict::Failed(Failure {
+                class: v1::FailureClass::TrainerCrashed,
+                message,
+                bad_checkpoint: None,
+            }));
+        }
+        None
+    }
+
+    fn shut_down(&mut self) -> Option<Outcome> {
+        self.stopping = true;
+        if self.fetching.take().is_some() {
+            self.conclude(Verdict::Stopped);
+        }
+        if let Some(trainer) = &self.trainer {
+            tracing::info!("asking the trainer for a checkpoint and its end");
+            trainer.tell(Command::Stop(v1::Stop {}));
+            self.stop_overdue = Some(Instant::now() + self.around.config.grace);
+        }
+        None
+    }
+
+    fn kill_overdue(&mut self) -> Option<Outcome> {
+        tracing::warn!("the trainer did not end in time; killing it");
+        self.abort(Verdict::Stopped);
+        None
+    }
+
+    /// Settles how the attempt will end and ends the trainer at once.
+    fn abort(&mut self, verdict: Verdict) {
+        self.conclude(verdict);
+        self.stop_overdue = None;
+        if let Some(trainer) = &mut self.trainer {
+            trainer.kill();
+        }
+    }
+
+    /// Settles how the attempt will end. The first word counts, except that a result whose
+    /// checkpoints cannot be stored is none.
+    fn conclude(&mut self, verdict: Verdict) {
+        match (&self.verdict, &verdict) {
+            (None, _) | (Some(Verdict::Done(_)), Verdict::Failed(_)) => {}
+            (Some(Verdict::Done(_) | Verdict::Stopped | Verdict::Failed(_)), _) => return,
+        }
+        if let Verdict::Failed(failure) = &verdict {
+            tracing::warn!(class = ?failure.class, message = failure.message, "the attempt fails");
+        }
+        self.verdict = Some(verdict);
+        if self.trainer.is_some() && self.stop_overdue.is_none() {
+            self.stop_overdue = Some(Instant::now() + LAST_WORD_TO_EXIT);
+        }
+    }
+
+    /// Drops everything under way, makes sure that the trainer is gone, removes the folder.
+    async fn clean_up(&mut self) {
+        self.fetching = None;
+        self.uploading = None;
+        self.ending = None;
+        self.renewing = None;
+        if let Some(mut trainer) = self.trainer.take() {
+            trainer.kill();
+            while let Said::Event(_) = trainer.next().await {}
+        }
+        if let Err(error) = self.folder.remove().await {
+            tracing::warn!(%error, folder = ?self.folder, "the attempt's scratch folder is left behind");
+        }
+    }
+}
+
+/// How long a trainer may take from its last word to its exit.
+const LAST_WORD_TO_EXIT: Duration = Duration::from_secs(10);
+
+async fn listen(trainer: &mut Option<TrainerProcess>) -> Said {
+    match trainer {
+        Some(trainer) => trainer.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,174 @@
+//! How attempts end: what is concluded, and how the coordinator is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use autorep_core::lease::LeaseClaim;
+use autorep_core::observation::Observation;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use tokio::time::Instant;
+
+use crate::checkpoints::UploadError;
+use crate::fleet::{Failure, Fleet};
+use crate::inputs::FetchError;
+use crate::report::{Outcome, Times};
+use crate::store::{GetError, PutError, Store};
+use crate::trainer_process::chain;
+
+/// How long a stopping worker tries to give its lease back. It runs out by itself in the end.
+const RELEASE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a log is tried to be stored: a result must not wait for it.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What an attempt has come to, once its trainer is gone and its checkpoints are stored.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// The task is done.
+    Done(Observation),
+    /// The worker is stopping.
+    Stopped,
+    /// The attempt failed.
+    Failed(Failure),
+}
+
+pub(super) fn trainer_error(message: String) -> Verdict {
+    Verdict::Failed(failure(v1::FailureClass::TrainerError, message))
+}
+
+pub(super) fn failure(class: v1::FailureClass, message: String) -> Failure {
+    Failure {
+        class,
+        message,
+        bad_checkpoint: None,
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        let message = chain(&error);
+        match error {
+            FetchError::Bad { checkpoint, .. } => Self {
+                bad_checkpoint: Some(checkpoint),
+                ..failure(v1::FailureClass::BadCheckpoint, message)
+            },
+            FetchError::Store {
+                source: GetError::Store { .. },
+                ..
+            } => failure(v1::FailureClass::StoreUnavailable, message),
+            FetchError::Store { .. } | FetchError::Folder { .. } => {
+                failure(v1::FailureClass::TrainerError, message)
+            }
+        }
+    }
+}
+
+impl From<UploadError> for Failure {
+    fn from(error: UploadError) -> Self {
+        let message = chain(&error);
+        let class = match error {
+            UploadError::Store(PutError::Store { .. }) => v1::FailureClass::StoreUnavailable,
+            UploadError::Store(PutError::Taken { .. } | PutError::File { .. })
+            | UploadError::Folder { .. }
+            | UploadError::Io { .. }
+            | UploadError::Refused(_) => v1::FailureClass::TrainerError,
+        };
+        failure(class, message)
+    }
+}
+
+/// Stores the trainer's log and tells the coordinator.
+pub(super) async fn end(
+    store: Store,
+    fleet: Fleet,
+    claim: LeaseClaim,
+    verdict: Verdict,
+    log: PathBuf,
+    stderr: String,
+) -> Result<Outcome, Refusal> {
+    store_log(&store, claim, log).await;
+    let failure = match verdict {
+        Verdict::Done(observation) => match fleet.finish(claim, &observation).await {
+            Ok(()) => return Ok(Outcome::Finished),
+            Err(refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_))) => {
+                return Err(refusal);
+            }
+            // The lease is still held: the coordinator has to learn that it gets no other result.
+            Err(refusal) => failure(
+                v1::FailureClass::TrainerError,
+                format!("the coordinator refuses the result: {refusal}"),
+            ),
+        },
+        Verdict::Stopped => {
+            return match tokio::time::timeout(RELEASE_WITHIN, fleet.release(claim)).await {
+                Ok(released) => released.map(|()| Outcome::Released),
+                Err(_elapsed) => {
+                    tracing::warn!("the lease could not be given back; it will run out");
+                    Ok(Outcome::Lost)
+                }
+            };
+        }
+        Verdict::Failed(failure) => failure,
+    };
+    let will_retry = fleet.fail(claim, &failure, &stderr).await?;
+    tracing::info!(will_retry, "reported the failure");
+    Ok(Outcome::Failed)
+}
+
+/// Stores what the trainer printed, if it was ever started. A log is of use to people only: no
+/// attempt fails for want of it.
+async fn store_log(store: &Store, claim: LeaseClaim, log: PathBuf) {
+    if !matches!(tokio::fs::try_exists(&log).await, Ok(true)) {
+        return;
+    }
+    let key = format!("tasks/{}/g{}/trainer.log", claim.task, claim.generation);
+    let store = store.with_patience(LOG_PATIENCE);
+    if let Err(error) = store.put_file(&key, &log).await {
+        tracing::warn!(error = %chain(&error), "the trainer's log is not kept");
+    }
+}
+
+/// What it means for an attempt that the coordinator refuses its last call or its renewal.
+pub(super) fn refused(refusal: &Refusal) -> Outcome {
+    tracing::warn!(%refusal, "the lease is gone; dropping the attempt");
+    Outcome::Lost
+}
+
+/// Where an attempt's time goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    leased: Instant,
+    started: Option<Instant>,
+    ended: Option<Instant>,
+}
+
+impl Clock {
+    pub(super) fn new(leased: Instant) -> Self {
+        Self {
+            leased,
+            started: None,
+            ended: None,
+        }
+    }
+
+    /// The trainer starts.
+    pub(super) fn training(&mut self, now: Instant) {
+        self.started = Some(now);
+    }
+
+    /// The trainer has ended.
+    pub(super) fn storing(&mut self, now: Instant) {
+        self.ended = Some(now);
+    }
+
+    pub(super) fn times(self, now: Instant) -> Times {
+        let started = self.started.unwrap_or(now);
+        let ended = self.ended.unwrap_or(now);
+        Times {
+            fetching: started - self.leased,
+            training: ended - started,
+            storing: now - ended,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What a worker is told when it starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tonic::transport::Uri;
+
+/// How a worker works. [`Config::new`] fills in what most workers share.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The coordinator's address, as in `http://127.0.0.1:7070`.
+    pub coordinator: Uri,
+    /// The worker's name, unique among living workers: letters, digits, `-`, `_` and `.`, and no
+    /// `.` at the beginning. See [`default_name`].
+    pub name: String,
+    /// Where to train: `cpu` or `cuda:N`.
+    pub device: String,
+    /// CPU threads of the trainer; 0 leaves the choice to libtorch.
+    pub threads: u32,
+    /// The `autorep-trainer` binary.
+    pub trainer: PathBuf,
+    /// The folder with one folder per data set, named as in
+    /// [`DataSet::name`](autorep_core::data::DataSet::name).
+    pub data_root: PathBuf,
+    /// The folder for inputs, checkpoints and logs in flight. Workers may share one: each has a
+    /// folder of its own in it.
+    pub scratch: PathBuf,
+    /// A folder of shared libraries that the trainer must find before others of the same name:
+    /// that of a CUDA build of libtorch.
+    pub library_path: Option<PathBuf>,
+    /// Whether to return when the coordinator says that every sweep is done.
+    pub exit_when_idle: bool,
+    /// How long a trainer may take to stop when told to; then it is killed.
+    pub grace: Duration,
+    /// How long a store that answers with errors is tried again before the attempt fails.
+    pub store_patience: Duration,
+}
+
+impl Config {
+    /// A worker on the CPU under its default name: 25 s of grace (Kubernetes kills after 30), two
+    /// minutes of patience with the store.
+    pub fn new(
+        coordinator: Uri,
+        trainer: impl Into<PathBuf>,
+        data_root: impl Into<PathBuf>,
+        scratch: impl Into<PathBuf>,
+    ) -> Self {
+        let device = "cpu".to_owned();
+        Self {
+            coordinator,
+            name: default_name(&device),
+            device,
+            threads: 0,
+            trainer: trainer.into(),
+            data_root: data_root.into(),
+            scratch: scratch.into(),
+            library_path: None,
+            exit_when_idle: false,
+            grace: Duration::from_secs(25),
+            store_patience: Duration::from_mins(2),
+        }
+    }
+
+    /// The configuration, if every field can work; paths are made absolute, because the trainer
+    /// has another working directory.
+    pub(crate) fn checked(mut self) -> Result<Self, ConfigError> {
+        let name_fits = (1..=128).contains(&self.name.len())
+            && !self.name.starts_with('.')
+            && self
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if !name_fits {
+            return Err(ConfigError::Name { found: self.name });
+        }
+        if !is_device(&self.device) {
+            return Err(ConfigError::Device { found: self.device });
+        }
+        let mut paths = vec![&mut self.trainer, &mut self.data_root, &mut self.scratch];
+        paths.extend(self.library_path.as_mut());
+        for path in paths {
+            *path = std::path::absolute(&*path).map_err(|source| ConfigError::Path {
+                path: path.clone(),
+                source,
+            })?;
+        }
+        if !self.trainer.is_file() {
+            return Err(ConfigError::Trainer { path: self.trainer });
+        }
+        Ok(self)
+    }
+}
+
+/// A worker cannot work like this.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The name cannot name a worker.
+    #[error(
+        "worker name: expected 1 to 128 letters, digits, dashes, underscores and dots that do not begin with a dot, found {found:?}"
+    )]
+    Name {
+        /// The name as it was given.
+        found: String,
+    },
+    /// The device is none.
+    #[error("device: expected cpu or cuda:N, found {found:?}")]
+    Device {
+        /// The device as it was given.
+        found: String,
+    },
+    /// A path has no absolute form.
+    #[error("the path {path:?} cannot be made absolute")]
+    Path {
+        /// The path as it was given.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no trainer.
+    #[error(
+        "expected the autorep-trainer binary at {path:?}, found none; build it or name another"
+    )]
+    Trainer {
+        /// Where it should be.
+        path: PathBuf,
+    },
+}
+
+fn is_device(text: &str) -> bool {
+    text == "cpu"
+        || text.strip_prefix("cuda:").is_some_and(|index| {
+            (1..=3).contains(&index.len()) && index.bytes().all(|b| b.is_ascii_digit())
+        })
+}
+
+/// The host's name, this process and the device: unique where process ids are not shared.
+pub fn default_name(device: &str) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_no_procfs| std::fs::read_to_string("/etc/hostname"))
+        .unwrap_or_default();
+    let keep = |text: &str| -> String {
+        text.chars()
+            .filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
+            .take(63)
+            .collect()
+    };
+    let host = keep(host.trim());
+    let host = host.trim_start_matches('.');
+    let host = if host.is_empty() { "worker" } else { host };
+    format!("{host}-{}-{}", std::process::id(), keep(device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let here = std::env::current_exe().unwrap();
+        Config::new(
+            Uri::from_static("http://127.0.0.1:1"),
+            here,
+            "data",
+            "scratch",
+        )
+    }
+
+    #[test]
+    fn the_default_configuration_is_good_and_its_paths_become_absolute() {
+        let checked = config().checked().unwrap();
+        assert!(checked.data_root.is_absolute());
+        assert!(checked.scratch.is_absolute());
+    }
+
+    #[test]
+    fn a_name_that_could_leave_the_scratch_folder_is_refused() {
+        for name in ["", ".", "..", ".hidden", "a/b", "a b", &"x".repeat(129)] {
+            let config = Config {
+                name: name.to_owned(),
+                ..config()
+            };
+            assert!(
+                matches!(config.checked(), Err(ConfigError::Name { .. })),
+                "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_cpu_and_numbered_cuda_devices_are_devices() {
+        for good in ["cpu", "cuda:0", "cuda:15"] {
+            assert!(is_device(good), "{good}");
+        }
+        for bad in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:0000"] {
+            assert!(!is_device(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_missing_trainer_is_found_out_before_any_lease() {
+        let config = Config {
+            trainer: PathBuf::from("/nowhere/autorep-trainer"),
+            ..config()
+        };
+        assert!(matches!(config.checked(), Err(ConfigError::Trainer { .. })));
+    }
+}

@@ -1,0 +1,265 @@
+//! A worker's life: register, wait for a lease, work on it, repeat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use autorep_core::lease::LeaseClaim;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use object_store::ObjectStore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::RunError;
+use crate::attempt::{Attempt, Report, Surroundings};
+use crate::backoff::Backoff;
+use crate::config::Config;
+use crate::fleet::{Failure, Fleet, Terms};
+use crate::report::{Outcome, Summary, Times};
+use crate::scratch::WorkerFolder;
+use crate::store::Store;
+use crate::task::{self, Task};
+use crate::trainer_process::chain;
+
+/// How long one request for a task waits. A new one shows the coordinator that the worker lives.
+const ACQUIRE_WAIT: Duration = Duration::from_secs(10);
+
+/// An empty answer sooner than this is not a long poll: something has to slow the worker down.
+const TOO_SOON: Duration = Duration::from_millis(500);
+
+/// Failures in a row after which a worker waits before it takes another task: if it is broken
+/// itself, it must not use up the attempts of a whole sweep.
+const SUSPICIOUS_FAILURES: u32 = 3;
+
+/// A worker from its start to its end.
+pub(crate) struct Session {
+    config: Config,
+    store: Store,
+    fleet: Fleet,
+    scratch: WorkerFolder,
+    shutdown: CancellationToken,
+    summary: Summary,
+    backoff: Backoff,
+    failures: u32,
+}
+
+/// Why a session waits for tasks no longer.
+enum Pause {
+    /// The coordinator is away or has forgotten this worker.
+    Lost,
+    /// There is nothing more to do, or this worker is to stop.
+    Over,
+}
+
+impl Session {
+    pub(crate) fn new(
+        config: Config,
+        store: Arc<dyn ObjectStore>,
+        scratch: WorkerFolder,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            store: Store::new(store, config.store_patience),
+            fleet: Fleet::new(
+                config.coordinator.clone(),
+                config.name.clone(),
+                config.device.clone(),
+            ),
+            config,
+            scratch,
+            shutdown,
+            summary: Summary::default(),
+            backoff: Backoff::new(),
+            failures: 0,
+        }
+    }
+
+    /// Works until told to stop or, if so configured, until nothing is left to do.
+    pub(crate) async fn run(mut self) -> Result<Summary, RunError> {
+        loop {
+            let Some(terms) = self.register().await? else {
+                break;
+            };
+            match self.serve(terms).await? {
+                Pause::Lost => {}
+                Pause::Over => break,
+            }
+        }
+        tracing::info!(worker = self.config.name, summary = ?self.summary, "worker ends");
+        Ok(self.summary)
+    }
+
+    /// Makes the worker known, however long it takes; `None` on shutdown.
+    async fn register(&mut self) -> Result<Option<Terms>, RunError> {
+        let waiting_since = Instant::now();
+        let shutdown = self.shutdown.clone();
+        let registered = loop {
+            let Some(answer) = shutdown.run_until_cancelled(self.fleet.register()).await else {
+                break Ok(None);
+            };
+            match answer {
+                Ok(terms) => break Terms::try_from(terms).map(Some).map_err(RunError::Protocol),
+                Err(refusal) if refusal.is_transient() => {
+                    tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
+                    self.pause().await;
+                }
+                Err(refusal) => break Err(RunError::Refused(refusal)),
+            }
+        };
+        self.summary.waiting += waiting_since.elapsed();
+        if let Ok(Some(terms)) = &registered {
+            tracing::info!(worker = self.config.name, ?terms, "registered");
+        }
+        registered
+    }
+
+    /// Takes and does tasks until the coordinator is lost or the work is over.
+    async fn serve(&mut self, terms: Terms) -> Result<Pause, RunError> {
+        let shutdown = self.shutdown.clone();
+        loop {
+            let asked = Instant::now();
+            let acquire = self.fleet.acquire(ACQUIRE_WAIT);
+            let answer = shutdown.run_until_cancelled(acquire).await;
+            self.summary.waiting += asked.elapsed();
+            let response = match answer {
+                None => return Ok(Pause::Over),
+                Some(Ok(response)) => response,
+                Some(Err(refusal))
+                    if refusal.is_transient() || matches!(refusal, Refusal::UnknownWorker(_)) =>
+                {
+                    tracing::warn!(%refusal, "lost the coordinator");
+                    self.pause().await;
+                    return Ok(Pause::Lost);
+                }
+                Some(Err(refusal)) => return Err(RunError::Refused(refusal)),
+            };
+            match response.assignment {
+                Some(assignment) => {
+                    self.backoff = Backoff::new();
+                    self.work(assignment, terms).await?;
+                    if shutdown.is_cancelled() {
+                        return Ok(Pause::Over);
+                    }
+                }
+                None if response.idle && self.config.exit_when_idle => return Ok(Pause::Over),
+                None if asked.elapsed() < TOO_SOON => self.pause().await,
+                None => self.backoff = Backoff::new(),
+            }
+        }
+    }
+
+    /// Waits a little, or until shutdown.
+    async fn pause(&mut self) {
+        let waiting_since = Instant::now();
+        let shutdown = self.shutdown.clone();
+        if shutdown
+            .run_until_cancelled(self.backoff.wait())
+            .await
+            .is_none()
+        {
+            tracing::debug!("shutdown ends the wait");
+        }
+        self.summary.waiting += waiting_since.elapsed();
+    }
+
+    /// Does one task.
+    async fn work(&mut self, assignment: v1::Assignment, terms: Terms) -> Result<(), RunError> {
+        let claim = task::claim(&assignment).map_err(RunError::Protocol)?;
+        let span = tracing::info_span!(
+            "attempt",
+            task = claim.task.short(),
+            generation = claim.generation.0,
+            worker = self.config.name,
+            sweep = assignment.sweep,
+            attempt = assignment.attempt,
+        );
+        let report = match Task::new(claim, assignment) {
+            Ok(task) => self.attempt(task, terms).instrument(span).await,
+            Err(error) => {
+                self.refuse(claim, &chain(&error), terms)
+                    .instrument(span)
+                    .await
+            }
+        };
+        self.record(&report);
+        if let Some(error) = report.unusable {
+            return Err(RunError::Trainer(error));
+        }
+        if report.outcome == Outcome::Failed {
+            self.failures += 1;
+            if self.failures >= SUSPICIOUS_FAILURES {
+                self.pause().await;
+            }
+        } else {
+            self.failures = 0;
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, task: Task, terms: Terms) -> Report {
+        tracing::info!(kind = %task.spec.kind(), seed = task.spec.seed, resumed = task.resume.is_some(), "begins");
+        let around = Surroundings {
+            config: self.config.clone(),
+            store: self.store.clone(),
+            fleet: self.fleet.clone(),
+            terms,
+            shutdown: self.shutdown.clone(),
+        };
+        let LeaseClaim {
+            task: id,
+            generation,
+        } = task.claim;
+        let folder = self
+            .scratch
+            .attempt(&format!("{}-g{generation}", id.short()));
+        let report = Attempt::new(&around, task, folder).run().await;
+        let Times {
+            fetching,
+            training,
+            storing,
+        } = report.times;
+        tracing::info!(
+            outcome = report.outcome.name(),
+            ?fetching,
+            ?training,
+            ?storing,
+            "ends"
+        );
+        report
+    }
+
+    /// Says that an assignment is not one that this worker can work on.
+    async fn refuse(&self, claim: LeaseClaim, message: &str, terms: Terms) -> Report {
+        tracing::error!(message, "the assignment cannot be worked on");
+        let failure = Failure {
+            class: v1::FailureClass::TrainerError,
+            message: message.to_owned(),
+            bad_checkpoint: None,
+        };
+        let fail = self.fleet.fail(claim, &failure, "");
+        let outcome = match tokio::time::timeout(terms.lease_ttl, fail).await {
+            Ok(Ok(_will_retry)) => Outcome::Failed,
+            Ok(Err(_)) | Err(_) => Outcome::Lost,
+        };
+        Report {
+            outcome,
+            times: Times::default(),
+            unusable: None,
+        }
+    }
+
+    fn record(&mut self, report: &Report) {
+        self.summary.add(report.outcome, report.times);
+        metrics::counter!("autorep_worker_attempts_total", "outcome" => report.outcome.name())
+            .increment(1);
+        for (phase, time) in [
+            ("fetching", report.times.fetching),
+            ("training", report.times.training),
+            ("storing", report.times.storing),
+        ] {
+            metrics::histogram!("autorep_worker_attempt_seconds", "phase" => phase)
+                .record(time.as_secs_f64());
+        }
+    }
+}

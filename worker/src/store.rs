@@ -1,0 +1,357 @@
+//! Objects to and from files: streamed, hashed on the way, tried again while the store fails.
+
+use std::future::Future;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use autorep_core::digest::Digest;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use object_store::path::Path as Key;
+use object_store::{
+    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
+};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+
+/// Files up to this size are stored in one request; larger ones in pieces of it.
+const PIECE_BYTES: usize = 8 << 20;
+
+/// Pieces of one file under way at a time. With [`PIECE_BYTES`] this bounds an upload's memory.
+const PIECES_AT_ONCE: usize = 4;
+
+/// The store as this worker uses it.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    objects: Arc<dyn ObjectStore>,
+    patience: Duration,
+}
+
+/// Something could not be stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PutError {
+    /// The store failed for longer than this worker is patient.
+    #[error("the store fails to take {key}")]
+    Store {
+        key: String,
+        source: object_store::Error,
+    },
+    /// The key is taken by something else.
+    #[error("expected no object {key} or the same, found another")]
+    Taken { key: String },
+    /// The file to be stored could not be read.
+    #[error("the file {path:?} cannot be read")]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// Something could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GetError {
+    /// The store failed for longer than this worker is patient.
+    #[error("the store fails to give {key}")]
+    Store {
+        key: String,
+        source: object_store::Error,
+    },
+    /// The object is not there.
+    #[error("expected an object {key}, found none")]
+    Missing { key: String },
+    /// The object is not what it should be.
+    #[error("{key}: expected {expected}, found {found}")]
+    Damaged {
+        key: String,
+        expected: String,
+        found: String,
+    },
+    /// The file could not be written.
+    #[error("the file {path:?} cannot be written")]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+/// The size and digest of what was stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stored {
+    pub(crate) bytes: u64,
+    pub(crate) sha256: Digest,
+}
+
+impl Store {
+    pub(crate) fn new(objects: Arc<dyn ObjectStore>, patience: Duration) -> Self {
+        Self { objects, patience }
+    }
+
+    /// The same store, given up sooner.
+    pub(crate) fn with_patience(&self, patience: Duration) -> Self {
+        Self {
+            objects: Arc::clone(&self.objects),
+            patience: patience.min(self.patience),
+        }
+    }
+
+    /// Creates the object `key` from `content`. An object that is there already with the same
+    /// content is a success: an earlier try got through without an answer.
+    pub(crate) async fn put(&self, key: &str, content: Bytes) -> Result<Stored, PutError> {
+        let stored = Stored {
+            bytes: content.len() as u64,
+            sha256: Digest::of(&content),
+        };
+        self.patiently(|| self.create(key, content.clone(), stored.sha256))
+            .await?;
+        Ok(stored)
+    }
+
+    async fn create(&self, key: &str, content: Bytes, sha256: Digest) -> Result<(), PutError> {
+        let failed = |source| PutError::Store {
+            key: key.to_owned(),
+            source,
+        };
+        let options = PutOptions::from(PutMode::Create);
+        let path = Key::from(key);
+        let put = self
+            .objects
+            .put_opts(&path, PutPayload::from_bytes(content), options);
+        match put.await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                let mut found = Sha256::new();
+                let mut stream = self.objects.get(&path).await.map_err(failed)?.into_stream();
+                while let Some(chunk) = stream.next().await {
+                    found.update(chunk.map_err(failed)?);
+                }
+                if Digest::from_bytes(found.finalize().into()) == sha256 {
+                    Ok(())
+                } else {
+                    Err(PutError::Taken {
+                        key: key.to_owned(),
+                    })
+                }
+            }
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// Stores the file at `path` under `key`, which nobody else writes. A large file is sent in
+    /// pieces; it appears whole or not at all.
+    pub(crate) async fn put_file(&self, key: &str, path: &FilePath) -> Result<Stored, PutError> {
+        let unreadable = |source| PutError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let length = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
+        if length <= PIECE_BYTES as u64 {
+            let content = tokio::fs::read(path).await.map_err(unreadable)?;
+            return self.put(key, content.into()).await;
+        }
+        self.patiently(|| self.put_in_pieces(key, path)).await
+    }
+
+    async fn put_in_pieces(&self, key: &str, path: &FilePath) -> Result<Stored, PutError> {
+        let unreadable = |source| PutError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let failed = |source| PutError::Store {
+            key: key.to_owned(),
+            source,
+        };
+        let mut file = File::open(path).await.map_err(unreadable)?;
+        let upload = self.objects.put_multipart(&Key::from(key)).await;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload.map_err(failed)?, PIECE_BYTES);
+        let mut sha256 = Sha256::new();
+        let mut bytes = 0;
+        let sent: Result<(), PutError> = async {
+            loop {
+                let piece = read_piece(&mut file).await.map_err(unreadable)?;
+                if piece.is_empty() {
+                    return Ok(());
+                }
+                sha256.update(&piece);
+                bytes += piece.len() as u64;
+                upload
+                    .wait_for_capacity(PIECES_AT_ONCE)
+                    .await
+                    .map_err(failed)?;
+                upload.put(piece);
+            }
+        }
+        .await;
+        match sent {
+            Ok(()) => upload.finish().await.map_err(failed)?,
+            Err(error) => {
+                if let Err(error) = upload.abort().await {
+                    tracing::debug!(%error, key, "upload left unfinished pieces behind");
+                }
+                return Err(error);
+            }
+        };
+        Ok(Stored {
+            bytes,
+            sha256: Digest::from_bytes(sha256.finalize().into()),
+        })
+    }
+
+    /// The object `key` of at most `limit` bytes.
+    pub(crate) async fn get(&self, key: &str, limit: usize) -> Result<Bytes, GetError> {
+        self.patiently(|| async move {
+            let mut content = Vec::new();
+            let mut stream = self.open(key).await?;
+            while let Some(chunk) = stream.next().await {
+                content.extend_from_slice(&chunk.map_err(|source| lost(key, source))?);
+                if content.len() > limit {
+                    return Err(GetError::Damaged {
+                        key: key.to_owned(),
+                        expected: format!("at most {limit} bytes"),
+                        found: "more".to_owned(),
+                    });
+                }
+            }
+            Ok(content.into())
+        })
+        .await
+    }
+
+    /// Writes the object `key` to a new file at `path`, which it leaves only if size and digest
+    /// are the expected ones.
+    pub(crate) async fn get_file(
+        &self,
+        key: &str,
+        expected: Stored,
+        path: &FilePath,
+    ) -> Result<(), GetError> {
+        self.patiently(|| self.get_file_once(key, expected, path))
+            .await
+    }
+
+    async fn get_file_once(
+        &self,
+        key: &str,
+        expected: Stored,
+        path: &FilePath,
+    ) -> Result<(), GetError> {
+        let unwritable = |source| GetError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let damaged = |expected: String, found: String| GetError::Damaged {
+            key: key.to_owned(),
+            expected,
+            found,
+        };
+        let mut stream = self.open(key).await?;
+        let mut file = File::create(path).await.map_err(unwritable)?;
+        let mut sha256 = Sha256::new();
+        let mut bytes = 0;
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|source| lost(key, source))?;
+            bytes += chunk.len() as u64;
+            if bytes > expected.bytes {
+                break;
+            }
+            sha256.update(&chunk);
+            file.write_all(&chunk).await.map_err(unwritable)?;
+        }
+        file.flush().await.map_err(unwritable)?;
+        if bytes != expected.bytes {
+            let more = if bytes > expected.bytes {
+                "at least "
+            } else {
+                ""
+            };
+            return Err(damaged(
+                format!("{} bytes", expected.bytes),
+                format!("{more}{bytes}"),
+            ));
+        }
+        let found = Digest::from_bytes(sha256.finalize().into());
+        if found != expected.sha256 {
+            return Err(damaged(
+                format!("the sha256 {}", expected.sha256),
+                found.to_string(),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn open(
+        &self,
+        key: &str,
+    ) -> Result<futures::stream::BoxStream<'static, object_store::Result<Bytes>>, GetError> {
+        match self.objects.get(&Key::from(key)).await {
+            Ok(object) => Ok(object.into_stream()),
+            Err(source) => Err(lost(key, source)),
+        }
+    }
+
+    /// Repeats `operation` while the store fails, within this worker's patience.
+    async fn patiently<T, E, O, F>(&self, operation: O) -> Result<T, E>
+    where
+        E: Transient + std::fmt::Display,
+        O: Fn() -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        let started = Instant::now();
+        let mut backoff = Backoff::new();
+        loop {
+            match operation().await {
+                Err(error) if error.is_transient() => {
+                    let wait = backoff.next();
+                    if started.elapsed() + wait > self.patience {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, ?wait, "store fails; trying again");
+                    tokio::time::sleep(wait).await;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Whether another try may succeed.
+trait Transient {
+    fn is_transient(&self) -> bool;
+}
+
+impl Transient for PutError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}
+
+impl Transient for GetError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}
+
+fn lost(key: &str, source: object_store::Error) -> GetError {
+    let key = key.to_owned();
+    if let object_store::Error::NotFound { .. } = source {
+        GetError::Missing { key }
+    } else {
+        GetError::Store { key, source }
+    }
+}
+
+/// The next [`PIECE_BYTES`] of `file`, or what is left; empty at its end.
+async fn read_piece(file: &mut File) -> std::io::Result<Bytes> {
+    let mut piece = Vec::new();
+    file.take(PIECE_BYTES as u64)
+        .read_to_end(&mut piece)
+        .await?;
+    Ok(piece.into())
+}
+
+#[cfg(test)]
+mod tests;

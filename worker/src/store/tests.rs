@@ -1,0 +1,101 @@
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+
+use super::*;
+
+fn store() -> Store {
+    Store::new(Arc::new(InMemory::new()), Duration::from_mins(1))
+}
+
+/// Stores a file of `length` bytes, fetches it again, and compares.
+async fn check_round_trip(store: &Store, length: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..=250).cycle().take(length).collect();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    std::fs::write(&from, &content).unwrap();
+
+    let stored = store.put_file("a/file", &from).await.unwrap();
+    assert_eq!(stored.bytes, length as u64);
+    assert_eq!(stored.sha256, Digest::of(&content));
+
+    store.get_file("a/file", stored, &to).await.unwrap();
+    assert!(std::fs::read(&to).unwrap() == content);
+}
+
+#[tokio::test]
+async fn files_of_every_size_come_back_as_they_were() {
+    for length in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES] {
+        check_round_trip(&store(), length).await;
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_as_good_a_store_as_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let store = Store::new(Arc::new(local), Duration::from_mins(1));
+    check_round_trip(&store, PIECE_BYTES + 1).await;
+    store.put("b", Bytes::from_static(b"x")).await.unwrap();
+    store.put("b", Bytes::from_static(b"x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn storing_the_same_twice_is_a_success_and_something_else_is_not() {
+    let store = store();
+    let first = store.put("k", Bytes::from_static(b"same")).await.unwrap();
+    let again = store.put("k", Bytes::from_static(b"same")).await.unwrap();
+    assert_eq!(first, again);
+    let other = store.put("k", Bytes::from_static(b"other")).await;
+    assert!(matches!(other, Err(PutError::Taken { .. })), "{other:?}");
+    assert_eq!(store.get("k", 10).await.unwrap(), "same");
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_told_from_a_missing_one() {
+    let store = store();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    let good = store.put("k", Bytes::from_static(b"right")).await.unwrap();
+    let wrong = [
+        Stored { bytes: 4, ..good },
+        Stored { bytes: 6, ..good },
+        Stored {
+            sha256: Digest::of(b"wrong"),
+            ..good
+        },
+    ];
+    for expected in wrong {
+        let found = store.get_file("k", expected, &path).await;
+        assert!(matches!(found, Err(GetError::Damaged { .. })), "{found:?}");
+    }
+    assert!(matches!(
+        store.get("k", 4).await,
+        Err(GetError::Damaged { .. })
+    ));
+    assert!(matches!(
+        store.get("none", 4).await,
+        Err(GetError::Missing { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_store_that_keeps_failing_is_tried_again_and_given_up_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file where a folder has to be: every write below it fails.
+    std::fs::write(folder.path().join("tasks"), "").unwrap();
+    let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let patience = Duration::from_millis(250);
+    let store = Store::new(Arc::new(local), patience);
+
+    let started = Instant::now();
+    let refused = store.put("tasks/a", Bytes::from_static(b"x")).await;
+
+    assert!(
+        matches!(refused, Err(PutError::Store { .. })),
+        "{refused:?}"
+    );
+    assert!(
+        started.elapsed() >= Duration::from_millis(50),
+        "it waited for another try"
+    );
+}

@@ -1,0 +1,118 @@
+//! An assignment that was checked: everything that a worker needs to know of a task.
+
+use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
+use autorep_core::id::TaskId;
+use autorep_core::lease::LeaseClaim;
+use autorep_core::task::TaskSpec;
+use autorep_proto::convert::{BadMessage, required};
+use autorep_proto::v1;
+
+/// A leased task.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    /// The lease.
+    pub(crate) claim: LeaseClaim,
+    /// What is to be done.
+    pub(crate) spec: TaskSpec,
+    /// The spec's canonical JSON, as it came.
+    pub(crate) spec_json: Vec<u8>,
+    /// The checkpoints to start from, in the order of the spec's inputs.
+    pub(crate) inputs: Vec<CheckpointRef>,
+    /// The checkpoint to go on from.
+    pub(crate) resume: Option<CheckpointRef>,
+}
+
+/// An assignment that no worker can work on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadAssignment {
+    /// A message breaks the protocol.
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    /// The spec is not a spec.
+    #[error("the task's spec is not one that this release reads")]
+    Spec(#[source] serde_json::Error),
+    /// The spec is another task's, or has parts that this release does not know.
+    #[error(
+        "expected the spec of task {expected}, found that of {found}; run the same release everywhere"
+    )]
+    Digest {
+        /// The leased task.
+        expected: TaskId,
+        /// The task that the spec describes to this release.
+        found: TaskId,
+    },
+    /// The inputs are not those that the spec asks for.
+    #[error("expected the inputs {expected}, found {found}")]
+    Inputs {
+        /// What the spec asks for.
+        expected: String,
+        /// What the assignment has.
+        found: String,
+    },
+}
+
+/// The claim of an assignment: without it nothing can be said about the lease, not even that it
+/// is given back.
+pub(crate) fn claim(assignment: &v1::Assignment) -> Result<LeaseClaim, BadMessage> {
+    required("Assignment.claim", assignment.claim.clone())?.try_into()
+}
+
+impl Task {
+    /// Checks an assignment whose claim is `claim`.
+    pub(crate) fn new(
+        claim: LeaseClaim,
+        assignment: v1::Assignment,
+    ) -> Result<Self, BadAssignment> {
+        let spec_json = assignment.spec;
+        let spec: TaskSpec = serde_json::from_slice(&spec_json).map_err(BadAssignment::Spec)?;
+        // A field that this release does not know is lost in reading: the digest tells.
+        let found = spec.id();
+        if found != claim.task || spec.canonical_json().as_bytes() != spec_json {
+            return Err(BadAssignment::Digest {
+                expected: claim.task,
+                found,
+            });
+        }
+        let inputs = assignment
+            .inputs
+            .into_iter()
+            .map(CheckpointRef::try_from)
+            .collect::<Result<Vec<_>, _>>()?;
+        check_inputs(&spec, &inputs)?;
+        Ok(Self {
+            claim,
+            spec,
+            spec_json,
+            inputs,
+            resume: assignment.resume.map(TryInto::try_into).transpose()?,
+        })
+    }
+}
+
+fn check_inputs(spec: &TaskSpec, inputs: &[CheckpointRef]) -> Result<(), BadAssignment> {
+    let name = |task: TaskId, output: &str| format!("{}/{output}", task.short());
+    let expected = spec.inputs();
+    let fits = expected.len() == inputs.len()
+        && expected.iter().zip(inputs).all(|(expected, input)| {
+            input.task == expected.task
+                && input.role == CheckpointRole::Output(expected.output.clone())
+        });
+    if fits {
+        return Ok(());
+    }
+    let found: Vec<_> = inputs
+        .iter()
+        .map(|input| match &input.role {
+            CheckpointRole::Resume => name(input.task, "(resume)"),
+            CheckpointRole::Output(output) => name(input.task, output),
+        })
+        .collect();
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|expected| name(expected.task, &expected.output))
+        .collect();
+    Err(BadAssignment::Inputs {
+        expected: expected.join(", "),
+        found: found.join(", "),
+    })
+}
