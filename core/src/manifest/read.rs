@@ -121,8 +121,8 @@ pub(super) fn count(node: &Node) -> Option<u64> {
     if let Value::Count(count) = node.value {
         return Some(count);
     }
-    let whole = number(node)
-        .filter(|number| number.fract() == 0.0 && (0.0..9.0e15).contains(number))?;
+    let whole =
+        number(node).filter(|number| number.fract() == 0.0 && (0.0..9.0e15).contains(number))?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

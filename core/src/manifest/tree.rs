@@ -18,8 +18,11 @@ pub(super) const MAX_BYTES: usize = 1 << 20;
 /// The most levels of lists and mappings.
 const MAX_DEPTH: usize = 32;
 
-/// The most values, those that aliases repeat included.
+/// The most values that are written out.
 const MAX_NODES: usize = 200_000;
+
+/// The most values that aliases may repeat.
+const MAX_ALIASED: usize = 20_000;
 
 /// A place in the text: line and column in characters, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -169,7 +172,7 @@ fn options() -> serde_yaml::Options {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         merge_keys: MergeKeyPolicy::AsOrdinary,
         alias_limits: serde_yaml::alias_limits! {
-            max_total_replayed_events: MAX_NODES,
+            max_total_replayed_events: MAX_ALIASED,
             max_replay_stack_depth: MAX_DEPTH,
         },
         strict_booleans: true,
@@ -179,25 +182,36 @@ fn options() -> serde_yaml::Options {
 }
 
 /// An error of the YAML reader as a problem.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other error is the text's and says what is wrong"
+)]
 fn refuse(error: &serde_yaml::Error) -> Problem {
     use serde_yaml::Error;
     let error = error.without_snippet();
     let place = error.location().map_or(Place::START, Place::of);
-    let message = match error {
+    let cause = match error {
+        Error::AliasError { error, .. } => error.without_snippet(),
+        direct => direct,
+    };
+    let message = match cause {
         Error::MultipleDocuments { .. } => {
             "expected one document, found a second one; write each sweep in a file of its own"
                 .to_owned()
         }
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
+        Error::Budget { .. } => {
             format!("expected at most {MAX_NODES} values in at most {MAX_DEPTH} levels, found more")
+        }
+        Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => {
+            format!("expected aliases that repeat at most {MAX_ALIASED} values, found more")
         }
         Error::Eof { .. } => return empty(),
         other => {
             let said = other.to_string();
             let first = said.lines().next().unwrap_or_default();
-            format!("expected YAML: {first}")
+            // The place is told apart from the message.
+            let reason = first.split(" at line ").next().unwrap_or_default();
+            format!("expected YAML, found an error in it: {reason}")
         }
     };
     place.problem("", message)
@@ -358,7 +372,7 @@ mod tests {
         for level in 1..12 {
             let below = format!("*a{}", level - 1);
             let row = [below.as_str(); 10].join(", ");
-            bomb += &format!("a{level}: &a{level} [{row}]\n");
+            bomb = format!("{bomb}a{level}: &a{level} [{row}]\n");
         }
         let problem = read(&bomb).unwrap_err();
         assert!(problem.message.contains("found more"), "{problem}");

@@ -64,7 +64,7 @@ impl Checker {
                 known.iter().find(|name| name.starts_with(word)).cloned(),
             )
         } else {
-            let meant = closest(word, known.iter().map(String::as_str)).map(str::to_owned);
+            let meant = similar_axis(word);
             let message = "expected the path of a field that a grid can vary, found an unknown one";
             (message.to_owned(), meant.or_else(by_key))
         };
@@ -225,6 +225,25 @@ impl Checker {
                 self.refused(node.place, &format!("{path}.scale"), refusal);
                 None
             }
+        }
+    }
+}
+
+/// The axis that a misspelt one was probably meant to be. Where the section is right, only its
+/// own fields are considered: a shared beginning is no likeness.
+fn similar_axis(word: &str) -> Option<String> {
+    let within = |section: &str, key: &str| {
+        let fields = axis_fields().filter(|axis| axis.section.key() == section);
+        let meant = closest(key, fields.map(|axis| axis.field.key))?;
+        Some(format!("{section}.{meant}"))
+    };
+    match word.split_once('.') {
+        Some((section, key)) if axis_fields().any(|axis| axis.section.key() == section) => {
+            within(section, key)
+        }
+        _ => {
+            let known: Vec<String> = axis_fields().map(|axis| axis.name()).collect();
+            closest(word, known.iter().map(String::as_str)).map(str::to_owned)
         }
     }
 }

@@ -218,7 +218,7 @@ impl Checker {
     fn budgets_fit(&mut self, subjects: &[Variant<Subject>]) {
         let depends = ["data.name", "net.name", "net.width", "net.stem_relu"];
         let unknown = |field: &&str| self.broken.contains(&format!("spec.{field}"));
-        if depends.iter().any(|field| unknown(field)) {
+        if depends.iter().any(unknown) {
             return;
         }
         // One problem per budget, however many nets of the grid it does not fit.
@@ -242,14 +242,14 @@ impl Checker {
                         of_net(subject, total)
                     )
                 } else if let Some(&first) = counts.get(&relus) {
-                    let first = &self.budgets[first];
-                    format!(
-                        "{} and {} are the same budget: {} of {}",
-                        first.budget,
-                        given.budget,
-                        grouped(relus),
-                        of_net(subject, total),
-                    )
+                    let (first, second) = (self.budgets[first].budget, given.budget);
+                    if first == second {
+                        format!("the budget {second} is given twice")
+                    } else {
+                        let relus = grouped(relus);
+                        let net = of_net(subject, total);
+                        format!("{first} and {second} are the same budget: {relus} of {net}")
+                    }
                 } else {
                     counts.insert(relus, index);
                     continue;
