@@ -82,14 +82,7 @@ pub(crate) struct Twins {
 impl Parts {
     /// The variants of a manifest's grid.
     pub(crate) fn of(manifest: &Manifest) -> Self {
-        let settings = Settings {
-            data: manifest.data.clone(),
-            net: manifest.net.clone(),
-            baseline: manifest.baseline.clone(),
-            replace: manifest.replace.clone(),
-            finetune: manifest.finetune.clone(),
-        };
-        Self::of_grid(&settings, &manifest.grid)
+        Self::of_grid(&manifest.settings(), &manifest.grid)
     }
 
     pub(super) fn of_grid(settings: &Settings, grid: &[Axis]) -> Self {

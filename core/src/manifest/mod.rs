@@ -236,6 +236,19 @@ impl Default for CheckpointPolicy {
     }
 }
 
+impl Manifest {
+    /// What the grid may vary, at its values outside the grid.
+    fn settings(&self) -> fields::Settings {
+        fields::Settings {
+            data: self.data.clone(),
+            net: self.net.clone(),
+            baseline: self.baseline.clone(),
+            replace: self.replace.clone(),
+            finetune: self.finetune.clone(),
+        }
+    }
+}
+
 /// Reads a manifest: every default filled in, or every problem of the text, sorted by place.
 ///
 /// Nothing in the text can make it panic, and its size and nesting are limited.

@@ -116,7 +116,7 @@ impl Node {
             Value::Bool(value) => value.to_string(),
             Value::Count(value) => value.to_string(),
             Value::Negative(value) => value.to_string(),
-            Value::Number(value) if value.is_nan() => "not a number (.nan)".to_owned(),
+            Value::Number(value) if value.is_nan() => ".nan".to_owned(),
             Value::Number(value) if value.is_infinite() => "an infinite number".to_owned(),
             Value::Number(value) => value.to_string(),
             Value::Text(text) => quote(text),

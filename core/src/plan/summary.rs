@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Plan, budgets};
 use crate::candidate::PointKind;
@@ -16,7 +16,7 @@ use crate::net::NetSpec;
 use crate::task::TaskKind;
 
 /// A plan in numbers, for `autorep plan`'s table and JSON.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct PlanSummary {
     /// The sweep.
     pub sweep: SweepName,
@@ -45,7 +45,7 @@ pub struct PlanSummary {
 }
 
 /// The tasks of one kind.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct KindSummary {
     /// The kind.
     pub kind: TaskKind,
@@ -58,7 +58,7 @@ pub struct KindSummary {
 }
 
 /// One network of a plan.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct NetSummary {
     /// The network.
     pub net: NetSpec,
@@ -73,7 +73,7 @@ pub struct NetSummary {
 }
 
 /// One budget of one network.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct BudgetSummary {
     /// ReLUs allowed.
     pub relus: u64,
@@ -82,22 +82,22 @@ pub struct BudgetSummary {
 }
 
 /// An amount of work, by the estimates of [`crate::cost`].
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct WorkSummary {
     /// Multiply-accumulate operations.
     pub macs: f64,
     /// Images trained on, each once per epoch.
-    pub images: f64,
+    pub images: u64,
     /// Epochs.
-    pub epochs: f64,
+    pub epochs: u64,
 }
 
 impl From<Cost> for WorkSummary {
     fn from(cost: Cost) -> Self {
         Self {
             macs: cost.macs as f64,
-            images: cost.images as f64,
-            epochs: cost.epochs as f64,
+            images: u64::try_from(cost.images).unwrap_or(u64::MAX),
+            epochs: u64::try_from(cost.epochs).unwrap_or(u64::MAX),
         }
     }
 }
@@ -292,11 +292,11 @@ impl PlanSummary {
             "{} tasks instead of {}; {} epochs and {} MACs instead of {} and {}; {} images",
             grouped(self.tasks),
             grouped(self.tasks_without_sharing),
-            whole(self.work.epochs),
+            grouped(self.work.epochs),
             metric(self.work.macs),
-            whole(self.work_without_sharing.epochs),
+            grouped(self.work_without_sharing.epochs),
             metric(self.work_without_sharing.macs),
-            metric(self.work.images),
+            metric(self.work.images as f64),
         )
     }
 }
@@ -337,7 +337,7 @@ fn write_row(
         "{name:<10} {:>12} {:>16} {:>14} {:>12}",
         grouped(tasks),
         grouped(alone),
-        whole(work.epochs),
+        grouped(work.epochs),
         metric(work.macs),
     )
 }
@@ -355,16 +355,6 @@ pub(crate) fn grouped(count: u64) -> String {
     text
 }
 
-/// A count that is kept as a float, as [`grouped`].
-fn whole(count: f64) -> String {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count; the cast saturates"
-    )]
-    grouped(count as u64)
-}
-
 /// A large number with three digits and a metric prefix: `1.23 P`.
 fn metric(number: f64) -> String {
     const PREFIXES: [&str; 9] = ["", " k", " M", " G", " T", " P", " E", " Z", " Y"];
@@ -380,4 +370,22 @@ fn metric(number: f64) -> String {
         _ => 2,
     };
     format!("{scaled:.decimals$}{}", PREFIXES[prefix])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_short_and_counts_are_grouped() {
+        assert_eq!(metric(0.0), "0");
+        assert_eq!(metric(999.0), "999");
+        assert_eq!(metric(1_234.0), "1.23 k");
+        assert_eq!(metric(12_345_678.0), "12.3 M");
+        assert_eq!(metric(999_600.0), "1.00 M");
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
 }

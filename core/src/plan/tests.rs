@@ -211,7 +211,7 @@ fn leaves(value: &Json, path: &str, found: &mut Vec<String>) {
             }
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {
-            found.push(path.to_owned())
+            found.push(path.to_owned());
         }
     }
 }
@@ -305,10 +305,10 @@ fn the_summary_counts_shared_tasks_and_their_work() {
         .iter()
         .fold(Cost::default(), |sum, task| sum + task_cost(&task.spec));
     assert_eq!(summary.work, WorkSummary::from(expected));
-    assert_eq!(summary.work.epochs, f64::from(2 * (2 + 4 * (3 + 4))));
+    assert_eq!(summary.work.epochs, 2 * (2 + 4 * (3 + 4)));
     assert_eq!(
         summary.work_without_sharing.epochs,
-        f64::from(2 * (5 * 2 + 4 * (3 + 4)))
+        2 * (5 * 2 + 4 * (3 + 4))
     );
     assert_eq!(summary.nets.len(), 1);
     let net = &summary.nets[0];
