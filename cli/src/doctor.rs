@@ -1,15 +1,382 @@
-//! `autorep doctor`: says what this machine has and what is missing.
+//! `autorep doctor`: says what this machine has, what is missing, and which command mends it.
 
-use anyhow::Result;
-use clap::Args;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
 
+use anyhow::{Context as _, Result, bail};
+use autorep_core::data::DataSet;
+use clap::{Args, ValueEnum};
+use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
+use serde::{Deserialize, Serialize};
+
+use crate::args::{DataRoot, TrainerPath};
+use crate::data::{missing_file, verified_by, verify};
 use crate::exit::Exit;
+use crate::output;
+use crate::store::{self, Location};
+
+/// A trainer that takes longer than this to say what it sees is stuck, most likely in a driver.
+const PROBE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Arguments of `autorep doctor`.
 #[derive(Debug, Args)]
-pub struct DoctorArgs {}
+#[expect(clippy::doc_markdown, reason = "the help is plain text")]
+#[command(after_long_help = "\
+Ends with 1 if something is missing that a sweep on this machine needs.")]
+pub struct DoctorArgs {
+    /// The store to try: a folder, or s3://BUCKET/PREFIX. A folder that is not there is not made.
+    #[arg(
+        long,
+        value_name = "DIR|URL",
+        default_value = "./autorep-store",
+        env = "AUTOREP_STORE"
+    )]
+    pub store: String,
+    /// How to print what was found.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub data: DataRoot,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub trainer: TrainerPath,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Whether a sweep on this machine can do with what was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// It is there.
+    Ok,
+    /// It is not there, and is not needed by every sweep.
+    Absent,
+    /// It is needed and not there, or does not work.
+    Missing,
+}
+
+/// One thing that was looked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Finding {
+    subject: &'static str,
+    status: Status,
+    detail: String,
+    /// What to do about it; only where something is not there.
+    mend: Option<String>,
+}
+
+impl Finding {
+    fn ok(subject: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            subject,
+            status: Status::Ok,
+            detail: detail.into(),
+            mend: None,
+        }
+    }
+
+    fn lacking(
+        subject: &'static str,
+        status: Status,
+        detail: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject,
+            status,
+            detail: detail.into(),
+            mend: Some(mend.into()),
+        }
+    }
+}
 
 /// Does what the arguments say.
-pub fn run(_args: DoctorArgs) -> Result<Exit> {
-    anyhow::bail!("doctor is not there yet")
+pub fn run(args: DoctorArgs) -> Result<Exit> {
+    let DoctorArgs {
+        store,
+        format,
+        data,
+        trainer,
+    } = args;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the asynchronous runtime")?;
+    let mut findings = vec![cores(), memory()];
+    findings.extend(runtime.block_on(find_trainer(&trainer)));
+    findings.extend(data_sets(&data.resolve()?));
+    findings.push(runtime.block_on(find_store(&store)));
+    let text = match format {
+        Format::Table => table(&findings),
+        Format::Json => serde_json::to_string_pretty(&findings)? + "\n",
+    };
+    output::stdout(text.as_bytes())?;
+    let missing = findings
+        .iter()
+        .filter(|finding| finding.status == Status::Missing)
+        .count();
+    match missing {
+        0 => Ok(Exit::Done),
+        1 => bail!("one thing that is needed is missing"),
+        count => bail!("{count} things that are needed are missing"),
+    }
 }
+
+fn table(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let status = match finding.status {
+            Status::Ok => "ok",
+            Status::Absent => "-",
+            Status::Missing => "MISSING",
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{status:<8}{:<9}{}", finding.subject, finding.detail);
+        if let Some(mend) = &finding.mend {
+            let _ = writeln!(text, "{:17}-> {mend}", "");
+        }
+    }
+    text
+}
+
+fn cores() -> Finding {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Finding::ok("cores", cores.to_string())
+}
+
+fn memory() -> Finding {
+    let read = |path| fs::read_to_string(path).ok();
+    let text = read("/proc/meminfo").unwrap_or_default();
+    let gib = |kib: u64| format!("{:.1} GiB", kib as f64 / f64::from(1 << 20));
+    let mut detail = match (
+        meminfo_kib(&text, "MemTotal"),
+        meminfo_kib(&text, "MemAvailable"),
+    ) {
+        (Some(total), Some(available)) => format!("{}, {} available", gib(total), gib(available)),
+        _ => "unknown: no /proc/meminfo".to_owned(),
+    };
+    let limit = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse::<u64>().ok());
+    if let Some(bytes) = limit {
+        detail = format!("{detail}; this process may use {}", gib(bytes / 1024));
+    }
+    Finding::ok("memory", detail)
+}
+
+/// One entry of `/proc/meminfo`, in KiB.
+fn meminfo_kib(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let value = line.strip_prefix(key)?.strip_prefix(':')?;
+        value.trim().strip_suffix("kB")?.trim().parse().ok()
+    })
+}
+
+/// What `autorep-trainer --probe` prints.
+#[derive(Deserialize)]
+struct Probe {
+    trainer: String,
+    libtorch: String,
+    cpu_threads: i64,
+    cuda_devices: i64,
+    cuda_problem: Option<String>,
+}
+
+async fn find_trainer(trainer: &TrainerPath) -> Vec<Finding> {
+    let path = match trainer.resolve() {
+        Ok(path) => path,
+        Err(error) => {
+            return vec![Finding::lacking(
+                "trainer",
+                Status::Missing,
+                "no autorep-trainer",
+                error.to_string(),
+            )];
+        }
+    };
+    match probe(&path, trainer.torch_lib.as_deref(), PROBE_LIMIT).await {
+        Ok(probe) => trainer_findings(&path, &probe),
+        Err(error) => vec![Finding::lacking(
+            "trainer",
+            Status::Missing,
+            format!("{}: {error:#}", path.display()),
+            "`make demo` gets libtorch and builds the trainer anew",
+        )],
+    }
+}
+
+fn trainer_findings(path: &Path, probe: &Probe) -> Vec<Finding> {
+    let trainer = Finding::ok("trainer", format!("{} {}", path.display(), probe.trainer));
+    let libtorch = Finding::ok(
+        "libtorch",
+        format!("{}, {} CPU threads", probe.libtorch, probe.cpu_threads),
+    );
+    let cuda = match &probe.cuda_problem {
+        None => Finding::ok("cuda", format!("{} devices", probe.cuda_devices)),
+        Some(problem) => Finding {
+            subject: "cuda",
+            status: Status::Absent,
+            detail: problem.clone(),
+            mend: None,
+        },
+    };
+    vec![trainer, libtorch, cuda]
+}
+
+/// Asks a trainer what it sees. It is killed if it does not answer in time.
+async fn probe(path: &Path, torch_lib: Option<&Path>, limit: Duration) -> Result<Probe> {
+    let mut command = tokio::process::Command::new(path);
+    if let Some(folder) = torch_lib {
+        command.env("LD_LIBRARY_PATH", library_path(folder)?);
+    }
+    let child = command
+        .arg("--probe")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot be started")?;
+    let Ok(output) = tokio::time::timeout(limit, child.wait_with_output()).await else {
+        bail!("did not answer --probe within {} s", limit.as_secs());
+    };
+    let output = output.context("did not answer --probe")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let said = stderr.lines().last().unwrap_or("no word why");
+    if !output.status.success() {
+        bail!("--probe ended with {}: {said}", output.status);
+    }
+    serde_json::from_slice(&output.stdout)
+        .context("answered --probe with something that is not this version's answer")
+}
+
+/// The loader's search path with a folder put first.
+fn library_path(first: &Path) -> Result<std::ffi::OsString> {
+    let rest = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let rest = std::env::split_paths(&rest).filter(|path| !path.as_os_str().is_empty());
+    std::env::join_paths(std::iter::once(first.to_path_buf()).chain(rest))
+        .with_context(|| format!("{} cannot be in a search path", first.display()))
+}
+
+fn data_sets(root: &Path) -> Vec<Finding> {
+    let mut findings: Vec<_> = DataSet::ALL
+        .into_iter()
+        .map(|set| data_set(set, root))
+        .collect();
+    let none = findings
+        .iter()
+        .all(|finding| finding.status == Status::Absent);
+    // Without any data set nothing can be trained; the first one can be fetched by anyone.
+    if let (true, Some(first)) = (none, findings.first_mut()) {
+        first.status = Status::Missing;
+    }
+    findings
+}
+
+fn data_set(set: DataSet, root: &Path) -> Finding {
+    let folder = root.join(set.name());
+    let mend = match set {
+        DataSet::FashionMnist => format!("`autorep data fetch {}`", set.name()),
+        DataSet::Cifar10 | DataSet::Cifar100 => format!(
+            "if a sweep needs it: `autorep data fetch {name} --from {name}-binary.tar.gz`",
+            name = set.name()
+        ),
+    };
+    if !folder.exists() {
+        let detail = format!("no {} in {}", set.name(), root.display());
+        return Finding::lacking("data", Status::Absent, detail, mend);
+    }
+    let name = format!("{} in {}", set.name(), folder.display());
+    let problem = match missing_file(set, &folder) {
+        Some(file) => format!("{file} is not there"),
+        None => match verify(set, &folder) {
+            Ok(()) => return Finding::ok("data", format!("{name}: {}", verified_by(set))),
+            Err(error) => error.to_string(),
+        },
+    };
+    Finding::lacking("data", Status::Missing, format!("{name}: {problem}"), mend)
+}
+
+async fn find_store(text: &str) -> Finding {
+    match try_store(text).await {
+        Ok(detail) => Finding::ok("store", detail),
+        Err(error) => Finding::lacking(
+            "store",
+            Status::Missing,
+            format!("{text}: {error:#}"),
+            "name a store that can be written with --store, here and for `autorep run`",
+        ),
+    }
+}
+
+/// Creates an object twice: the second time must be refused, since the coordinator's promises
+/// rest on that. Returns what was found.
+async fn try_store(text: &str) -> Result<String> {
+    let works = "can be written, and creates no object twice";
+    match Location::parse(text)? {
+        Location::Folder(folder) => {
+            let existing = nearest_existing(&folder)?;
+            let scratch = tempfile::Builder::new()
+                .prefix(".autorep-doctor-")
+                .tempdir_in(&existing)
+                .with_context(|| format!("cannot write in {}", existing.display()))?;
+            create_twice(&LocalFileSystem::new_with_prefix(scratch.path())?).await?;
+            if existing == folder {
+                Ok(format!("{text} {works}"))
+            } else {
+                Ok(format!("{text} is not there yet; its place {works}"))
+            }
+        }
+        Location::Remote(_) => {
+            create_twice(&store::open_store(text)?).await?;
+            Ok(format!("{text} {works}"))
+        }
+    }
+}
+
+fn nearest_existing(folder: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(folder)?;
+    if absolute.is_dir() {
+        return Ok(folder.to_path_buf());
+    }
+    absolute
+        .ancestors()
+        .find(|path| path.exists())
+        .map(Path::to_path_buf)
+        .with_context(|| format!("{} has no parent that exists", absolute.display()))
+}
+
+async fn create_twice(store: &impl ObjectStore) -> Result<()> {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let key =
+        object_store::path::Path::from(format!("doctor/{}-{}", std::process::id(), now.as_nanos()));
+    let create = || store.put_opts(&key, "probe".into(), PutOptions::from(PutMode::Create));
+    create().await.context("cannot create an object")?;
+    let second = create().await;
+    store
+        .delete(&key)
+        .await
+        .context("cannot delete an object")?;
+    match second {
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error).context("does not support create-if-absent"),
+        Ok(_) => bail!("created the same object twice: create-if-absent is not honoured"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
