@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Sums the tests in the output of cargo test and cargo nextest; fails if none ran or one failed.
+
+usage: count-tests.py LOG... prints "N passed, N failed, N skipped"
+"""
+
+import re
+import sys
+
+# test result: ok. 22 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.11s
+CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
+# Summary [   0.4s] 20/22 tests run: 18 passed (1 slow), 1 failed, 1 timed out, 3 skipped
+NEXTEST = re.compile(r"^ *Summary \[.*?\] +(?:(\d+)/)?(\d+) tests? run: (.*)$", re.MULTILINE)
+PIECE = re.compile(r"^(\d+) (.+)$")
+
+
+def count(text):
+    """(passed, failed, skipped) in one log."""
+    passed = failed = skipped = 0
+    for ok, bad, ignored in CARGO.findall(text):
+        passed, failed, skipped = passed + int(ok), failed + int(bad), skipped + int(ignored)
+    for ran, planned, summary in NEXTEST.findall(text):
+        if ran:
+            failed += int(planned) - int(ran)  # never started
+        for piece in re.sub(r"\([^)]*\)", "", summary).split(","):
+            match = PIECE.match(piece.strip())
+            if match is None:
+                continue
+            number, what = int(match[1]), match[2].strip()
+            if what == "passed":
+                passed += number
+            elif what == "skipped":
+                skipped += number
+            else:  # failed, timed out, exec failed
+                failed += number
+    return passed, failed, skipped
+
+
+def main(logs):
+    totals = [0, 0, 0]
+    for log in logs:
+        with open(log, encoding="utf-8", errors="replace") as file:
+            totals = [total + part for total, part in zip(totals, count(file.read()))]
+    passed, failed, skipped = totals
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    if passed + failed == 0:
+        print("count-tests: no test ran", file=sys.stderr)
+    return 0 if passed > 0 and failed == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The gate: formatting, lints, builds, all tests, documentation. `make test` and .ci/run call it.
+# Every check runs even if an earlier one failed; the last line tells how many tests passed.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+failed_steps=()
+
+# Runs a check, tells how long it took and remembers if it failed.
+check() {
+	local name=$1 began=$SECONDS verdict=ok
+	shift
+	step "$name"
+	"$@" || {
+		verdict=FAILED
+		failed_steps+=("$name")
+	}
+	printf '== %s: %s, %d s\n' "$name" "$verdict" "$((SECONDS - began))"
+}
+
+# The components are named in rust-toolchain.toml, but a toolchain that was installed before
+# without them may lack them.
+check_components() {
+	local component
+	for component in clippy fmt; do
+		cargo "$component" --version >/dev/null 2>&1 ||
+			rustup component add clippy rustfmt ||
+			unmet "cargo $component is missing: \`rustup component add clippy rustfmt\` in this folder"
+	done
+}
+
+# Unit and integration tests of every crate.
+run_tests() {
+	if cargo nextest --version >/dev/null 2>&1; then
+		cargo nextest run --locked --workspace --no-fail-fast --color never --status-level fail \
+			--final-status-level fail --success-output never 2>&1 | tee "$logs/tests"
+	else
+		cargo test --locked --workspace --lib --bins --tests --no-fail-fast --color never 2>&1 |
+			tee "$logs/tests"
+	fi
+}
+
+run_doc_tests() {
+	cargo test --locked --workspace --doc --no-fail-fast --color never 2>&1 | tee "$logs/doc-tests"
+}
+
+began=$SECONDS
+check_prerequisites
+check_components
+stage_libtorch
+claim_build_folder
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+check "formatting" cargo fmt --all --check
+check "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+check "build" cargo build --locked --workspace --bins
+check "tests" run_tests
+check "doc tests" run_doc_tests
+RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --workspace --no-deps
+
+counts=$(python3 scripts/count-tests.py "$logs/tests" "$logs/doc-tests") || failed_steps+=("counting")
+printf '== %d s in all\n' "$((SECONDS - began))"
+if [ "${#failed_steps[@]}" -gt 0 ]; then
+	printf 'failed steps:'
+	printf ' %s;' "${failed_steps[@]}"
+	printf '\n%s\n' "$counts"
+	exit 1
+fi
+printf '%s\n' "$counts"
