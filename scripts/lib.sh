@@ -4,7 +4,7 @@
 
 set -euo pipefail
 exec </dev/null
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "${BASH_SOURCE[0]%/*}/.."
 export HOME="${HOME:-$(unset HOME; echo ~)}"
 
 # Kept outside the checkout, so that a second clone neither downloads nor builds anew.
@@ -40,8 +40,12 @@ check_prerequisites() {
 		unmet "python3 is not on this machine: \`apt-get install python3 python3-pip\` (as root)"
 	local wanted found
 	wanted=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' rust-toolchain.toml)
-	# With rustup this installs the toolchain that rust-toolchain.toml names, if it must.
-	found=$(cargo --version) || unmet "cargo does not run: see its message above"
+	# Most versions of rustup install the toolchain that rust-toolchain.toml names by themselves.
+	if ! found=$(cargo --version 2>/dev/null) && command -v rustup >/dev/null; then
+		step "Rust $wanted"
+		rustup toolchain install "$wanted" --profile minimal --component clippy,rustfmt --no-self-update
+	fi
+	found=$(cargo --version) || unmet "cargo does not run: its message is above"
 	case "$found" in
 	"cargo $wanted"*) ;;
 	*) unmet "Rust $wanted is needed, found $found: install rustup (https://rustup.rs), which reads rust-toolchain.toml" ;;

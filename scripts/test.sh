@@ -25,7 +25,7 @@ check_components() {
 	local component
 	for component in clippy fmt; do
 		cargo "$component" --version >/dev/null 2>&1 ||
-			rustup component add clippy rustfmt ||
+			rustup component add --toolchain "$(rustc --version | cut -d' ' -f2)" clippy rustfmt ||
 			unmet "cargo $component is missing: \`rustup component add clippy rustfmt\` in this folder"
 	done
 }
