@@ -27,7 +27,8 @@ impl PointKind {
 /// One candidate of a plan with the tasks that measure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Candidate {
-    /// Identity over sweeps: the digest of the final task's spec with the seed left out.
+    /// Identity over sweeps: the digest of all that decides its results but the seed, namely
+    /// version, net, data, the recipes of its stages, and budget.
     pub id: CandidateId,
     /// What tells it from the sweep's other candidates, for people: the grid's assignments, as in
     /// `replace.penalty=0.0001 replace.hysteresis=0.003`; `default` where there is no grid.

@@ -1,1 +1,261 @@
-//! cost
+//! What training costs, before anything runs: multiply-accumulate operations (MACs) and images.
+//!
+//! Only convolutions and the last linear layer are counted; batch norm, activations, polynomials
+//! and optimizer steps are a few percent of them. The units:
+//!
+//! - **forward** `F`: MACs of one forward pass of one image ([`NetSpec::macs`]):
+//!   for each convolution `rows · columns · channels out · channels in · k²`.
+//! - A training step costs `3 F` per image: one forward pass, and a backward pass that computes
+//!   gradients of both the weights and the activations.
+//! - A distilling step costs `1 F` more per image: the teacher's forward pass.
+//! - Validation after each epoch, calibration and evaluation cost `1 F` per image.
+//! - An epoch trains on `floor(train / batch) · batch` images: a last batch that is not full is
+//!   left out.
+
+use std::ops::{Add, AddAssign, Mul};
+
+use serde::Serialize;
+
+use crate::data::DataSpec;
+use crate::net::{InputShape, NetSpec};
+use crate::recipe::{BaselineRecipe, Distillation, FinetuneRecipe, ReplaceRecipe, Schedule};
+use crate::task::{TaskSpec, Work};
+
+/// An amount of training work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Cost {
+    /// Multiply-accumulate operations.
+    pub macs: u128,
+    /// Images trained on, each counted once per epoch.
+    pub images: u128,
+    /// Epochs.
+    pub epochs: u128,
+}
+
+impl Add for Cost {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            macs: self.macs.saturating_add(other.macs),
+            images: self.images.saturating_add(other.images),
+            epochs: self.epochs.saturating_add(other.epochs),
+        }
+    }
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Mul<u128> for Cost {
+    type Output = Self;
+
+    fn mul(self, times: u128) -> Self {
+        Self {
+            macs: self.macs.saturating_mul(times),
+            images: self.images.saturating_mul(times),
+            epochs: self.epochs.saturating_mul(times),
+        }
+    }
+}
+
+impl NetSpec {
+    /// MACs of one forward pass of one image of the given size into so many classes.
+    ///
+    /// The stem is a 3 x 3 convolution; each block has two of them, and a 1 x 1 convolution on its
+    /// shortcut where it changes size or channels; a linear layer follows the global average.
+    pub fn macs(&self, input: InputShape, classes: u32) -> u128 {
+        let convolution = |height: u32, width: u32, from: u32, to: u32, kernel: u32| {
+            [height, width, from, to, kernel, kernel]
+                .into_iter()
+                .map(u128::from)
+                .fold(1, u128::saturating_mul)
+        };
+        let (mut height, mut width) = (input.height, input.width);
+        let mut channels = self.width;
+        let mut macs = convolution(height, width, input.channels, channels, 3);
+        for (stage, blocks) in self.name.blocks().into_iter().enumerate() {
+            let out = self.width << stage;
+            if stage > 0 {
+                height = height.div_ceil(2);
+                width = width.div_ceil(2);
+            }
+            for block in 0..blocks {
+                macs += convolution(height, width, channels, out, 3);
+                macs += convolution(height, width, out, out, 3);
+                if block == 0 && stage > 0 {
+                    macs += convolution(height, width, channels, out, 1);
+                }
+                channels = out;
+            }
+        }
+        macs + u128::from(channels) * u128::from(classes)
+    }
+}
+
+/// Computes costs of tasks on one net and data.
+#[derive(Clone, Copy, Debug)]
+pub struct CostModel {
+    forward: u128,
+    train: u128,
+    validation: u128,
+    test: u128,
+}
+
+impl CostModel {
+    /// The costs of tasks on this net and data.
+    pub fn new(net: &NetSpec, data: &DataSpec) -> Self {
+        Self {
+            forward: net.macs(data.name.input(), data.name.classes()),
+            train: u128::from(data.train),
+            validation: u128::from(data.validation),
+            test: u128::from(data.name.test_images()),
+        }
+    }
+
+    fn training(&self, schedule: &Schedule, distillation: Option<&Distillation>) -> Cost {
+        let batch = u128::from(schedule.batch.max(1));
+        let epochs = u128::from(schedule.epochs);
+        let images = self.train / batch * batch * epochs;
+        let distils = distillation.is_some_and(|recipe| recipe.kd_weight > 0.0);
+        let passes = if distils { 4 } else { 3 };
+        Cost {
+            macs: (images * passes + self.validation * epochs).saturating_mul(self.forward),
+            images,
+            epochs,
+        }
+    }
+
+    /// Training a full-ReLU network.
+    pub fn baseline(&self, recipe: &BaselineRecipe) -> Cost {
+        self.training(&recipe.schedule, None)
+    }
+
+    /// Searching which ReLUs to keep.
+    pub fn replace(&self, recipe: &ReplaceRecipe) -> Cost {
+        let mut cost = self.training(&recipe.schedule, Some(&recipe.distillation));
+        let calibration =
+            u128::from(recipe.calibration_batches) * u128::from(recipe.schedule.batch);
+        cost.macs += calibration.saturating_mul(self.forward);
+        cost
+    }
+
+    /// Training on with frozen indicators.
+    pub fn finetune(&self, recipe: &FinetuneRecipe) -> Cost {
+        self.training(&recipe.schedule, Some(&recipe.distillation))
+    }
+
+    /// Measuring on the test set.
+    pub fn evaluate(&self) -> Cost {
+        Cost {
+            macs: self.test.saturating_mul(self.forward),
+            images: 0,
+            epochs: 0,
+        }
+    }
+
+    /// Any task on the model's net and data.
+    pub fn work(&self, work: &Work) -> Cost {
+        match work {
+            Work::Baseline { recipe } => self.baseline(recipe),
+            Work::Replace { recipe, .. } => self.replace(recipe),
+            Work::Finetune { recipe, .. } => self.finetune(recipe),
+            Work::Evaluate { .. } => self.evaluate(),
+        }
+    }
+}
+
+/// What one task costs.
+pub fn task_cost(spec: &TaskSpec) -> Cost {
+    CostModel::new(&spec.net, &spec.data).work(&spec.work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DataSet;
+    use crate::net::Family;
+    use crate::recipe::OptimizerKind;
+
+    fn net(name: Family, width: u32) -> NetSpec {
+        NetSpec {
+            name,
+            width,
+            stem_relu: false,
+        }
+    }
+
+    fn schedule(epochs: u32, batch: u32) -> Schedule {
+        Schedule {
+            epochs,
+            batch,
+            optimizer: OptimizerKind::Sgd,
+            lr: 0.1,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            warmup_epochs: 0.0,
+        }
+    }
+
+    #[test]
+    fn resnet18_has_its_published_555_million_macs() {
+        let macs = net(Family::Resnet18, 64).macs(DataSet::Cifar10.input(), 10);
+        assert_eq!(macs, 555_422_720);
+    }
+
+    #[test]
+    fn macs_of_a_narrow_resnet9_on_grey_images_equal_a_count_by_hand() {
+        // 28 -> 14 -> 7 -> 4, width 1, one colour, ten classes.
+        let stem = 28 * 28 * 9;
+        let first = 2 * 28 * 28 * 9;
+        let second = 14 * 14 * (2 * 9 + 4 * 9 + 2);
+        let third = 7 * 7 * (2 * 4 * 9 + 4 * 4 * 9 + 2 * 4);
+        let fourth = 4 * 4 * (4 * 8 * 9 + 8 * 8 * 9 + 4 * 8);
+        let macs = net(Family::Resnet9, 1).macs(DataSet::FashionMnist.input(), 10);
+        assert_eq!(macs, stem + first + second + third + fourth + 8 * 10);
+    }
+
+    #[test]
+    fn training_counts_whole_batches_three_passes_and_one_validation_pass() {
+        let data = DataSpec {
+            name: DataSet::Cifar10,
+            train: 1_000,
+            validation: 100,
+            augment: false,
+        };
+        let model = CostModel::new(&net(Family::Resnet18, 64), &data);
+        let cost = model.baseline(&BaselineRecipe {
+            schedule: schedule(2, 300),
+        });
+        assert_eq!(cost.images, 2 * 900);
+        assert_eq!(cost.epochs, 2);
+        assert_eq!(cost.macs, (2 * 900 * 3 + 2 * 100) * 555_422_720);
+    }
+
+    #[test]
+    fn a_teacher_costs_one_more_pass_and_only_when_it_is_asked() {
+        let data = DataSpec {
+            name: DataSet::Cifar10,
+            train: 1_000,
+            validation: 1,
+            augment: false,
+        };
+        let model = CostModel::new(&net(Family::Resnet18, 64), &data);
+        let cost = |kd_weight| {
+            let distillation = Distillation {
+                temperature: 4.0,
+                kd_weight,
+                ce_weight: 1.0,
+            };
+            let schedule = schedule(1, 100);
+            model.finetune(&FinetuneRecipe {
+                schedule,
+                distillation,
+            })
+        };
+        assert_eq!(cost(1.0).macs - cost(0.0).macs, 1_000 * 555_422_720);
+    }
+}

@@ -165,8 +165,15 @@ impl TaskSpec {
 
     /// The task's identity: the digest of [`Self::canonical_json`].
     pub fn id(&self) -> TaskId {
-        let mut text = String::from("autorep-task\n");
-        text.push_str(&self.canonical_json());
-        TaskId(Digest::of(text.as_bytes()))
+        self.id_with(&mut Vec::new())
+    }
+
+    /// As [`Self::id`], with a buffer to use again: plans have up to a million tasks.
+    pub(crate) fn id_with(&self, buffer: &mut Vec<u8>) -> TaskId {
+        buffer.clear();
+        buffer.extend_from_slice(b"autorep-task\n");
+        serde_json::to_writer(&mut *buffer, self)
+            .expect("a spec has only string keys and finite numbers");
+        TaskId(Digest::of(buffer))
     }
 }

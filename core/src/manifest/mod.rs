@@ -1,1 +1,265 @@
-//! manifest
+//! Manifests: the YAML files in which people write sweeps.
+//!
+//! [`parse`] takes the text to a [`Manifest`], in which every default is filled in and every
+//! share of the total is on record, or to every [`Problem`] of the text at once. Nothing else
+//! in the workspace checks a manifest again: what has the type is good.
+//!
+//! The keys, their ranges, defaults and meanings stand in one table, which also makes
+//! the JSON Schema, the grid's axes and the suggestions for misspelt keys.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::DataSpec;
+use crate::id::SweepName;
+use crate::net::NetSpec;
+use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+
+mod budget;
+mod check;
+mod fields;
+pub(crate) mod grid;
+mod problem;
+mod read;
+mod schema;
+mod suggest;
+mod tree;
+
+pub use budget::{BudgetSpec, NotABudget};
+pub use problem::{Problem, render};
+pub use schema::json_schema;
+
+/// The most tasks that a plan may have unless the caller says otherwise.
+pub const DEFAULT_TASK_LIMIT: u64 = 1_000_000;
+
+/// A sweep as it was submitted, with nothing left open: equal manifests expand to equal plans.
+///
+/// Two texts that mean the same sweep give equal manifests, whatever the order of their keys
+/// and of the entries in their lists.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`crate::task::RESULT_VERSION`] at the time of parsing: a sweep keeps the version under
+    /// which it was submitted.
+    pub version: u32,
+    /// The sweep's name.
+    pub name: SweepName,
+    /// The data, unless an axis of the grid says otherwise.
+    pub data: DataSpec,
+    /// The network, unless an axis of the grid says otherwise.
+    pub net: NetSpec,
+    /// The method that finds the ReLUs to keep.
+    pub method: Method,
+    /// The budgets, each different from the others for every net of the grid.
+    pub budgets: Vec<BudgetSpec>,
+    /// The seeds, rising.
+    pub seeds: Vec<u64>,
+    /// How baselines are trained, unless an axis of the grid says otherwise.
+    pub baseline: BaselineRecipe,
+    /// How ReLUs are replaced, unless an axis of the grid says otherwise.
+    pub replace: ReplaceRecipe,
+    /// How nets are trained on, unless an axis of the grid says otherwise. With zero epochs
+    /// the search's nets are measured as they are.
+    pub finetune: FinetuneRecipe,
+    /// The hyperparameters to vary, in the order of the table of fields. Every combination
+    /// of their values is a grid point; no axes make one.
+    pub grid: Vec<Axis>,
+    /// What happens when an attempt fails.
+    pub retry: RetryPolicy,
+    /// What a task needs of its worker.
+    pub resources: Resources,
+    /// When resume checkpoints are written.
+    pub checkpoint: CheckpointPolicy,
+}
+
+/// How the ReLUs to keep are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// `AutoReP`: indicators trained together with the weights.
+    Autorep,
+}
+
+/// One hyperparameter of the grid with the values that it takes: at least one, each different and
+/// in the field's range, rising (names: in the table's order).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "RawAxis", into = "RawAxis")]
+pub struct Axis {
+    field: String,
+    values: Vec<AxisValue>,
+}
+
+/// The form in which an axis is stored.
+#[derive(Serialize, Deserialize)]
+struct RawAxis {
+    field: String,
+    values: Vec<AxisValue>,
+}
+
+/// Why something is no axis.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAnAxis {
+    /// No field of this name may vary.
+    #[error("expected a field that a grid can vary, found {field:?}")]
+    UnknownField {
+        /// The name.
+        field: String,
+    },
+    /// There is nothing to vary.
+    #[error("expected at least one value for {field}")]
+    Empty {
+        /// The field.
+        field: String,
+    },
+    /// A value is of another kind or out of range.
+    #[error("expected a value that {field} may have, found {value}")]
+    BadValue {
+        /// The field.
+        field: String,
+        /// The value.
+        value: String,
+    },
+    /// A value is there twice.
+    #[error("expected each value of {field} once, found {value} twice")]
+    Repeated {
+        /// The field.
+        field: String,
+        /// The value.
+        value: String,
+    },
+}
+
+impl Axis {
+    /// An axis over a field, as in `replace.penalty`. The values are brought into order.
+    pub fn new(field: &str, mut values: Vec<AxisValue>) -> Result<Self, NotAnAxis> {
+        let owned = || field.to_owned();
+        let Some(axis) = fields::axis_field(field) else {
+            return Err(NotAnAxis::UnknownField { field: owned() });
+        };
+        if values.is_empty() {
+            return Err(NotAnAxis::Empty { field: owned() });
+        }
+        if let Some(bad) = values.iter().find(|value| !axis.fits(value)) {
+            let value = bad.to_string();
+            return Err(NotAnAxis::BadValue {
+                field: owned(),
+                value,
+            });
+        }
+        values.sort_by(|left, right| axis.order(left, right));
+        if let Some(pair) = values.windows(2).find(|pair| pair[0] == pair[1]) {
+            let value = pair[0].to_string();
+            return Err(NotAnAxis::Repeated {
+                field: owned(),
+                value,
+            });
+        }
+        let field = owned();
+        Ok(Self { field, values })
+    }
+
+    /// The field, as in `replace.penalty`.
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// Its values.
+    pub fn values(&self) -> &[AxisValue] {
+        &self.values
+    }
+}
+
+impl TryFrom<RawAxis> for Axis {
+    type Error = NotAnAxis;
+
+    fn try_from(raw: RawAxis) -> Result<Self, NotAnAxis> {
+        Self::new(&raw.field, raw.values)
+    }
+}
+
+impl From<Axis> for RawAxis {
+    fn from(axis: Axis) -> Self {
+        Self {
+            field: axis.field,
+            values: axis.values,
+        }
+    }
+}
+
+/// One value of an axis.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AxisValue {
+    /// On or off.
+    Switch(bool),
+    /// A whole number.
+    Count(u64),
+    /// A finite number.
+    Number(f64),
+    /// One of a fixed set of names.
+    Choice(String),
+}
+
+/// What happens when an attempt fails.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// Attempts before a task is given up, at least one.
+    pub attempts: u32,
+    /// Seconds before the second attempt; each further wait is twice as long.
+    pub backoff_s: f64,
+}
+
+/// What a task needs of its worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Resources {
+    /// GPUs per task; zero for tasks that may run on a CPU.
+    pub gpus: u32,
+}
+
+/// When resume checkpoints are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckpointPolicy {
+    /// Seconds of training between two of them; zero for never.
+    pub every_s: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            backoff_s: 10.0,
+        }
+    }
+}
+
+impl Default for CheckpointPolicy {
+    fn default() -> Self {
+        Self { every_s: 60 }
+    }
+}
+
+impl Manifest {
+    /// What the grid may vary, at its values outside the grid.
+    fn settings(&self) -> fields::Settings {
+        fields::Settings {
+            data: self.data.clone(),
+            net: self.net.clone(),
+            baseline: self.baseline.clone(),
+            replace: self.replace.clone(),
+            finetune: self.finetune.clone(),
+        }
+    }
+}
+
+/// Reads a manifest: every default filled in, or every problem of the text, sorted by place.
+///
+/// Nothing in the text can make it panic, and its size and nesting are limited.
+pub fn parse(text: &str) -> Result<Manifest, Vec<Problem>> {
+    parse_within(text, DEFAULT_TASK_LIMIT)
+}
+
+/// As [`parse`], with another limit on the plan's number of tasks.
+pub fn parse_within(text: &str, task_limit: u64) -> Result<Manifest, Vec<Problem>> {
+    check::manifest(text, task_limit)
+}
+
+#[cfg(test)]
+mod tests;

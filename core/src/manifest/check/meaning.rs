@@ -1,0 +1,321 @@
+//! Problems between values that are each good by themselves.
+//!
+//! A check whose values are missing or wrong is left out: those have problems of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Checker, GivenValue, axis_field};
+use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
+use crate::manifest::{Axis, AxisValue};
+use crate::plan::grouped;
+use crate::recipe::{Distillation, Schedule};
+
+/// The training stages, with whether one may have no epochs.
+const STAGES: [&str; 3] = ["baseline", "replace", "finetune"];
+
+impl Checker {
+    pub(super) fn meaning(&mut self, task_limit: u64) {
+        self.images();
+        for stage in STAGES {
+            self.batches(stage);
+            self.warm_up(stage);
+        }
+        self.losses("replace");
+        self.losses("finetune");
+        let axes = self.plain_axes();
+        if self.size(&axes, task_limit) {
+            let parts = Parts::of_grid(&self.settings, &axes);
+            self.budgets_fit(&parts.subjects);
+            self.twins(&parts.twins);
+        }
+    }
+
+    /// The values that a setting takes: those of its axis, or its one value.
+    fn values(&self, field: &str) -> Vec<GivenValue> {
+        let path = format!("spec.{field}");
+        if let Some(axis) = self.axes.iter().find(|axis| axis.field.name() == field) {
+            return axis.values.clone();
+        }
+        if self.broken.contains(&path) || self.announced.contains(field) {
+            return Vec::new();
+        }
+        let place = self.place(&path);
+        self.own_value(field)
+            .map(|value| GivenValue { value, place, path })
+            .into_iter()
+            .collect()
+    }
+
+    /// The value of a setting outside the grid, for the settings that checks compare.
+    fn own_value(&self, field: &str) -> Option<AxisValue> {
+        let (section, key) = field.split_once('.')?;
+        let count = |count: u32| AxisValue::Count(u64::from(count));
+        if field == "data.train_limit" {
+            return Some(count(self.settings.data.train));
+        }
+        let (schedule, distillation): (&Schedule, Option<&Distillation>) = match section {
+            "baseline" => (&self.settings.baseline.schedule, None),
+            "replace" => {
+                let recipe = &self.settings.replace;
+                (&recipe.schedule, Some(&recipe.distillation))
+            }
+            "finetune" => {
+                let recipe = &self.settings.finetune;
+                (&recipe.schedule, Some(&recipe.distillation))
+            }
+            _ => return None,
+        };
+        match key {
+            "epochs" => Some(count(schedule.epochs)),
+            "batch" => Some(count(schedule.batch)),
+            "warmup_epochs" => Some(AxisValue::Number(schedule.warmup_epochs)),
+            "kd_weight" => Some(AxisValue::Number(distillation?.kd_weight)),
+            "ce_weight" => Some(AxisValue::Number(distillation?.ce_weight)),
+            _ => None,
+        }
+    }
+
+    /// The values of a setting as numbers.
+    fn numbers(&self, field: &str) -> Vec<(f64, GivenValue)> {
+        let values = self.values(field).into_iter();
+        values
+            .filter_map(|given| match given.value {
+                AxisValue::Count(count) => Some((count as f64, given)),
+                AxisValue::Number(number) => Some((number, given)),
+                AxisValue::Switch(_) | AxisValue::Choice(_) => None,
+            })
+            .collect()
+    }
+
+    fn least(&self, field: &str) -> Option<f64> {
+        let numbers = self.numbers(field).into_iter();
+        numbers.map(|(number, _)| number).min_by(f64::total_cmp)
+    }
+
+    /// Training and validation images must be in the data set.
+    fn images(&mut self) {
+        if self.broken.contains("spec.data.name") || self.broken.contains("spec.data.validation") {
+            return;
+        }
+        let data = &self.settings.data;
+        let (name, validation) = (data.name.name(), data.validation);
+        let all = data.name.training_images();
+        if validation >= all {
+            let message = format!(
+                "expected fewer validation images than the {} training images of {name}, found {}",
+                grouped(u64::from(all)),
+                grouped(u64::from(validation)),
+            );
+            let path = "spec.data.validation";
+            self.problem(self.place(path), path, message);
+            self.broken.insert("spec.data.train_limit".to_owned());
+            return;
+        }
+        let most = all - validation;
+        for (train, given) in self.numbers("data.train_limit") {
+            if train > f64::from(most) {
+                let message = format!(
+                    "expected at most {} training images ({} of {name} less {} for validation), found {}",
+                    grouped(u64::from(most)),
+                    grouped(u64::from(all)),
+                    grouped(u64::from(validation)),
+                    given.value,
+                );
+                self.problem(given.place, &given.path, message);
+            }
+        }
+    }
+
+    /// There must be one full batch at least.
+    fn batches(&mut self, stage: &str) {
+        let Some(train) = self.least("data.train_limit") else {
+            return;
+        };
+        let trains = self.numbers(&format!("{stage}.epochs"));
+        if !trains.is_empty() && trains.iter().all(|(epochs, _)| *epochs == 0.0) {
+            return;
+        }
+        for (batch, given) in self.numbers(&format!("{stage}.batch")) {
+            if batch > train {
+                let message = format!(
+                    "expected a batch of at most the {train} training images, found {batch}"
+                );
+                self.problem(given.place, &given.path, message);
+            }
+        }
+    }
+
+    /// The learning rate must have risen before the last step.
+    fn warm_up(&mut self, stage: &str) {
+        let epochs = self.numbers(&format!("{stage}.epochs")).into_iter();
+        let trained = epochs
+            .map(|(epochs, _)| epochs)
+            .filter(|epochs| *epochs > 0.0);
+        let Some(shortest) = trained.min_by(f64::total_cmp) else {
+            return;
+        };
+        for (warm_up, given) in self.numbers(&format!("{stage}.warmup_epochs")) {
+            if warm_up > shortest {
+                let message = format!(
+                    "expected a warm-up of at most the stage's {shortest} epochs, found {warm_up}"
+                );
+                self.problem(given.place, &given.path, message);
+            }
+        }
+    }
+
+    /// A stage must have something to learn from.
+    fn losses(&mut self, stage: &str) {
+        let zero = |checker: &Self, key: &str| {
+            let mut numbers = checker.numbers(&format!("{stage}.{key}")).into_iter();
+            numbers.find(|(number, _)| *number == 0.0)
+        };
+        let (kd, ce) = (zero(self, "kd_weight"), zero(self, "ce_weight"));
+        if let (Some((_, kd)), Some((_, ce))) = (kd, ce) {
+            let later = if (ce.place, &ce.path) < (kd.place, &kd.path) {
+                kd
+            } else {
+                ce
+            };
+            let message =
+                "expected kd_weight or ce_weight above 0: with both at 0 nothing is learned";
+            self.problem(later.place, &later.path, message);
+        }
+    }
+
+    /// The number of tasks, found by counting alone; whether it is small enough to go on.
+    fn size(&mut self, axes: &[Axis], task_limit: u64) -> bool {
+        let sizes = PartSizes::of_axes(&self.settings, axes);
+        let (budgets, seeds) = (self.budgets.len().max(1), self.seeds.len().max(1));
+        let tasks = TaskCounts::of(&sizes, budgets, seeds).total();
+        if tasks <= u128::from(task_limit) {
+            return true;
+        }
+        let points = [
+            sizes.subjects,
+            sizes.baselines,
+            sizes.replaces,
+            sizes.finetunes,
+        ]
+        .into_iter()
+        .fold(1, u128::saturating_mul);
+        let shown = |count: u128| match u64::try_from(count) {
+            Ok(count) => grouped(count),
+            Err(_) => format!("more than {}", grouped(u64::MAX)),
+        };
+        let message = format!(
+            "expected a plan of at most {} tasks, found {} ({} grid points, {budgets} budgets, {seeds} seeds)",
+            grouped(task_limit),
+            shown(tasks),
+            shown(points),
+        );
+        let path = if axes.is_empty() { "spec" } else { "spec.grid" };
+        self.problem(self.place(path), path, message);
+        false
+    }
+
+    /// Budgets must be within every network's total, and differ.
+    fn budgets_fit(&mut self, subjects: &[Variant<Subject>]) {
+        let depends = ["data.name", "net.name", "net.width", "net.stem_relu"];
+        let unknown = |field: &&str| self.broken.contains(&format!("spec.{field}"));
+        if depends.iter().any(unknown) {
+            return;
+        }
+        // One problem per budget, however many nets of the grid it does not fit.
+        let mut reported: BTreeSet<usize> = BTreeSet::new();
+        let mut totals: BTreeSet<u64> = BTreeSet::new();
+        let mut found = Vec::new();
+        for subject in subjects {
+            let total = subject.value.relu_total();
+            if !totals.insert(total) {
+                continue;
+            }
+            let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+            for (index, given) in self.budgets.iter().enumerate() {
+                let relus = given.budget.relus(total);
+                let message = if relus > total {
+                    above_total(subject, relus, total)
+                } else if relus == 0 {
+                    format!(
+                        "{} of {} is less than one ReLU",
+                        given.budget,
+                        of_net(subject, total)
+                    )
+                } else if let Some(&first) = counts.get(&relus) {
+                    let (first, second) = (self.budgets[first].budget, given.budget);
+                    if first == second {
+                        format!("the budget {second} is given twice")
+                    } else {
+                        let relus = grouped(relus);
+                        let net = of_net(subject, total);
+                        format!("{first} and {second} are the same budget: {relus} of {net}")
+                    }
+                } else {
+                    counts.insert(relus, index);
+                    continue;
+                };
+                if reported.insert(index) {
+                    found.push(given.place.problem(given.path.clone(), message));
+                }
+            }
+        }
+        self.problems.append(&mut found);
+    }
+
+    /// No two grid points may give the same candidate.
+    fn twins(&mut self, twins: &[Twins]) {
+        let mut reported: BTreeSet<String> = BTreeSet::new();
+        for twin in twins {
+            let differs = |(first, second): &(&str, &str)| first != second;
+            let pairs = twin.first.split(' ').zip(twin.second.split(' '));
+            let Some((first, second)) = pairs.filter(differs).last() else {
+                continue;
+            };
+            let field = second.split('=').next().unwrap_or_default().to_owned();
+            if !reported.insert(field.clone()) {
+                continue;
+            }
+            let why = reason(twin.part, &field);
+            let message = format!("{first} and {second} give the same candidate{why}");
+            let axis = self.axes.iter().find(|axis| axis.field.name() == field);
+            let place = axis.map_or_else(|| self.place("spec.grid"), |axis| axis.place);
+            self.problem(place, &format!("spec.grid.{field}"), message);
+        }
+    }
+}
+
+/// Why a setting has no effect.
+fn reason(part: Part, field: &str) -> &'static str {
+    match field.rsplit('.').next() {
+        Some("momentum") => ": momentum has no effect under adam",
+        Some("temperature") => ": temperature has no effect where kd_weight is 0",
+        _ if part == Part::Finetune && axis_field(field).is_some() => {
+            ": nothing of finetune has an effect where its epochs are 0"
+        }
+        _ => "",
+    }
+}
+
+fn of_net(subject: &Variant<Subject>, total: u64) -> String {
+    let net = &subject.value.net;
+    let stem = if net.stem_relu {
+        " with a stem ReLU"
+    } else {
+        ""
+    };
+    format!(
+        "the {} ReLUs (T) of {} of width {}{stem} on {}",
+        grouped(total),
+        net.name.name(),
+        net.width,
+        subject.value.data.name.name(),
+    )
+}
+
+fn above_total(subject: &Variant<Subject>, relus: u64, total: u64) -> String {
+    format!(
+        "expected at most {}, found {}",
+        of_net(subject, total),
+        grouped(relus)
+    )
+}

@@ -1,0 +1,406 @@
+//! Walks the tree of a manifest and gathers every problem.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::budget::BudgetSpec;
+use super::fields::{
+    AxisField, Fallback, Field, Kind, Operations, SECTIONS, Section, Settings, axis_field,
+};
+use super::problem::Problem;
+use super::read::{self, Refusal};
+use super::suggest::closest;
+use super::tree::{self, Key, Node, Place, Value, quote};
+use super::{Axis, AxisValue, CheckpointPolicy, Manifest, Method, Resources, RetryPolicy};
+use crate::data::{DataSet, DataSpec};
+use crate::id::SweepName;
+use crate::net::{Family, NetSpec};
+use crate::recipe::{
+    BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
+    ReplaceRecipe, Schedule,
+};
+use crate::task::RESULT_VERSION;
+
+mod grid;
+mod lists;
+mod meaning;
+
+pub(super) use grid::{MAX_AXIS_VALUES, RANGE_KEYS, SCALES};
+
+/// Reads and checks a manifest whose plan has at most `task_limit` tasks.
+pub(super) fn manifest(text: &str, task_limit: u64) -> Result<Manifest, Vec<Problem>> {
+    let root = tree::read(text).map_err(|problem| vec![problem])?;
+    let mut checker = Checker::new();
+    if let Some(section) = SECTIONS.first() {
+        checker.section(section, Some(&root), Place::START);
+    }
+    checker.settle();
+    checker.meaning(task_limit);
+    checker.finish()
+}
+
+/// What has been read so far.
+struct Checker {
+    problems: Vec<Problem>,
+    /// Where each path that the text gives stands.
+    places: BTreeMap<String, Place>,
+    /// Fields that are missing or wrong: what depends on them is not checked.
+    broken: BTreeSet<String>,
+    /// Paths that misspelt keys were probably meant to be: they are not reported as missing.
+    misspelt: BTreeSet<String>,
+    /// Axes that the grid names.
+    announced: BTreeSet<String>,
+    settings: Settings,
+    operations: Operations,
+    name: Option<SweepName>,
+    budgets: Vec<GivenBudget>,
+    seeds: Vec<u64>,
+    axes: Vec<GivenAxis>,
+}
+
+/// A budget with its place.
+struct GivenBudget {
+    budget: BudgetSpec,
+    place: Place,
+    path: String,
+}
+
+/// An axis with the places of its values.
+struct GivenAxis {
+    field: AxisField,
+    place: Place,
+    values: Vec<GivenValue>,
+}
+
+/// One value of a setting, where it stands.
+#[derive(Clone)]
+struct GivenValue {
+    value: AxisValue,
+    place: Place,
+    path: String,
+}
+
+impl Checker {
+    fn new() -> Self {
+        Self {
+            problems: Vec::new(),
+            places: BTreeMap::new(),
+            broken: BTreeSet::new(),
+            misspelt: BTreeSet::new(),
+            announced: BTreeSet::new(),
+            settings: blank_settings(),
+            operations: Operations {
+                method: Method::Autorep,
+                retry: RetryPolicy::default(),
+                resources: Resources { gpus: 0 },
+                checkpoint: CheckpointPolicy::default(),
+            },
+            name: None,
+            budgets: Vec::new(),
+            seeds: vec![0],
+            axes: Vec::new(),
+        }
+    }
+
+    fn problem(&mut self, place: Place, path: &str, message: impl Into<String>) {
+        self.problems.push(place.problem(path, message));
+    }
+
+    fn refused(&mut self, place: Place, path: &str, refusal: Refusal) {
+        let mut problem = place.problem(path, refusal.message);
+        problem.suggestion = refusal.suggestion;
+        self.problems.push(problem);
+        self.broken.insert(path.to_owned());
+    }
+
+    /// Where a path stands, or else the closest section above it.
+    fn place(&self, path: &str) -> Place {
+        let mut path = path;
+        loop {
+            if let Some(place) = self.places.get(path) {
+                return *place;
+            }
+            match path.rsplit_once('.') {
+                Some((above, _)) => path = above,
+                None => return Place::START,
+            }
+        }
+    }
+
+    /// Checks a mapping; `None` where it is missing. `place` is that of its key.
+    fn section(&mut self, section: &'static Section, node: Option<&Node>, place: Place) {
+        let entries: &[(Key, Node)] = match node {
+            None => &[],
+            Some(node) if node.value == Value::Null => &[],
+            Some(node) => {
+                let Some(entries) = node.map() else {
+                    let message = format!("expected keys with values, found {}", node.found());
+                    self.problem(node.place, section.path, message);
+                    return self.abandon(section);
+                };
+                entries
+            }
+        };
+        if section.path == "spec" {
+            self.announce(entries);
+        }
+        let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
+        for (key, value) in entries {
+            if let Some(line) = lines.get(key.text.as_str()) {
+                let path = section.path_of(&shown(&key.text));
+                let message = format!("is given twice, first in line {line}");
+                self.problem(key.place, &path, message);
+            } else {
+                lines.insert(&key.text, key.place.line);
+                self.entry(section, key, value);
+            }
+        }
+        for field in section.fields() {
+            if !lines.contains_key(field.key) {
+                self.absent(section, field, place);
+            }
+        }
+        for child in section.children() {
+            if !lines.contains_key(child.key()) {
+                self.section(child, None, place);
+            }
+        }
+    }
+
+    /// Notes which axes the grid has, whose fields need no value of their own.
+    fn announce(&mut self, entries: &[(Key, Node)]) {
+        for (key, node) in entries {
+            if let (Value::Map(axes), "grid") = (&node.value, key.text.as_str()) {
+                self.announced
+                    .extend(axes.iter().map(|(axis, _)| axis.text.clone()));
+            }
+        }
+    }
+
+    /// Marks everything in a section as not known.
+    fn abandon(&mut self, section: &'static Section) {
+        for field in section.fields() {
+            self.broken.insert(section.path_of(field.key));
+        }
+        for child in section.children() {
+            self.abandon(child);
+        }
+    }
+
+    fn entry(&mut self, section: &'static Section, key: &Key, value: &Node) {
+        let path = section.path_of(&key.text);
+        if let Some(field) = section.fields().find(|field| field.key == key.text) {
+            self.places.insert(path.clone(), value.place);
+            self.field(field, &path, value);
+        } else if let Some(child) = section.children().find(|child| child.key() == key.text) {
+            self.places.insert(path, key.place);
+            self.section(child, Some(value), key.place);
+        } else {
+            self.unknown_key(section, key);
+        }
+    }
+
+    fn unknown_key(&mut self, section: &'static Section, key: &Key) {
+        let path = section.path_of(&shown(&key.text));
+        let known: Vec<&str> = section
+            .fields()
+            .map(|field| field.key)
+            .chain(section.children().map(Section::key))
+            .collect();
+        let meant = closest(&key.text, known.iter().copied());
+        let elsewhere = || {
+            SECTIONS.iter().find_map(|other| {
+                let field = other.fields().find(|field| field.key == key.text)?;
+                Some(other.path_of(field.key))
+            })
+        };
+        let mut message = String::from("unknown key");
+        let suggestion = meant.map(str::to_owned).or_else(elsewhere);
+        if let Some(meant) = meant {
+            self.misspelt.insert(section.path_of(meant));
+        } else if suggestion.is_none() {
+            message = format!("unknown key, expected one of {}", known.join(", "));
+        }
+        let mut problem = key.place.problem(path, message);
+        problem.suggestion = suggestion;
+        self.problems.push(problem);
+    }
+
+    /// A field that the text gives.
+    fn field(&mut self, field: &'static Field, path: &str, node: &Node) {
+        let outcome = match field.kind {
+            Kind::Budgets => return self.budgets(path, node),
+            Kind::Seeds => return self.seeds(path, node),
+            Kind::Grid => return self.grid(path, node),
+            Kind::Exactly(text) => read::exactly(text, node),
+            Kind::SweepName => read::sweep_name(node).map(|name| self.name = Some(name)),
+            Kind::Choice(_)
+            | Kind::Switch
+            | Kind::Count { .. }
+            | Kind::Number(_)
+            | Kind::Duration { .. } => read::scalar(field.kind, node).map(|value| {
+                let put = field.put(&mut self.settings, &mut self.operations, &value);
+                debug_assert!(put.is_some(), "{path} takes what its kind reads");
+            }),
+        };
+        if let Err(refusal) = outcome {
+            self.refused(node.place, path, not_yet(path, node).unwrap_or(refusal));
+        }
+    }
+
+    /// A field that the text does not give.
+    fn absent(&mut self, section: &'static Section, field: &'static Field, place: Place) {
+        let path = section.path_of(field.key);
+        if let Some(value) = field.default.value() {
+            let put = field.put(&mut self.settings, &mut self.operations, &value);
+            debug_assert!(put.is_some(), "{path} takes its default");
+        } else if field.default == Fallback::Required {
+            let axis = format!("{}.{}", section.key(), field.key);
+            if self.announced.contains(&axis) && axis_field(&axis).is_some() {
+                return; // The first value of the axis stands in: see `settle`.
+            }
+            let meant = |misspelt: &String| {
+                path.strip_prefix(misspelt.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            if !self.misspelt.iter().any(meant) {
+                self.problem(place, &path, format!("is missing: {}", needed(field)));
+            }
+            self.broken.insert(path);
+        }
+    }
+
+    /// Fills in what depends on other keys.
+    fn settle(&mut self) {
+        for axis in &self.axes {
+            let path = format!("spec.{}", axis.field.name());
+            if !self.places.contains_key(&path)
+                && axis.field.field.default.value().is_none()
+                && let Some(first) = axis.values.first()
+            {
+                let _ = (axis.field.put)(&mut self.settings, &first.value);
+            }
+        }
+        let train_given = self.places.contains_key("spec.data.train_limit")
+            || self.announced.contains("data.train_limit");
+        if !train_given {
+            let all = self.settings.data.name.training_images();
+            self.settings.data.train = all.saturating_sub(self.settings.data.validation);
+        }
+    }
+
+    /// The axes without places, in the table's order; those with problems are left out.
+    fn plain_axes(&self) -> Vec<Axis> {
+        super::fields::axis_fields()
+            .filter_map(|field| {
+                let name = field.name();
+                let given = self.axes.iter().find(|axis| axis.field.name() == name)?;
+                let values = given.values.iter().map(|given| given.value.clone());
+                Axis::new(&name, values.collect()).ok()
+            })
+            .collect()
+    }
+
+    fn finish(mut self) -> Result<Manifest, Vec<Problem>> {
+        self.problems.sort();
+        self.problems.dedup();
+        let grid = self.plain_axes();
+        match self.name {
+            Some(name) if self.problems.is_empty() => {
+                let mut budgets: Vec<BudgetSpec> =
+                    self.budgets.iter().map(|given| given.budget).collect();
+                budgets.sort_unstable();
+                Ok(Manifest {
+                    version: RESULT_VERSION,
+                    name,
+                    data: self.settings.data,
+                    net: self.settings.net,
+                    method: self.operations.method,
+                    budgets,
+                    seeds: self.seeds,
+                    baseline: self.settings.baseline,
+                    replace: self.settings.replace,
+                    finetune: self.settings.finetune,
+                    grid,
+                    retry: self.operations.retry,
+                    resources: self.operations.resources,
+                    checkpoint: self.operations.checkpoint,
+                })
+            }
+            _ => Err(self.problems),
+        }
+    }
+}
+
+/// A word on what a missing key must hold.
+fn needed(field: &Field) -> String {
+    format!("expected {}", read::expected(field.kind))
+}
+
+/// A key as part of a path: as it is if it is a plain word, else in quotes.
+fn shown(key: &str) -> String {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'/');
+    if !key.is_empty() && key.len() <= 64 && key.bytes().all(plain) {
+        key.to_owned()
+    } else {
+        quote(key)
+    }
+}
+
+/// Methods that are named in the literature and not built here yet get a word of their own.
+fn not_yet(path: &str, node: &Node) -> Option<Refusal> {
+    (path == "spec.method" && node.text() == Some("snl")).then(|| Refusal {
+        message: "the method snl is not yet available, expected autorep".to_owned(),
+        suggestion: None,
+    })
+}
+
+/// Settings of which every one is overwritten, by the text or by a default.
+fn blank_settings() -> Settings {
+    let schedule = Schedule {
+        epochs: 0,
+        batch: 1,
+        optimizer: OptimizerKind::Sgd,
+        lr: 0.0,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        warmup_epochs: 0.0,
+    };
+    let distillation = Distillation {
+        temperature: 1.0,
+        kd_weight: 0.0,
+        ce_weight: 0.0,
+    };
+    Settings {
+        data: DataSpec {
+            name: DataSet::FashionMnist,
+            train: 0,
+            validation: 0,
+            augment: false,
+        },
+        net: NetSpec {
+            name: Family::Resnet9,
+            width: 1,
+            stem_relu: false,
+        },
+        baseline: BaselineRecipe {
+            schedule: schedule.clone(),
+        },
+        replace: ReplaceRecipe {
+            schedule: schedule.clone(),
+            distillation: distillation.clone(),
+            latent_lr: 0.0,
+            latent_init: LatentInit::Constant,
+            penalty: 0.0,
+            hysteresis: 0.0,
+            degree: 0,
+            budget_schedule: BudgetSchedule::Constant,
+            freeze_at: 0.0,
+            calibration_batches: 0,
+        },
+        finetune: FinetuneRecipe {
+            schedule,
+            distillation,
+        },
+    }
+}

@@ -1,0 +1,313 @@
+//! Manifests in files: the bad ones in `testdata/bad` with their expected problems beside them,
+//! the good ones in `testdata/good` and in the `manifests` folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::data::DataSet;
+use crate::net::Family;
+use crate::plan::{Plan, PlanSummary};
+use crate::recipe::{
+    BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
+    ReplaceRecipe, Schedule,
+};
+
+mod properties;
+mod schema;
+
+/// Set to write the expected problems anew; read every change before committing it.
+const REWRITE: &str = "AUTOREP_REWRITE_EXPECTED";
+
+fn crate_root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn yaml_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no manifests in {}", folder.display());
+    files
+}
+
+fn good_files() -> Vec<PathBuf> {
+    let mut files = yaml_files(&crate_root().join("testdata/good"));
+    files.extend(yaml_files(&crate_root().join("../manifests")));
+    files
+}
+
+fn good(text: &str) -> Manifest {
+    parse(text).unwrap_or_else(|problems| panic!("{}", render(&problems, "good.yaml", text)))
+}
+
+/// The manifest with the fewest keys.
+pub(super) const SMALLEST: &str = "\
+apiVersion: autorep/v1
+kind: Sweep
+metadata: {name: smallest}
+spec:
+  data: {name: fashion-mnist}
+  net: {name: resnet9}
+  budgets: [10%]
+  baseline: {epochs: 2}
+  replace: {epochs: 3}
+  finetune: {epochs: 4}
+";
+
+fn with_spec(line: &str) -> String {
+    format!("{SMALLEST}  {line}\n")
+}
+
+#[test]
+fn every_bad_manifest_has_exactly_its_expected_problems() {
+    let folder = crate_root().join("testdata/bad");
+    let files = yaml_files(&folder);
+    assert!(files.len() >= 30, "{} bad manifests", files.len());
+    let rewrite = std::env::var_os(REWRITE).is_some();
+    let mut different = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let problems = parse(&text).expect_err(&name);
+        assert!(!problems.is_empty(), "{name}");
+        let found = render(&problems, &name, &text);
+        let beside = file.with_extension("problems");
+        if rewrite {
+            fs::write(&beside, &found).unwrap();
+        } else if fs::read_to_string(&beside).unwrap_or_default() != found {
+            different.push(found);
+        }
+    }
+    assert!(
+        different.is_empty(),
+        "these are not the expected problems; if they are right, run with {REWRITE}=1:\n{}",
+        different.join("\n")
+    );
+}
+
+#[test]
+fn every_good_manifest_is_parsed_planned_and_survives_json() {
+    for file in good_files() {
+        let text = fs::read_to_string(&file).unwrap();
+        let manifest = good(&text);
+        let stored = serde_json::to_string(&manifest).unwrap();
+        let restored: Manifest = serde_json::from_str(&stored).unwrap();
+        assert_eq!(restored, manifest, "{}", file.display());
+        assert_eq!(serde_json::to_string(&restored).unwrap(), stored);
+        let plan = Plan::expand(&manifest);
+        assert!(!plan.tasks.is_empty(), "{}", file.display());
+        assert_eq!(Plan::expand(&restored).digest(), plan.digest());
+    }
+}
+
+#[test]
+fn the_quickstart_has_three_budgets_from_under_five_percent_to_half_and_two_seeds() {
+    let text = fs::read_to_string(crate_root().join("../manifests/quickstart.yaml")).unwrap();
+    let manifest = good(&text);
+    let summary = PlanSummary::new(&manifest, &Plan::expand(&manifest));
+    let shares: Vec<f64> = summary.nets[0]
+        .budgets
+        .iter()
+        .map(|budget| budget.percent)
+        .collect();
+    assert!(shares.len() >= 3, "{shares:?}");
+    assert!(shares.iter().any(|share| *share < 5.0), "{shares:?}");
+    assert!(shares.contains(&50.0), "{shares:?}");
+    assert!(manifest.seeds.len() >= 2);
+}
+
+#[test]
+fn the_smallest_manifest_gets_the_documented_defaults() {
+    let manifest = good(SMALLEST);
+    assert_eq!(manifest.version, crate::task::RESULT_VERSION);
+    assert_eq!(manifest.name.as_str(), "smallest");
+    assert_eq!(manifest.data.name, DataSet::FashionMnist);
+    assert_eq!(
+        (manifest.data.train, manifest.data.validation),
+        (55_000, 5_000)
+    );
+    assert!(manifest.data.augment);
+    assert_eq!(manifest.net.name, Family::Resnet9);
+    assert_eq!((manifest.net.width, manifest.net.stem_relu), (64, false));
+    assert_eq!(manifest.method, Method::Autorep);
+    assert_eq!(manifest.budgets, [BudgetSpec::Share(10_000_000)]);
+    assert_eq!(manifest.seeds, [0]);
+    assert!(manifest.grid.is_empty());
+    assert_eq!(
+        manifest.retry,
+        RetryPolicy {
+            attempts: 3,
+            backoff_s: 10.0
+        }
+    );
+    assert_eq!(manifest.resources, Resources { gpus: 0 });
+    assert_eq!(manifest.checkpoint, CheckpointPolicy { every_s: 60 });
+}
+
+#[test]
+fn the_recipes_get_the_documented_defaults() {
+    let manifest = good(SMALLEST);
+    let schedule = |epochs, optimizer, lr, momentum, weight_decay, warmup_epochs| Schedule {
+        epochs,
+        batch: 128,
+        optimizer,
+        lr,
+        momentum,
+        weight_decay,
+        warmup_epochs,
+    };
+    let distillation = Distillation {
+        temperature: 4.0,
+        kd_weight: 1.0,
+        ce_weight: 1.0,
+    };
+    let baseline = BaselineRecipe {
+        schedule: schedule(2, OptimizerKind::Sgd, 0.1, 0.9, 5e-4, 0.5),
+    };
+    assert_eq!(manifest.baseline, baseline);
+    let replace = ReplaceRecipe {
+        schedule: schedule(3, OptimizerKind::Adam, 1e-3, 0.9, 0.0, 0.0),
+        distillation: distillation.clone(),
+        latent_lr: 5e-3,
+        latent_init: LatentInit::Constant,
+        penalty: 3e-4,
+        hysteresis: 0.003,
+        degree: 2,
+        budget_schedule: BudgetSchedule::Anneal,
+        freeze_at: 1.0,
+        calibration_batches: 20,
+    };
+    assert_eq!(manifest.replace, replace);
+    let finetune = FinetuneRecipe {
+        schedule: schedule(4, OptimizerKind::Adam, 1e-3, 0.9, 0.0, 0.0),
+        distillation,
+    };
+    assert_eq!(manifest.finetune, finetune);
+}
+
+#[test]
+fn seeds_are_a_list_or_a_number_of_them() {
+    assert_eq!(good(&with_spec("seeds: [7, 3]")).seeds, [3, 7]);
+    assert_eq!(good(&with_spec("seeds: 3")).seeds, [0, 1, 2]);
+}
+
+#[test]
+fn times_have_their_unit() {
+    let retry = good(&with_spec("retry: {attempts: 5, backoff: 500ms}")).retry;
+    assert_eq!(
+        retry,
+        RetryPolicy {
+            attempts: 5,
+            backoff_s: 0.5
+        }
+    );
+    assert_eq!(
+        good(&with_spec("checkpoint: {every: 2m}"))
+            .checkpoint
+            .every_s,
+        120
+    );
+    assert_eq!(
+        good(&with_spec("checkpoint: {every: 0s}"))
+            .checkpoint
+            .every_s,
+        0
+    );
+}
+
+#[test]
+fn ranges_are_spread_evenly_or_by_ratio_and_keep_their_ends() {
+    let numbers = |range: &str| -> Vec<f64> {
+        let manifest = good(&with_spec(&format!("grid: {{replace.penalty: {range}}}")));
+        let values = manifest.grid[0].values().iter();
+        values
+            .map(|value| match value {
+                AxisValue::Number(number) => *number,
+                other @ (AxisValue::Switch(_) | AxisValue::Count(_) | AxisValue::Choice(_)) => {
+                    panic!("expected a number, found {other}")
+                }
+            })
+            .collect()
+    };
+    let log = numbers("{from: 1.0e-5, to: 1.0e-3, steps: 5, scale: log}");
+    assert_eq!(log, [1e-5, 3.16228e-5, 1e-4, 3.16228e-4, 1e-3]);
+    assert_eq!(
+        numbers("{from: 0, to: 0.3, steps: 4}"),
+        [0.0, 0.1, 0.2, 0.3]
+    );
+}
+
+#[test]
+fn a_range_of_a_whole_number_has_whole_numbers() {
+    let manifest = good(&with_spec(
+        "grid: {net.width: {from: 8, to: 64, steps: 4, scale: log}}",
+    ));
+    let widths = [8, 16, 32, 64].map(AxisValue::Count);
+    assert_eq!(manifest.grid[0].values(), widths);
+}
+
+#[test]
+fn an_axis_stands_in_for_a_required_field() {
+    let text = SMALLEST.replace("replace: {epochs: 3}", "grid: {replace.epochs: [4, 2]}");
+    let manifest = good(&text);
+    assert_eq!(
+        manifest.grid[0].values(),
+        [AxisValue::Count(2), AxisValue::Count(4)]
+    );
+}
+
+#[test]
+fn the_number_of_tasks_is_limited_by_counting_alone() {
+    let text = with_spec("seeds: 10");
+    // Per seed a baseline, its evaluation, and one search with finetune and evaluation.
+    assert!(parse_within(&text, 50).is_ok());
+    let problems = parse_within(&text, 49).unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].message.contains("at most 49 tasks, found 50"),
+        "{}",
+        problems[0]
+    );
+}
+
+#[test]
+fn a_grid_too_large_to_expand_is_counted_without_expanding_it() {
+    let axis = |field: &str| format!("replace.{field}: {{from: 0.001, to: 1, steps: 10000}}");
+    let fields = [
+        "penalty",
+        "hysteresis",
+        "lr",
+        "latent_lr",
+        "freeze_at",
+        "weight_decay",
+    ];
+    let axes: Vec<String> = fields.into_iter().map(axis).collect();
+    let problems = parse(&with_spec(&format!("grid: {{{}}}", axes.join(", ")))).unwrap_err();
+    assert!(
+        problems[0].message.contains("at most 1,000,000 tasks"),
+        "{}",
+        problems[0]
+    );
+}
+
+#[test]
+fn a_stored_axis_is_checked_like_a_given_one() {
+    let bad = [
+        r#"{"field":"replace.colour","values":[{"number":1.0}]}"#,
+        r#"{"field":"replace.penalty","values":[]}"#,
+        r#"{"field":"replace.penalty","values":[{"number":-1.0}]}"#,
+        r#"{"field":"replace.penalty","values":[{"count":1}]}"#,
+        r#"{"field":"replace.penalty","values":[{"number":1.0},{"number":1.0}]}"#,
+        r#"{"field":"data.validation","values":[{"count":100}]}"#,
+    ];
+    for text in bad {
+        assert!(serde_json::from_str::<Axis>(text).is_err(), "{text}");
+    }
+}

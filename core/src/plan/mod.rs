@@ -1,0 +1,315 @@
+//! Expands a manifest into a DAG of tasks in which equal work appears once.
+//!
+//! The order of the tasks is the order in which they are best run: seed by seed, so that a whole
+//! front stands after the first seed and the later ones make it surer; and within a seed each
+//! candidate to its end before the next.
+
+use serde::Serialize;
+
+use crate::candidate::{Candidate, PointKind};
+use crate::digest::Digest;
+use crate::id::{CandidateId, TaskId};
+use crate::manifest::Manifest;
+use crate::manifest::grid::{PartSizes, Parts, Subject, TaskCounts, Variant};
+use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+use crate::task::{NET_OUTPUT, OutputRef, TaskSpec, Work, budget_output};
+
+mod summary;
+
+pub(crate) use summary::grouped;
+
+pub use summary::{BudgetSummary, KindSummary, NetSummary, PlanSummary, WorkSummary};
+
+/// One task of a plan.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PlannedTask {
+    /// The digest of the spec.
+    pub id: TaskId,
+    /// All that decides its result.
+    pub spec: TaskSpec,
+}
+
+/// The tasks of a sweep in an order in which every task follows those it reads from, and the
+/// candidates that they measure.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Plan {
+    /// The tasks, each once, parents first.
+    pub tasks: Vec<PlannedTask>,
+    /// The candidates, baselines first, each part in the order in which the tasks measure it:
+    /// the grid's, with falling budgets.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Plan {
+    /// The plan of a manifest. Equal manifests give equal plans, here and on any other machine.
+    ///
+    /// Every budget has a search of its own: one `replace` task per grid point, seed and budget.
+    pub fn expand(manifest: &Manifest) -> Self {
+        let parts = Parts::of(manifest);
+        let mut seeds = manifest.seeds.clone();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let sizes = PartSizes::of(&parts);
+        let counts = TaskCounts::of(&sizes, manifest.budgets.len(), seeds.len());
+        let mut expansion = Expansion {
+            manifest,
+            tasks: Vec::with_capacity(usize::try_from(counts.total()).unwrap_or(0)),
+            baselines: Vec::new(),
+            replaced: Vec::new(),
+            json: Vec::new(),
+        };
+        expansion.candidates(&parts, seeds.len());
+        for seed in seeds {
+            expansion.seed(&parts, seed);
+        }
+        let mut candidates = expansion.baselines;
+        candidates.append(&mut expansion.replaced);
+        Self {
+            tasks: expansion.tasks,
+            candidates,
+        }
+    }
+
+    /// The digest of the tasks' ids in order: equal for equal plans.
+    pub fn digest(&self) -> Digest {
+        let mut bytes = Vec::with_capacity(16 + 32 * self.tasks.len());
+        bytes.extend_from_slice(b"autorep-plan\n");
+        for task in &self.tasks {
+            bytes.extend_from_slice(task.id.0.as_bytes());
+        }
+        Digest::of(&bytes)
+    }
+}
+
+/// The budgets of a manifest for a net of `total` ReLUs, falling.
+fn budgets(manifest: &Manifest, total: u64) -> Vec<u64> {
+    let mut budgets: Vec<u64> = manifest
+        .budgets
+        .iter()
+        .map(|budget| budget.relus(total))
+        .collect();
+    budgets.sort_unstable_by(|left, right| right.cmp(left));
+    budgets.dedup();
+    budgets
+}
+
+/// All that decides a candidate's results but the seed: its digest is the candidate's id.
+#[derive(Serialize)]
+struct CandidateSpec<'a> {
+    version: u32,
+    net: &'a crate::net::NetSpec,
+    data: &'a crate::data::DataSpec,
+    baseline: &'a BaselineRecipe,
+    /// Absent for baselines.
+    replace: Option<&'a ReplaceRecipe>,
+    /// Absent for baselines and where the search's net is measured as it is.
+    finetune: Option<&'a FinetuneRecipe>,
+    budget: u64,
+}
+
+/// A plan in the making.
+struct Expansion<'a> {
+    manifest: &'a Manifest,
+    tasks: Vec<PlannedTask>,
+    baselines: Vec<Candidate>,
+    replaced: Vec<Candidate>,
+    /// The canonical JSON under work; kept to save allocations.
+    json: Vec<u8>,
+}
+
+/// Where a seed's walk is in the lists of candidates.
+#[derive(Default)]
+struct Cursor {
+    baseline: usize,
+    replaced: usize,
+}
+
+impl Expansion<'_> {
+    /// Lists the candidates in the order in which [`Self::seed`] meets them.
+    fn candidates(&mut self, parts: &Parts, seeds: usize) {
+        for subject in &parts.subjects {
+            let total = subject.value.relu_total();
+            let budgets = budgets(self.manifest, total);
+            for baseline in &parts.baselines {
+                let labels = [subject.label.as_str(), baseline.label.as_str(), "", ""];
+                let kind = PointKind::Baseline;
+                let spec = self.candidate_spec(&subject.value, &baseline.value, total);
+                self.baselines
+                    .push(candidate(&spec, labels, kind, total, seeds));
+                for replace in &parts.replaces {
+                    for &budget in &budgets {
+                        for finetune in &parts.finetunes {
+                            let labels = [labels[0], labels[1], &replace.label, &finetune.label];
+                            let kind = PointKind::Replaced;
+                            let spec = CandidateSpec {
+                                replace: Some(&replace.value),
+                                finetune: finetune.value.as_ref(),
+                                ..self.candidate_spec(&subject.value, &baseline.value, budget)
+                            };
+                            self.replaced
+                                .push(candidate(&spec, labels, kind, total, seeds));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn candidate_spec<'b>(
+        &self,
+        subject: &'b Subject,
+        baseline: &'b BaselineRecipe,
+        budget: u64,
+    ) -> CandidateSpec<'b> {
+        CandidateSpec {
+            version: self.manifest.version,
+            net: &subject.net,
+            data: &subject.data,
+            baseline,
+            replace: None,
+            finetune: None,
+            budget,
+        }
+    }
+
+    /// Adds the tasks of one seed.
+    fn seed(&mut self, parts: &Parts, seed: u64) {
+        let mut cursor = Cursor::default();
+        for subject in &parts.subjects {
+            let subject = &subject.value;
+            let total = subject.relu_total();
+            let budgets = budgets(self.manifest, total);
+            for recipe in &parts.baselines {
+                let recipe = recipe.value.clone();
+                let baseline = self.push(subject, seed, Work::Baseline { recipe });
+                let net = output(baseline, NET_OUTPUT.to_owned());
+                let evaluation = self.evaluate(subject, seed, net.clone(), total);
+                let candidate = &mut self.baselines[cursor.baseline];
+                candidate.evaluations.push((seed, evaluation));
+                cursor.baseline += 1;
+                for replace in &parts.replaces {
+                    for &budget in &budgets {
+                        let start = self.replace(subject, seed, &net, budget, &replace.value);
+                        self.ends(
+                            subject,
+                            seed,
+                            &net,
+                            budget,
+                            &start,
+                            &parts.finetunes,
+                            &mut cursor,
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        subject: &Subject,
+        seed: u64,
+        baseline: &OutputRef,
+        budget: u64,
+        recipe: &ReplaceRecipe,
+    ) -> OutputRef {
+        let work = Work::Replace {
+            baseline: baseline.clone(),
+            budgets: vec![budget],
+            recipe: recipe.clone(),
+        };
+        output(self.push(subject, seed, work), budget_output(budget))
+    }
+
+    /// Adds what follows one search: finetuning where there is any, and evaluation.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a loop body with its loop variables"
+    )]
+    fn ends(
+        &mut self,
+        subject: &Subject,
+        seed: u64,
+        baseline: &OutputRef,
+        budget: u64,
+        start: &OutputRef,
+        finetunes: &[Variant<Option<FinetuneRecipe>>],
+        cursor: &mut Cursor,
+    ) {
+        for finetune in finetunes {
+            let net = match &finetune.value {
+                None => start.clone(),
+                Some(recipe) => {
+                    let work = Work::Finetune {
+                        start: start.clone(),
+                        baseline: baseline.clone(),
+                        budget,
+                        recipe: recipe.clone(),
+                    };
+                    output(self.push(subject, seed, work), NET_OUTPUT.to_owned())
+                }
+            };
+            let evaluation = self.evaluate(subject, seed, net, budget);
+            let candidate = &mut self.replaced[cursor.replaced];
+            candidate.evaluations.push((seed, evaluation));
+            cursor.replaced += 1;
+        }
+    }
+
+    fn evaluate(&mut self, subject: &Subject, seed: u64, net: OutputRef, budget: u64) -> TaskId {
+        let work = Work::Evaluate {
+            subject: net,
+            budget,
+        };
+        self.push(subject, seed, work)
+    }
+
+    fn push(&mut self, subject: &Subject, seed: u64, work: Work) -> TaskId {
+        let spec = TaskSpec {
+            version: self.manifest.version,
+            net: subject.net.clone(),
+            data: subject.data.clone(),
+            seed,
+            work,
+        };
+        let id = spec.id_with(&mut self.json);
+        self.tasks.push(PlannedTask { id, spec });
+        id
+    }
+}
+
+fn output(task: TaskId, output: String) -> OutputRef {
+    OutputRef { task, output }
+}
+
+fn candidate(
+    spec: &CandidateSpec<'_>,
+    labels: [&str; 4],
+    kind: PointKind,
+    relu_total: u64,
+    seeds: usize,
+) -> Candidate {
+    let mut text = b"autorep-candidate\n".to_vec();
+    serde_json::to_writer(&mut text, spec).expect("recipes have string keys and finite numbers");
+    let mut label = String::new();
+    for part in labels.into_iter().filter(|part| !part.is_empty()) {
+        if !label.is_empty() {
+            label.push(' ');
+        }
+        label.push_str(part);
+    }
+    if label.is_empty() {
+        label.push_str("default");
+    }
+    Candidate {
+        id: CandidateId(Digest::of(&text)),
+        label,
+        kind,
+        budget: spec.budget,
+        relu_total,
+        evaluations: Vec::with_capacity(seeds),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,391 @@
+//! What a plan holds, in numbers: the answer of `autorep plan`.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Plan, budgets};
+use crate::candidate::PointKind;
+use crate::cost::{Cost, CostModel};
+use crate::data::DataSpec;
+use crate::digest::Digest;
+use crate::id::SweepName;
+use crate::manifest::Manifest;
+use crate::manifest::grid::{Parts, Subject};
+use crate::net::NetSpec;
+use crate::task::TaskKind;
+
+/// A plan in numbers, for `autorep plan`'s table and JSON.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// The sweep.
+    pub sweep: SweepName,
+    /// [`Plan::digest`].
+    pub plan: Digest,
+    /// Tasks in the plan.
+    pub tasks: u64,
+    /// Tasks if each candidate had its own, seed by seed.
+    pub tasks_without_sharing: u64,
+    /// The kinds of tasks, in running order.
+    pub kinds: Vec<KindSummary>,
+    /// Points on the front's plot: baselines and budgets of each grid point.
+    pub candidates: u64,
+    /// Points that are baselines.
+    pub baselines: u64,
+    /// The seeds of each candidate.
+    pub seeds: Vec<u64>,
+    /// The hyperparameters that the grid varies.
+    pub axes: Vec<String>,
+    /// The networks, with what they see and what the budgets are of them.
+    pub nets: Vec<NetSummary>,
+    /// Estimated training work of the plan.
+    pub work: WorkSummary,
+    /// Estimated training work if each candidate had its own tasks.
+    pub work_without_sharing: WorkSummary,
+}
+
+/// The tasks of one kind.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct KindSummary {
+    /// The kind.
+    pub kind: TaskKind,
+    /// Tasks of this kind.
+    pub tasks: u64,
+    /// Tasks of this kind if each candidate had its own.
+    pub tasks_without_sharing: u64,
+    /// Their estimated work.
+    pub work: WorkSummary,
+}
+
+/// One network of a plan.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct NetSummary {
+    /// The network.
+    pub net: NetSpec,
+    /// The data.
+    pub data: DataSpec,
+    /// The total `T`: ReLUs that the full network evaluates for one image.
+    pub relu_total: u64,
+    /// Multiply-accumulates of one forward pass of one image.
+    pub forward_macs: f64,
+    /// The budgets, falling.
+    pub budgets: Vec<BudgetSummary>,
+}
+
+/// One budget of one network.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct BudgetSummary {
+    /// ReLUs allowed.
+    pub relus: u64,
+    /// Their share of the total, in percent.
+    pub percent: f64,
+}
+
+/// An amount of work, by the estimates of [`crate::cost`].
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct WorkSummary {
+    /// Multiply-accumulate operations.
+    pub macs: f64,
+    /// Images trained on, each once per epoch.
+    pub images: u64,
+    /// Epochs.
+    pub epochs: u64,
+}
+
+impl From<Cost> for WorkSummary {
+    fn from(cost: Cost) -> Self {
+        Self {
+            macs: cost.macs as f64,
+            images: u64::try_from(cost.images).unwrap_or(u64::MAX),
+            epochs: u64::try_from(cost.epochs).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// Tasks of each kind with their cost, indexed as [`TaskKind::ALL`].
+type Tally = [(u64, Cost); 4];
+
+const fn index(kind: TaskKind) -> usize {
+    match kind {
+        TaskKind::Baseline => 0,
+        TaskKind::Replace => 1,
+        TaskKind::Finetune => 2,
+        TaskKind::Evaluate => 3,
+    }
+}
+
+impl PlanSummary {
+    /// The numbers of a manifest's plan.
+    pub fn new(manifest: &Manifest, plan: &Plan) -> Self {
+        let parts = Parts::of(manifest);
+        let shared = shared(plan);
+        let alone = alone(manifest, &parts);
+        let kinds: Vec<KindSummary> = TaskKind::ALL
+            .into_iter()
+            .map(|kind| KindSummary {
+                kind,
+                tasks: shared[index(kind)].0,
+                tasks_without_sharing: alone[index(kind)].0,
+                work: shared[index(kind)].1.into(),
+            })
+            .collect();
+        let baselines = plan
+            .candidates
+            .iter()
+            .filter(|candidate| candidate.kind == PointKind::Baseline);
+        let nets = parts.subjects.iter();
+        Self {
+            sweep: manifest.name.clone(),
+            plan: plan.digest(),
+            tasks: plan.tasks.len() as u64,
+            tasks_without_sharing: alone.iter().map(|(tasks, _)| tasks).sum(),
+            kinds,
+            candidates: plan.candidates.len() as u64,
+            baselines: baselines.count() as u64,
+            seeds: manifest.seeds.clone(),
+            axes: manifest
+                .grid
+                .iter()
+                .map(|axis| axis.field().to_owned())
+                .collect(),
+            nets: nets.map(|variant| net(manifest, &variant.value)).collect(),
+            work: total(&shared).into(),
+            work_without_sharing: total(&alone).into(),
+        }
+    }
+}
+
+fn net(manifest: &Manifest, subject: &Subject) -> NetSummary {
+    let relu_total = subject.relu_total();
+    let forward = subject
+        .net
+        .macs(subject.data.name.input(), subject.data.name.classes());
+    NetSummary {
+        net: subject.net.clone(),
+        data: subject.data.clone(),
+        relu_total,
+        forward_macs: forward as f64,
+        budgets: budgets(manifest, relu_total)
+            .into_iter()
+            .map(|relus| BudgetSummary {
+                relus,
+                percent: 100.0 * relus as f64 / relu_total as f64,
+            })
+            .collect(),
+    }
+}
+
+fn total(tally: &Tally) -> Cost {
+    tally
+        .iter()
+        .fold(Cost::default(), |sum, (_, cost)| sum + *cost)
+}
+
+/// Counts the plan's own tasks.
+fn shared(plan: &Plan) -> Tally {
+    let mut tally = Tally::default();
+    let mut model: Option<(&NetSpec, &DataSpec, CostModel)> = None;
+    for task in &plan.tasks {
+        let spec = &task.spec;
+        // Tasks of one net and data follow each other, so one model at a time will do.
+        let current = match model {
+            Some((net, data, current)) if *net == spec.net && *data == spec.data => current,
+            _ => CostModel::new(&spec.net, &spec.data),
+        };
+        model = Some((&spec.net, &spec.data, current));
+        let entry = &mut tally[index(spec.kind())];
+        entry.0 += 1;
+        entry.1 += current.work(&spec.work);
+    }
+    tally
+}
+
+/// Counts the tasks that there would be if no two candidates shared one.
+fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
+    let mut tally = Tally::default();
+    let seeds = manifest.seeds.len() as u64;
+    for subject in &parts.subjects {
+        let subject = &subject.value;
+        let model = CostModel::new(&subject.net, &subject.data);
+        let budgets = budgets(manifest, subject.relu_total()).len() as u64;
+        let ends = parts.finetunes.len() as u64;
+        let searches = parts.replaces.len() as u64;
+        let chains = 1 + budgets * searches * ends;
+        let mut add = |kind: TaskKind, times: u64, cost: Cost| {
+            let entry = &mut tally[index(kind)];
+            entry.0 += times * seeds;
+            entry.1 += cost * u128::from(times * seeds);
+        };
+        for baseline in &parts.baselines {
+            add(TaskKind::Baseline, chains, model.baseline(&baseline.value));
+            add(TaskKind::Evaluate, chains, model.evaluate());
+            for replace in &parts.replaces {
+                let cost = model.replace(&replace.value);
+                add(TaskKind::Replace, budgets * ends, cost);
+            }
+            for recipe in parts.finetunes.iter().filter_map(|end| end.value.as_ref()) {
+                let cost = model.finetune(recipe);
+                add(TaskKind::Finetune, budgets * searches, cost);
+            }
+        }
+    }
+    tally
+}
+
+/// Networks that the table shows before it only counts them.
+const NETS_SHOWN: usize = 8;
+
+impl PlanSummary {
+    /// The summary as a table for people.
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_table(&mut text);
+        text
+    }
+
+    fn write_table(&self, text: &mut String) -> std::fmt::Result {
+        writeln!(
+            text,
+            "sweep {}: {} candidates ({} baselines) over {} seeds, plan {}",
+            self.sweep,
+            grouped(self.candidates),
+            grouped(self.baselines),
+            self.seeds.len(),
+            self.plan.short(),
+        )?;
+        if !self.axes.is_empty() {
+            writeln!(text, "grid over {}", self.axes.join(", "))?;
+        }
+        writeln!(text)?;
+        for summary in self.nets.iter().take(NETS_SHOWN) {
+            write_net(text, summary)?;
+        }
+        if self.nets.len() > NETS_SHOWN {
+            writeln!(text, "… and {} nets more", self.nets.len() - NETS_SHOWN)?;
+        }
+        writeln!(text)?;
+        writeln!(
+            text,
+            "{:<10} {:>12} {:>16} {:>14} {:>12}",
+            "kind", "tasks", "without sharing", "epochs", "MACs"
+        )?;
+        for kind in &self.kinds {
+            write_row(
+                text,
+                kind.kind.name(),
+                kind.tasks,
+                kind.tasks_without_sharing,
+                kind.work,
+            )?;
+        }
+        write_row(
+            text,
+            "total",
+            self.tasks,
+            self.tasks_without_sharing,
+            self.work,
+        )?;
+        writeln!(text)?;
+        writeln!(
+            text,
+            "{} tasks instead of {}; {} epochs and {} MACs instead of {} and {}; {} images",
+            grouped(self.tasks),
+            grouped(self.tasks_without_sharing),
+            grouped(self.work.epochs),
+            metric(self.work.macs),
+            grouped(self.work_without_sharing.epochs),
+            metric(self.work_without_sharing.macs),
+            metric(self.work.images as f64),
+        )
+    }
+}
+
+fn write_net(text: &mut String, summary: &NetSummary) -> std::fmt::Result {
+    let stem = if summary.net.stem_relu {
+        ", stem ReLU"
+    } else {
+        ""
+    };
+    writeln!(
+        text,
+        "{} of width {}{stem} on {} images of {} ({} MACs each): T = {} ReLUs",
+        summary.net.name.name(),
+        summary.net.width,
+        grouped(u64::from(summary.data.train)),
+        summary.data.name.name(),
+        metric(summary.forward_macs),
+        grouped(summary.relu_total),
+    )?;
+    let budgets: Vec<String> = summary
+        .budgets
+        .iter()
+        .map(|budget| format!("{} ({:.2} %)", grouped(budget.relus), budget.percent))
+        .collect();
+    writeln!(text, "  budgets: {}", budgets.join(", "))
+}
+
+fn write_row(
+    text: &mut String,
+    name: &str,
+    tasks: u64,
+    alone: u64,
+    work: WorkSummary,
+) -> std::fmt::Result {
+    writeln!(
+        text,
+        "{name:<10} {:>12} {:>16} {:>14} {:>12}",
+        grouped(tasks),
+        grouped(alone),
+        grouped(work.epochs),
+        metric(work.macs),
+    )
+}
+
+/// A count with its thousands set apart: `24,000`.
+pub(crate) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A large number with three digits and a metric prefix: `1.23 P`.
+fn metric(number: f64) -> String {
+    const PREFIXES: [&str; 9] = ["", " k", " M", " G", " T", " P", " E", " Z", " Y"];
+    let mut scaled = number;
+    let mut prefix = 0;
+    while scaled >= 999.5 && prefix + 1 < PREFIXES.len() {
+        scaled /= 1000.0;
+        prefix += 1;
+    }
+    let decimals = match scaled {
+        small if prefix == 0 || small >= 99.95 => 0,
+        small if small >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{scaled:.decimals$}{}", PREFIXES[prefix])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_numbers_are_short_and_counts_are_grouped() {
+        assert_eq!(metric(0.0), "0");
+        assert_eq!(metric(999.0), "999");
+        assert_eq!(metric(1_234.0), "1.23 k");
+        assert_eq!(metric(12_345_678.0), "12.3 M");
+        assert_eq!(metric(999_600.0), "1.00 M");
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_000), "1,000");
+        assert_eq!(grouped(12_345_678), "12,345,678");
+    }
+}
