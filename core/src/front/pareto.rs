@@ -188,9 +188,7 @@ impl Pareto {
             right: None,
             best: point.accuracy,
         };
-        let (before, after) = self.split(self.root, Place { point, slot });
-        let rest = self.merge(Some(slot), after);
-        self.root = self.merge(before, rest);
+        self.root = Some(self.insert_below(self.root, slot));
 
         if let Some((&count, step)) = self.stairs.range_mut(..=point.relu_count).next_back() {
             if count == point.relu_count && step.accuracy.total_cmp(&point.accuracy).is_eq() {
@@ -294,6 +292,21 @@ impl Pareto {
         })
     }
 
+    /// The longest way down the tree.
+    #[cfg(test)]
+    pub(super) fn depth(&self) -> usize {
+        let mut depth = 0;
+        let mut waiting = vec![(self.root, 0)];
+        while let Some((tree, above)) = waiting.pop() {
+            if let Some(slot) = tree {
+                let node = &self.nodes[slot as usize];
+                depth = depth.max(above + 1);
+                waiting.extend([(node.left, above + 1), (node.right, above + 1)]);
+            }
+        }
+        depth
+    }
+
     /// The slot right after `place` in order.
     fn successor(&self, place: Place) -> Option<Slot> {
         let mut found = None;
@@ -315,6 +328,29 @@ impl Pareto {
             point: self.nodes[slot as usize].point,
             slot,
         }
+    }
+
+    /// The tree with `slot`, which is on its own, in its place.
+    fn insert_below(&mut self, tree: Option<Slot>, slot: Slot) -> Slot {
+        let Some(top) = tree else {
+            return slot;
+        };
+        let place = self.place(slot);
+        if priority(slot) > priority(top) {
+            let (before, after) = self.split(tree, place);
+            self.nodes[slot as usize].left = before;
+            self.nodes[slot as usize].right = after;
+            self.refresh(slot);
+            return slot;
+        }
+        let at = top as usize;
+        if place.order(&self.place(top)).is_lt() {
+            self.nodes[at].left = Some(self.insert_below(self.nodes[at].left, slot));
+        } else {
+            self.nodes[at].right = Some(self.insert_below(self.nodes[at].right, slot));
+        }
+        self.refresh(top);
+        top
     }
 
     /// Splits a tree into what comes before `place` and the rest.

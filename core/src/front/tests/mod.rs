@@ -1,0 +1,5 @@
+//! Tests of the front: against definitions spelt out by brute force, in any order.
+
+mod estimate;
+mod pareto;
+mod sweep;

@@ -1,0 +1,364 @@
+//! The front of a sweep: from observations of tasks to rows, whatever their order.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::candidate::{Candidate, PointKind};
+use crate::digest::Digest;
+use crate::front::{FrontChange, FrontReport, FrontRow, Refusal, SweepFront, hypervolume};
+use crate::id::{CandidateId, SweepName, TaskId};
+use crate::observation::{Accuracy, Observation};
+
+const TOTAL: u64 = 50;
+
+fn task(number: u8) -> TaskId {
+    TaskId(Digest::of(&[number]))
+}
+
+fn id(number: u8) -> CandidateId {
+    CandidateId(Digest::of(&[number, 0]))
+}
+
+fn name() -> SweepName {
+    "some-sweep".parse().unwrap()
+}
+
+/// A candidate measured by the tasks of these numbers, seed by seed.
+fn candidate(number: u8, kind: PointKind, budget: u64, tasks: &[u8]) -> Candidate {
+    Candidate {
+        id: id(number),
+        label: format!("label {}", number % 3),
+        kind,
+        budget,
+        relu_total: TOTAL,
+        evaluations: (0..).zip(tasks.iter().copied().map(task)).collect(),
+    }
+}
+
+fn observation(relu_count: u64, correct: u64, images: u64) -> Observation {
+    Observation {
+        relu_count,
+        relu_total: TOTAL,
+        validation: (correct > 3).then_some(Accuracy { correct, images }),
+        test: Some(Accuracy { correct, images }),
+        searched_count: None,
+        selected_epoch: None,
+        epochs: 1,
+        seconds: 1.0,
+    }
+}
+
+fn bytes(report: &FrontReport) -> Vec<u8> {
+    serde_json::to_vec(report).unwrap()
+}
+
+/// The report by its definition, from each task's latest observation.
+fn brute_force(candidates: &[Candidate], latest: &BTreeMap<TaskId, Observation>) -> FrontReport {
+    let rows = candidates
+        .iter()
+        .map(|candidate| brute_force_row(candidate, latest));
+    let mut rows: Vec<FrontRow> = rows.flatten().collect();
+    let better = |a: &FrontRow, b: &FrontRow| {
+        let more = a.accuracy_mean > b.accuracy_mean + 1e-9;
+        let same = (a.accuracy_mean - b.accuracy_mean).abs() <= 1e-9;
+        (a.relu_count <= b.relu_count && more) || (a.relu_count < b.relu_count && same)
+    };
+    let rivals: Vec<FrontRow> = rows.clone();
+    for row in &mut rows {
+        let mut rivals = rivals
+            .iter()
+            .filter(|rival| rival.kind == PointKind::Replaced);
+        row.on_front = row.kind == PointKind::Replaced && !rivals.any(|rival| better(rival, row));
+    }
+    let points: Vec<(f64, f64)> = rows
+        .iter()
+        .filter(|row| row.on_front)
+        .map(|row| {
+            (
+                row.relu_count as f64 / TOTAL as f64,
+                row.accuracy_mean / 100.0,
+            )
+        })
+        .collect();
+    FrontReport {
+        sweep: name(),
+        hypervolume: hypervolume(&points),
+        rows,
+    }
+}
+
+fn brute_force_row(
+    candidate: &Candidate,
+    latest: &BTreeMap<TaskId, Observation>,
+) -> Option<FrontRow> {
+    let seeds: Vec<&Observation> = candidate
+        .evaluations
+        .iter()
+        .filter_map(|(_, task)| latest.get(task))
+        .filter(|seed| seed.relu_count <= candidate.budget)
+        .collect();
+    let percents: Vec<f64> = seeds
+        .iter()
+        .map(|seed| seed.test.unwrap().percent())
+        .collect();
+    let n = percents.len() as f64;
+    let mean = percents.iter().sum::<f64>() / n;
+    let squares: f64 = percents
+        .iter()
+        .map(|percent| (percent - mean).powi(2))
+        .sum();
+    let validations: Option<Vec<f64>> = seeds
+        .iter()
+        .map(|seed| seed.validation.map(Accuracy::percent))
+        .collect();
+    Some(FrontRow {
+        id: candidate.id,
+        candidate: candidate.label.clone(),
+        kind: candidate.kind,
+        budget: candidate.budget,
+        relu_count: seeds.iter().map(|seed| seed.relu_count).max()?,
+        relu_total: TOTAL,
+        accuracy_mean: mean,
+        accuracy_std: if seeds.len() < 2 {
+            0.0
+        } else {
+            (squares / (n - 1.0)).sqrt()
+        },
+        validation_mean: validations.map(|percents| percents.iter().sum::<f64>() / n),
+        seeds: u32::try_from(seeds.len()).unwrap(),
+        seeds_planned: u32::try_from(candidate.evaluations.len()).unwrap(),
+        on_front: false,
+    })
+}
+
+/// Equal but for the rounding of means and the order of rows.
+fn assert_agree(mut found: FrontReport, mut expected: FrontReport) {
+    assert!((found.hypervolume - expected.hypervolume).abs() < 1e-9);
+    for report in [&mut found, &mut expected] {
+        report.hypervolume = 0.0;
+        report.rows.sort_by_key(|row| row.id);
+        for row in &mut report.rows {
+            row.accuracy_mean = rounded(row.accuracy_mean);
+            row.accuracy_std = rounded(row.accuracy_std);
+            row.validation_mean = row.validation_mean.map(rounded);
+        }
+    }
+    assert_eq!(found, expected);
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 1e5).round() / 1e5
+}
+
+/// Candidates whose tasks are drawn from a small pool, so that some tasks measure several.
+fn any_candidates() -> impl Strategy<Value = Vec<Candidate>> {
+    let one = (
+        0_u8..5,
+        5_u64..40,
+        prop::collection::btree_set(0_u8..9, 1..4),
+    );
+    prop::collection::vec(one, 1..8).prop_map(|drawn| {
+        (0_u8..)
+            .zip(drawn)
+            .map(|(number, (kind, budget, tasks))| {
+                let tasks: Vec<u8> = tasks.into_iter().collect();
+                if kind == 0 {
+                    candidate(number, PointKind::Baseline, TOTAL, &tasks)
+                } else {
+                    candidate(number, PointKind::Replaced, budget, &tasks)
+                }
+            })
+            .collect()
+    })
+}
+
+fn any_observation() -> impl Strategy<Value = Observation> {
+    (
+        0_u64..45,
+        0_u64..=16,
+        prop::sample::select(vec![16_u64, 32]),
+    )
+        .prop_map(|(count, correct, images)| observation(count, correct, images))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn the_report_is_the_brute_force_one_in_any_order_with_redone_and_forgotten_tasks(
+        candidates in any_candidates(),
+        changes in prop::collection::vec((0_u8..10, prop::option::weighted(0.85, any_observation())), 0..40),
+        order in any::<u64>(),
+    ) {
+        let mut front = SweepFront::new(&name(), &candidates);
+        let mut latest = BTreeMap::new();
+        for (number, change) in changes {
+            let before = front.report();
+            let told = match &change {
+                Some(seen) => front.observe(task(number), seen),
+                None => front.forget(task(number)),
+            };
+            match change {
+                Some(seen) => latest.insert(task(number), seen),
+                None => latest.remove(&task(number)),
+            };
+            let after = front.report();
+            assert_told_the_difference(&told, &before, &after);
+            assert_agree(after, brute_force(&candidates, &latest));
+        }
+
+        let mut shuffled: Vec<_> = latest.into_iter().collect();
+        let key = |task: &TaskId| Digest::of(format!("{order} {task}").as_bytes());
+        shuffled.sort_by_key(|(task, _)| key(task));
+        let mut again = SweepFront::new(&name(), &candidates);
+        for (task, seen) in &shuffled {
+            again.observe(*task, seen);
+        }
+        prop_assert_eq!(bytes(&again.report()), bytes(&front.report()));
+    }
+}
+
+fn assert_told_the_difference(told: &FrontChange, before: &FrontReport, after: &FrontReport) {
+    let members = |report: &FrontReport| -> std::collections::BTreeSet<CandidateId> {
+        let on = report.rows.iter().filter(|row| row.on_front);
+        on.map(|row| row.id).collect()
+    };
+    let (before, after) = (members(before), members(after));
+    let joined: std::collections::BTreeSet<_> = told.joined.iter().copied().collect();
+    let left: std::collections::BTreeSet<_> = told.left.iter().copied().collect();
+    assert_eq!(joined, &after - &before);
+    assert_eq!(left, &before - &after);
+}
+
+#[test]
+fn an_observation_above_its_budget_is_refused_and_never_a_point() {
+    let candidates = [candidate(1, PointKind::Replaced, 20, &[1])];
+    let mut front = SweepFront::new(&name(), &candidates);
+    let change = front.observe(task(1), &observation(21, 15, 16));
+    let refused = change.refused.first().unwrap();
+    assert_eq!((refused.candidate, refused.seed), (id(1), 0));
+    let (budget, found) = (20, 21);
+    assert_eq!(refused.refusal, Refusal::AboveBudget { budget, found });
+    assert_eq!(front.report().rows, []);
+
+    assert!(
+        front
+            .observe(task(1), &observation(20, 15, 16))
+            .refused
+            .is_empty()
+    );
+    assert_eq!(front.report().rows.len(), 1);
+}
+
+#[test]
+fn a_refused_result_of_a_redone_task_also_takes_the_old_one_away() {
+    let candidates = [candidate(1, PointKind::Replaced, 20, &[1])];
+    let mut front = SweepFront::new(&name(), &candidates);
+    front.observe(task(1), &observation(20, 15, 16));
+    let change = front.observe(task(1), &observation(21, 16, 16));
+    assert_eq!((change.left, change.refused.len()), (vec![id(1)], 1));
+    assert_eq!(front.report().rows, []);
+}
+
+#[test]
+fn results_that_measure_something_else_are_refused_with_the_reason() {
+    let candidates = [candidate(1, PointKind::Replaced, 20, &[1])];
+    let good = observation(20, 15, 16);
+    let cases = [
+        (
+            Observation {
+                relu_total: 51,
+                ..good.clone()
+            },
+            "expected a net with 50 ReLUs in full, found one with 51",
+        ),
+        (
+            Observation {
+                test: None,
+                ..good.clone()
+            },
+            "expected an accuracy on the test set, found none",
+        ),
+        (
+            observation(20, 17, 16),
+            "expected at most as many correct images as images, and at least one, found 17 of 16",
+        ),
+        (
+            observation(20, 0, 0),
+            "expected at most as many correct images as images, and at least one, found 0 of 0",
+        ),
+    ];
+    for (bad, reason) in cases {
+        let mut front = SweepFront::new(&name(), &candidates);
+        let change = front.observe(task(1), &bad);
+        assert_eq!(change.refused[0].refusal.to_string(), reason);
+        assert_eq!(front.report().rows, []);
+    }
+}
+
+#[test]
+fn an_unknown_task_and_a_repeated_observation_change_nothing() {
+    let candidates = [candidate(1, PointKind::Replaced, 20, &[1, 2])];
+    let mut front = SweepFront::new(&name(), &candidates);
+    assert_eq!(
+        front.observe(task(1), &observation(20, 15, 16)).joined,
+        [id(1)]
+    );
+    let before = bytes(&front.report());
+    for number in [1, 9] {
+        let change = front.observe(task(number), &observation(20, 15, 16));
+        assert_eq!(change, FrontChange::default());
+    }
+    assert_eq!(front.forget(task(9)), FrontChange::default());
+    assert_eq!(bytes(&front.report()), before);
+}
+
+#[test]
+fn one_task_serves_every_candidate_that_it_measures() {
+    let candidates = [
+        candidate(1, PointKind::Replaced, 20, &[1]),
+        candidate(2, PointKind::Replaced, 30, &[1]),
+    ];
+    let mut front = SweepFront::new(&name(), &candidates);
+    let change = front.observe(task(1), &observation(20, 15, 16));
+    assert_eq!(change.joined, [id(1), id(2)]);
+}
+
+#[test]
+fn a_baseline_is_first_and_never_on_the_front() {
+    let candidates = [
+        candidate(1, PointKind::Replaced, 20, &[1]),
+        candidate(2, PointKind::Baseline, TOTAL, &[2]),
+    ];
+    let mut front = SweepFront::new(&name(), &candidates);
+    front.observe(task(1), &observation(20, 10, 16));
+    let change = front.observe(task(2), &observation(TOTAL, 16, 16));
+    assert_eq!(change, FrontChange::default());
+    let report = front.report();
+    let rows: Vec<_> = report
+        .rows
+        .iter()
+        .map(|row| (row.kind, row.on_front))
+        .collect();
+    assert_eq!(
+        rows,
+        [(PointKind::Baseline, false), (PointKind::Replaced, true)]
+    );
+    // The baseline dominates nothing: the area is the replaced candidate's alone.
+    assert!((report.hypervolume - (1.0 - 20.0 / 50.0) * 10.0 / 16.0).abs() < 1e-12);
+}
+
+#[test]
+fn rows_are_by_count_then_accuracy_then_label_then_identity() {
+    let numbers = [1_u8, 2, 3, 4, 6];
+    let measured = [(20, 9), (10, 9), (10, 12), (10, 9), (10, 9)];
+    let candidates = numbers.map(|n| candidate(n, PointKind::Replaced, 20, &[n]));
+    let mut front = SweepFront::new(&name(), &candidates);
+    for (number, (count, correct)) in numbers.into_iter().zip(measured) {
+        front.observe(task(number), &observation(count, correct, 16));
+    }
+    // Labels: 1 and 4 have "label 1", 2 has "label 2", 3 and 6 have "label 0".
+    let order: Vec<CandidateId> = front.report().rows.iter().map(|row| row.id).collect();
+    assert_eq!(order, [3, 6, 4, 2, 1].map(id));
+}
