@@ -11,6 +11,11 @@ mod png;
 mod table;
 mod text;
 
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
 use autorep_core::front::{FrontReport, FrontRow};
 
 /// How a front is printed or drawn.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use autorep_core::candidate::PointKind;
 use autorep_core::front::{FrontReport, FrontRow};
 
-use super::text::{mean_and_spread, percent_of_total, printable, thousands};
+use super::text::{mean_and_spread, percent_of_total, printable, rounded, thousands};
 use super::{common_total, relu_share};
 
 const BASELINE: &str = "─";
@@ -78,7 +78,7 @@ fn cells(row: &FrontRow, total: Option<u64>) -> [String; COLUMNS.len()] {
             format!("{share} of {}", thousands(row.relu_total))
         },
         mean_and_spread(row.accuracy_mean, row.accuracy_std, row.seeds),
-        validation.map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}")),
+        validation.map_or_else(|| "-".to_owned(), |mean| rounded(mean, 2)),
         format!("{}/{}", row.seeds, row.seeds_planned),
     ]
 }

@@ -31,28 +31,35 @@ pub(super) fn short_count(number: u64) -> String {
     format!("{}E", trimmed(scaled, 1))
 }
 
-/// A share of one as a percentage for an axis or a table: `3.1 %`, `0.31 %`, `100 %`.
+/// A share of one as a percentage for an axis or a table: `6.25 %`, `12.5 %`, `100 %`.
 pub(super) fn percent_of_total(share: f64) -> String {
     let percent = 100.0 * share;
     if percent > 0.0 && percent < 0.01 {
         return "<0.01 %".to_owned();
     }
-    let decimals = if percent < 0.995 { 2 } else { 1 };
+    let decimals = if percent < 9.995 { 2 } else { 1 };
     format!("{} %", trimmed(percent, decimals))
 }
 
 /// A mean with its spread, as in `86.12 ± 0.31`; the mean alone if there is one seed.
 pub(super) fn mean_and_spread(mean: f64, std: f64, seeds: u32) -> String {
+    let mean = rounded(mean, 2);
     if seeds > 1 {
-        format!("{mean:.2} ± {std:.2}")
+        format!("{mean} ± {}", rounded(std, 2))
     } else {
-        format!("{mean:.2}")
+        mean
     }
 }
 
+/// With `decimals` digits after the point; halves go up, as people expect of 3.125.
+pub(super) fn rounded(number: f64, decimals: u32) -> String {
+    let scale = f64::from(10_u32.pow(decimals));
+    format!("{:.*}", decimals as usize, (number * scale).round() / scale)
+}
+
 /// With at most `decimals` digits after the point and no zeros at the end.
-pub(super) fn trimmed(number: f64, decimals: usize) -> String {
-    let text = format!("{number:.decimals$}");
+pub(super) fn trimmed(number: f64, decimals: u32) -> String {
+    let text = rounded(number, decimals);
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
@@ -114,12 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn shares_keep_two_digits_that_matter() {
+    fn shares_have_at_most_three_digits_from_one_percent_on() {
         let cases = [
             (0.0, "0 %"),
             (0.000_01, "<0.01 %"),
-            (0.003_05, "0.3 %"),
-            (0.031_25, "3.1 %"),
+            (0.003_06, "0.31 %"),
+            (0.031_25, "3.13 %"),
+            (0.062_5, "6.25 %"),
+            (0.099_99, "10 %"),
             (0.125, "12.5 %"),
             (1.0, "100 %"),
         ];

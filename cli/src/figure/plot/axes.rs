@@ -1,9 +1,10 @@
 //! Frame, grid, ticks and their labels.
 
+use svg::Node as _;
 use svg::node::element::Group;
 
 use super::marks::{Anchor, GRID, INK, group, line, rectangle, text};
-use super::scale::count_label;
+use super::scale::count_labels;
 use super::{Scene, TEXT_SIZE};
 
 const TICK: f64 = 5.0;
@@ -54,14 +55,14 @@ pub(super) fn axes(scene: &Scene<'_>) -> Group {
         INK,
     );
     let middle = f64::midpoint(frame.top, frame.bottom);
-    let up = text(
+    let mut up = text(
         "test accuracy (%)",
         (0.0, 0.0),
         TEXT_SIZE,
         Anchor::Middle,
         INK,
-    )
-    .set("transform", format!("translate(22 {middle}) rotate(-90)"));
+    );
+    up.assign("transform", format!("translate(22 {middle}) rotate(-90)"));
     axes.add(across).add(up)
 }
 
@@ -72,9 +73,9 @@ fn count_ticks(scene: &Scene<'_>) -> Group {
         let x = scene.counts.at(count);
         ticks = ticks.add(line((x, bottom), (x, bottom + MINOR_TICK), INK, 0.7));
     }
-    for &count in &scene.counts.ticks {
+    let labels = count_labels(&scene.counts.ticks, scene.total);
+    for (&count, (number, share)) in scene.counts.ticks.iter().zip(labels) {
         let x = scene.counts.at(count);
-        let (number, share) = count_label(count, scene.total);
         ticks = ticks
             .add(line((x, bottom), (x, bottom + TICK), INK, 1.0))
             .add(text(

@@ -6,14 +6,14 @@ use svg::node::element::Group;
 use super::marks::{
     Anchor, BASELINE, FRONT, INK, arrow_down, diamond, disc, group, line, rectangle, text, width_of,
 };
-use super::points::CROWD;
+use super::points::is_crowd;
 use super::{LEFT, RIGHT, TEXT_SIZE, spread};
 
 /// The baseline of the first line's text.
 const TOP: f64 = 72.0;
 const LINE_HEIGHT: f64 = 19.0;
-/// Room for a swatch with the gap behind it, and between entries.
-const SWATCH: f64 = 34.0;
+/// Between a swatch and its label, and between entries.
+const NEAR: f64 = 8.0;
 const GAP: f64 = 22.0;
 
 #[derive(Clone, Copy)]
@@ -46,12 +46,12 @@ impl Legend {
             wanted.push((Swatch::Waiting, "seeds still to come".to_owned()));
         }
         if !dominated.is_empty() {
-            let hidden = dominated.len() > CROWD && dominated.iter().any(|row| spread(row) > 0.0);
+            let hidden = is_crowd(dominated.len()) && dominated.iter().any(|row| spread(row) > 0.0);
             let note = if hidden { " (no error bars)" } else { "" };
             wanted.push((Swatch::Dominated, format!("dominated{note}")));
         }
         if !sunk.is_empty() {
-            wanted.push((Swatch::Sunk, format!("{} dominated below", sunk.len())));
+            wanted.push((Swatch::Sunk, format!("{} dominated, off scale", sunk.len())));
         }
         if !baselines.is_empty() {
             let band = baselines.iter().any(|row| spread(row) > 0.0);
@@ -64,7 +64,7 @@ impl Legend {
         let (mut x, mut y) = (LEFT, TOP);
         let mut entries = vec![];
         for (swatch, label) in wanted {
-            let width = SWATCH + width_of(&label, TEXT_SIZE);
+            let width = swatch.width() + NEAR + width_of(&label, TEXT_SIZE);
             if x > LEFT && x + width > RIGHT {
                 (x, y) = (LEFT, y + LINE_HEIGHT);
             }
@@ -82,15 +82,25 @@ impl Legend {
     pub(super) fn draw(&self) -> Group {
         let mut drawn = group("legend");
         for (swatch, label, (x, y)) in &self.entries {
-            let label = text(label, (x + SWATCH, *y), TEXT_SIZE, Anchor::Start, INK);
-            drawn = drawn.add(swatch.draw((x + 13.0, y - 4.0))).add(label);
+            let width = swatch.width();
+            let label = text(label, (x + width + NEAR, *y), TEXT_SIZE, Anchor::Start, INK);
+            drawn = drawn
+                .add(swatch.draw((x + width / 2.0, y - 4.0)))
+                .add(label);
         }
         drawn
     }
 }
 
 impl Swatch {
-    /// A sample around `middle`, 26 wide.
+    const fn width(self) -> f64 {
+        match self {
+            Self::Front | Self::Baseline { .. } => 26.0,
+            Self::Waiting | Self::Dominated | Self::Sunk => 11.0,
+        }
+    }
+
+    /// A sample around `middle`.
     fn draw(self, middle: (f64, f64)) -> Group {
         let (x, y) = middle;
         let (from, to) = ((x - 13.0, y), (x + 13.0, y));

@@ -1,6 +1,7 @@
 //! The shapes that the plot is made of.
 
-use svg::node::element::{Circle, Group, Line, Path, Rectangle, Text};
+use svg::Node as _;
+use svg::node::element::{Circle, Element, Group, Line, Path, Rectangle};
 
 use super::scale::coordinate;
 
@@ -130,21 +131,28 @@ pub(super) enum Anchor {
     End,
 }
 
-/// A line of text with its baseline at `at`.
-pub(super) fn text(content: &str, at: (f64, f64), size: f64, anchor: Anchor, colour: &str) -> Text {
-    Text::new(content)
-        .set("x", coordinate(at.0))
-        .set("y", coordinate(at.1))
-        .set("font-size", coordinate(size))
-        .set("fill", colour)
-        .set(
-            "text-anchor",
-            match anchor {
-                Anchor::Start => "start",
-                Anchor::Middle => "middle",
-                Anchor::End => "end",
-            },
-        )
+/// A line of text with its baseline at `at`. (Not the library's text element, which puts line
+/// breaks around its content.)
+pub(super) fn text(
+    content: &str,
+    at: (f64, f64),
+    size: f64,
+    anchor: Anchor,
+    colour: &str,
+) -> Element {
+    let anchor = match anchor {
+        Anchor::Start => "start",
+        Anchor::Middle => "middle",
+        Anchor::End => "end",
+    };
+    let mut text = Element::new("text");
+    text.assign("x", coordinate(at.0));
+    text.assign("y", coordinate(at.1));
+    text.assign("font-size", coordinate(size));
+    text.assign("fill", colour);
+    text.assign("text-anchor", anchor);
+    text.append(svg::node::Text::new(content));
+    text
 }
 
 /// How wide a text may become in a common sans-serif font: a little more than in most.

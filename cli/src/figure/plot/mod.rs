@@ -13,6 +13,7 @@ mod scale;
 
 use autorep_core::candidate::PointKind;
 use autorep_core::front::{FrontReport, FrontRow};
+use svg::Node as _;
 use svg::node::element::{Description, Title};
 
 use self::marks::{Anchor, INK, SOFT_INK, text, width_of};
@@ -102,7 +103,7 @@ fn spread(row: &FrontRow) -> f64 {
     if drawable { row.accuracy_std } else { 0.0 }
 }
 
-/// The lowest and the highest accuracy to show, error bars included, and the accuracy below which
+/// The lowest and the highest accuracy to show, with the error bars that are drawn, and the accuracy below which
 /// dominated points are only hinted at: one net that did not train must not press the front flat.
 fn accuracy_range(
     baselines: &[&FrontRow],
@@ -118,8 +119,14 @@ fn accuracy_range(
     let sinking = kept.0 - DOMINATED_REACH * (kept.1 - kept.0).max(LEAST_SPAN);
     // Without anything kept, `sinking` is not a number or infinite: then nothing sinks.
     let sinking = if sinking.is_finite() { sinking } else { 0.0 };
-    let near = others.iter().filter(|row| row.accuracy_mean >= sinking);
-    let (low, high) = near.fold(kept, bounds);
+    let near = || others.iter().filter(|row| row.accuracy_mean >= sinking);
+    let (low, high) = if points::is_crowd(near().count()) {
+        near().fold(kept, |(low, high), row| {
+            (low.min(row.accuracy_mean), high.max(row.accuracy_mean))
+        })
+    } else {
+        near().fold(kept, bounds)
+    };
     if low > high {
         return (80.0, 90.0, sinking);
     }
@@ -166,9 +173,16 @@ fn document(report: &FrontReport, scene: &Scene<'_>, legend: &legend::Legend) ->
         .add(points::front(scene))
         .add(axes::axes(scene))
         .add(legend.draw());
-    let fitting = TITLE_SIZE.min(TITLE_SIZE * (RIGHT - LEFT) / width_of(&title, TITLE_SIZE * 1.08));
-    document = document
-        .add(text(&title, (LEFT, 28.0), fitting, Anchor::Start, INK).set("font-weight", "bold"));
+    let widest = (RIGHT - LEFT) / width_of(&title, 1.08);
+    let mut heading = text(
+        &title,
+        (LEFT, 28.0),
+        TITLE_SIZE.min(widest),
+        Anchor::Start,
+        INK,
+    );
+    heading.assign("font-weight", "bold");
+    document = document.add(heading);
     let subtitle = subtitle(report);
     document = document.add(text(
         &subtitle,
@@ -227,5 +241,9 @@ fn subtitle(report: &FrontReport) -> String {
         }
         _ => return String::new(),
     };
-    format!("{over}; hypervolume {:.4}", report.hypervolume)
+    if report.rows.iter().any(|row| row.on_front) {
+        format!("{over}; hypervolume {:.4}", report.hypervolume)
+    } else {
+        over
+    }
 }

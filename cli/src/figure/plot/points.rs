@@ -11,8 +11,11 @@ use super::{Scene, spread};
 use crate::figure::relu_share;
 use crate::figure::text::{mean_and_spread, percent_of_total, printable, thousands};
 
-/// More dominated points than this are drawn small and without error bars, which would hide them.
-pub(super) const CROWD: usize = 100;
+/// Whether so many dominated points are to be drawn that they are drawn small and without error
+/// bars, which would hide them.
+pub(super) const fn is_crowd(points: usize) -> bool {
+    points > 100
+}
 
 pub(super) fn baselines(scene: &Scene<'_>) -> Group {
     let mut drawn = group("baselines");
@@ -45,7 +48,7 @@ fn baseline(scene: &Scene<'_>, row: &FrontRow) -> Group {
 }
 
 pub(super) fn dominated(scene: &Scene<'_>) -> Group {
-    let crowded = scene.dominated.len() > CROWD;
+    let crowded = is_crowd(scene.dominated.len());
     let mut drawn = group("dominated");
     for row in &scene.dominated {
         let mut point = group("dominated-point").add(tooltip(row));
@@ -65,7 +68,7 @@ pub(super) fn dominated(scene: &Scene<'_>) -> Group {
 
 pub(super) fn front(scene: &Scene<'_>) -> Group {
     let places: Vec<(f64, f64)> = scene.front.iter().map(|row| place(scene, row)).collect();
-    let radius = if places.len() > CROWD { 3.0 } else { 4.8 };
+    let radius = if is_crowd(places.len()) { 3.0 } else { 4.8 };
     let mut drawn = group("front");
     if places.len() > 1 {
         drawn = drawn.add(polyline(&places, FRONT, 1.8));
@@ -101,7 +104,7 @@ fn tooltip(row: &FrontRow) -> Title {
         printable(&row.candidate),
         thousands(row.relu_count),
         share.unwrap_or_default(),
-        mean_and_spread(row.accuracy_mean, row.accuracy_std, row.seeds),
+        mean_and_spread(row.accuracy_mean, spread(row), row.seeds),
         row.seeds,
         row.seeds_planned,
     ))

@@ -1,6 +1,6 @@
 //! Axes: from counts and accuracies to places in the drawing, and where their ticks are.
 
-use crate::figure::text::{percent_of_total, short_count, trimmed};
+use crate::figure::text::{percent_of_total, short_count, thousands, trimmed};
 
 /// Where the data are drawn, in units of the drawing. Down is positive.
 #[derive(Clone, Copy, Debug)]
@@ -153,12 +153,19 @@ fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
-/// The two lines of a count's label; the second is its share, where there is one total.
-pub(super) fn count_label(count: u64, total: Option<u64>) -> (String, Option<String>) {
-    let share = total
-        .filter(|&total| total > 0)
-        .map(|total| percent_of_total(count as f64 / total as f64));
-    (short_count(count), share)
+/// The two lines of each count's label; the second is its share, where there is one total.
+/// Counts are shortened unless two of them would then read the same.
+pub(super) fn count_labels(counts: &[u64], total: Option<u64>) -> Vec<(String, Option<String>)> {
+    let mut numbers: Vec<String> = counts.iter().copied().map(short_count).collect();
+    if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
+        numbers = counts.iter().copied().map(thousands).collect();
+    }
+    let share = |count: u64| {
+        let total = total.filter(|&total| total > 0)?;
+        Some(percent_of_total(count as f64 / total as f64))
+    };
+    let shares = counts.iter().copied().map(share);
+    numbers.into_iter().zip(shares).collect()
 }
 
 /// The vertical axis: linear in percent.
@@ -190,7 +197,7 @@ impl AccuracyAxis {
             high: high_end,
             top: frame.top,
             bottom: frame.bottom,
-            step: round_step((high_end - low_end) / 6.0),
+            step: round_step((high_end - low_end) / 8.0),
         }
     }
 
