@@ -256,6 +256,20 @@ pub fn parse(text: &str) -> Result<Manifest, Vec<Problem>> {
     parse_within(text, DEFAULT_TASK_LIMIT)
 }
 
+/// As [`parse`], for the bytes of a file, which may be no text.
+pub fn parse_bytes(bytes: &[u8]) -> Result<Manifest, Vec<Problem>> {
+    let refuse = |error: std::str::Utf8Error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let place = tree::Place {
+            line: 1 + before.matches('\n').count() as u64,
+            column: 1 + line.chars().count() as u64,
+        };
+        vec![place.problem("", "expected text in UTF-8, found other bytes from here on")]
+    };
+    parse(std::str::from_utf8(bytes).map_err(refuse)?)
+}
+
 /// As [`parse`], with another limit on the plan's number of tasks.
 pub fn parse_within(text: &str, task_limit: u64) -> Result<Manifest, Vec<Problem>> {
     check::manifest(text, task_limit)

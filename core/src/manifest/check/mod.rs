@@ -271,13 +271,19 @@ impl Checker {
 
     /// Fills in what depends on other keys.
     fn settle(&mut self) {
-        for axis in &self.axes {
-            let path = format!("spec.{}", axis.field.name());
-            if !self.places.contains_key(&path)
-                && axis.field.field.default.value().is_none()
-                && let Some(first) = axis.values.first()
-            {
-                let _ = (axis.field.put)(&mut self.settings, &first.value);
+        for field in super::fields::axis_fields() {
+            let (name, path) = (field.name(), format!("spec.{}", field.name()));
+            let stands_in = self.announced.contains(&name)
+                && !self.places.contains_key(&path)
+                && field.field.default.value().is_none();
+            if !stands_in {
+                continue;
+            }
+            let axis = self.axes.iter().find(|axis| axis.field.name() == name);
+            if let Some(first) = axis.and_then(|axis| axis.values.first()) {
+                let _ = (field.put)(&mut self.settings, &first.value);
+            } else {
+                self.broken.insert(path);
             }
         }
         let train_given = self.places.contains_key("spec.data.train_limit")

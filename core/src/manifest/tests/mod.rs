@@ -193,6 +193,28 @@ fn the_recipes_get_the_documented_defaults() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_a_problem_with_its_place() {
+    let problems = parse_bytes(b"apiVersion: autorep/v1\nkind: \xc3\xa9\xff").unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!((problems[0].line, problems[0].column), (2, 8));
+    assert_eq!(parse_bytes(SMALLEST.as_bytes()), parse(SMALLEST));
+}
+
+#[test]
+fn an_axis_without_good_values_hides_no_other_problem_and_makes_up_none() {
+    let text = SMALLEST
+        .replace("name: resnet9", "width: 8")
+        .replace("[10%]", "[400K]");
+    let problems = parse(&format!("{text}  grid: {{net.name: [resnet8]}}\n")).unwrap_err();
+    let messages: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(
+        messages[0].contains("spec.grid.net.name[0]"),
+        "{messages:?}"
+    );
+}
+
+#[test]
 fn seeds_are_a_list_or_a_number_of_them() {
     assert_eq!(good(&with_spec("seeds: [7, 3]")).seeds, [3, 7]);
     assert_eq!(good(&with_spec("seeds: 3")).seeds, [0, 1, 2]);
