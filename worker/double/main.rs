@@ -5,6 +5,7 @@
 //!
 //! | step | does |
 //! |---|---|
+//! | `pid` | writes its process id into the file `pid` beside the script |
 //! | `progress STEP` | reports progress |
 //! | `checkpoint resume STEP` | writes and reports a resume checkpoint |
 //! | `checkpoint NAME STEP` | writes and reports the output NAME |
@@ -85,6 +86,10 @@ impl Double {
     fn act(&self, words: &[&str]) -> Result<Option<ExitCode>, Failure> {
         match *words {
             [] => {}
+            ["pid"] => {
+                let path = Path::new(&self.start.data_folder).join("pid");
+                std::fs::write(path, std::process::id().to_string())?;
+            }
             ["progress", step] => self.say(Event::Progress(v1::Progress {
                 step: step.parse()?,
                 ..v1::Progress::default()

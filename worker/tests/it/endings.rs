@@ -1,0 +1,163 @@
+//! Attempts that fail, and how the coordinator hears of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use autorep_core::checkpoint::{CheckpointRole, TENSORS_PART};
+use autorep_proto::v1::{self, FailureClass};
+use object_store::local::LocalFileSystem;
+
+use crate::coordinator::Call;
+use crate::fixture::{Lab, evaluate, other_task};
+
+/// The one failure that was reported, after which nothing else was said.
+#[track_caller]
+fn only_failure(lab: &Lab) -> v1::FailRequest {
+    match lab.recorder.effects().as_slice() {
+        [.., Call::Fail(failure)] => failure.as_ref().clone(),
+        effects => panic!("expected a failure at the end, found {effects:#?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_trainer_that_exits_without_a_word_fails_with_its_last_words_on_stderr() {
+    let lab = Lab::new(
+        "checkpoint resume 3
+         stderr cannot allocate a cat
+         exit 3",
+    );
+    let task = lab.offer_baseline();
+
+    let summary = lab.run().await;
+
+    assert_eq!(summary.failed, 1);
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::TrainerCrashed);
+    assert!(failure.message.contains("exit code 3"), "{failure:?}");
+    assert_eq!(failure.stderr_tail, "cannot allocate a cat\n");
+    assert_eq!(lab.log(task).await, "cannot allocate a cat\n");
+    // What it had saved is not lost with it.
+    let first = lab.recorder.effects().remove(0);
+    assert!(matches!(first, Call::Commit(it) if it.step == 3));
+}
+
+#[tokio::test]
+async fn a_trainer_that_dies_by_a_signal_fails_with_the_signal() {
+    let lab = Lab::new("abort");
+    lab.offer_baseline();
+    lab.run().await;
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::TrainerCrashed);
+    assert!(failure.message.contains("signal 6"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_a_trainer_says_of_its_failure_is_passed_on() {
+    let lab = Lab::new("failed the loss is not a number\nexit 1");
+    lab.offer_baseline();
+    lab.run().await;
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::Diverged);
+    assert_eq!(failure.message, "the loss is not a number");
+}
+
+#[tokio::test]
+async fn a_trainer_that_breaks_the_protocol_is_ended_and_fails() {
+    for script in ["nonsense\nawait nothing", "escape\nawait nothing"] {
+        let lab = Lab::new(script);
+        lab.offer_baseline();
+        let summary = lab.run().await;
+        assert_eq!(summary.failed, 1, "{script}");
+        only_failure(&lab);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_part_of_an_input_is_refused_by_its_digest() {
+    let lab = Lab::new("done");
+    let output = CheckpointRole::Output("b1500".to_owned());
+    let input = lab.stored(other_task(), output, 100).await;
+    // One byte is different, the size is the same.
+    let key = format!("{}/{TENSORS_PART}", input.folder());
+    lab.put(&key, b"tensorZ").await;
+    lab.offer(&evaluate(other_task()), vec![input.clone()], None);
+
+    let summary = lab.run().await;
+
+    assert_eq!(summary.failed, 1);
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::BadCheckpoint);
+    assert_eq!(failure.bad_checkpoint, Some(input.into()));
+}
+
+#[tokio::test]
+async fn a_missing_resume_checkpoint_is_a_bad_one() {
+    let lab = Lab::new("done");
+    let output = CheckpointRole::Output("b1500".to_owned());
+    let input = lab.stored(other_task(), output, 100).await;
+    let spec = evaluate(other_task());
+    let mut resume = lab.stored(spec.id(), CheckpointRole::Resume, 40).await;
+    resume.step = 41;
+    lab.offer(&spec, vec![input], Some(resume.clone()));
+
+    lab.run().await;
+
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::BadCheckpoint);
+    assert_eq!(failure.bad_checkpoint, Some(resume.into()));
+}
+
+#[tokio::test]
+async fn a_store_that_takes_nothing_fails_the_attempt_and_not_the_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    // A file where a folder has to be: every write below it fails.
+    std::fs::write(folder.path().join("tasks"), "").unwrap();
+    let objects = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let mut lab = Lab::with_store("checkpoint net 1\ndone\nawait nothing", Arc::new(objects));
+    lab.config.store_patience = Duration::from_millis(200);
+    lab.offer_baseline();
+
+    let summary = lab.run().await;
+
+    assert_eq!(summary.failed, 1);
+    assert_eq!(only_failure(&lab).class(), FailureClass::StoreUnavailable);
+}
+
+#[tokio::test]
+async fn a_spec_that_is_not_the_tasks_own_is_never_trained() {
+    let lab = Lab::new("done");
+    lab.offer_baseline();
+    lab.recorder.change(|it| {
+        let spec = &mut it.offers[0].spec;
+        *spec = String::from_utf8(spec.clone())
+            .unwrap()
+            .replace("\"seed\":0", "\"seed\":1")
+            .into_bytes();
+    });
+
+    let summary = lab.run().await;
+
+    assert_eq!((summary.failed, summary.finished), (1, 0));
+    assert_eq!(only_failure(&lab).class(), FailureClass::TrainerError);
+}
+
+#[tokio::test]
+async fn inputs_that_the_spec_does_not_ask_for_are_never_trained_on() {
+    let lab = Lab::new("done");
+    let output = CheckpointRole::Output("b3000".to_owned());
+    let other_budget = lab.stored(other_task(), output, 100).await;
+    lab.offer(&evaluate(other_task()), vec![other_budget], None);
+    let summary = lab.run().await;
+    assert_eq!(summary.failed, 1);
+    only_failure(&lab);
+}
+
+#[tokio::test]
+async fn a_result_that_the_coordinator_refuses_becomes_a_failure() {
+    let lab = Lab::new("done");
+    lab.recorder.change(|it| it.refuses_results = true);
+    lab.offer_baseline();
+    let summary = lab.run().await;
+    assert_eq!((summary.failed, summary.finished), (1, 0));
+    assert!(only_failure(&lab).message.contains("an output is missing"));
+}

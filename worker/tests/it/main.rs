@@ -1,0 +1,11 @@
+//! A worker against a coordinator that only records what it is told, with a real process for a
+//! trainer and a real object store.
+
+#![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+mod coordinator;
+mod endings;
+mod fixture;
+mod leases;
+mod runs;
+mod starts;
