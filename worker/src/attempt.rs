@@ -244,11 +244,13 @@ impl<'a> Attempt<'a> {
     fn renew(&mut self) -> Option<Outcome> {
         let (fleet, terms) = (self.around.fleet.clone(), self.around.terms);
         let (claim, progress) = (self.task.claim, self.progress);
+        // An answer that is lost must leave time for more tries.
+        let within = (terms.lease_ttl / 4).max(terms.renew_every);
         self.renewal_due = Instant::now() + terms.renew_every;
         self.renewing = Some(
             async move {
                 let sent = Instant::now();
-                (sent, fleet.renew(claim, progress, terms.lease_ttl).await)
+                (sent, fleet.renew(claim, progress, within).await)
             }
             .boxed(),
         );

@@ -73,6 +73,11 @@ impl Config {
         if !name_fits {
             return Err(ConfigError::Name { found: self.name });
         }
+        if self.coordinator.scheme_str() != Some("http") || self.coordinator.authority().is_none() {
+            return Err(ConfigError::Coordinator {
+                found: self.coordinator,
+            });
+        }
         if !is_device(&self.device) {
             return Err(ConfigError::Device { found: self.device });
         }
@@ -101,6 +106,12 @@ pub enum ConfigError {
     Name {
         /// The name as it was given.
         found: String,
+    },
+    /// The address is none, or not one that can be spoken to.
+    #[error("coordinator: expected an address as in http://127.0.0.1:7070, found {found}")]
+    Coordinator {
+        /// The address as it was given.
+        found: Uri,
     },
     /// The device is none.
     #[error("device: expected cpu or cuda:N, found {found:?}")]
@@ -181,6 +192,20 @@ mod tests {
             assert!(
                 matches!(config.checked(), Err(ConfigError::Name { .. })),
                 "{name:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_would_never_answer_is_refused_instead_of_waited_for() {
+        for address in ["127.0.0.1:7070", "/path", "https://127.0.0.1:7070"] {
+            let config = Config {
+                coordinator: address.parse().unwrap(),
+                ..config()
+            };
+            assert!(
+                matches!(config.checked(), Err(ConfigError::Coordinator { .. })),
+                "{address}"
             );
         }
     }

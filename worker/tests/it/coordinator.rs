@@ -67,7 +67,8 @@ impl Recorder {
             renewals: Renewals::Directive(v1::Directive::Continue),
             idle: false,
             terms: v1::RegisterResponse {
-                lease_ttl_ms: 20_000,
+                // Longer than any test: no lease ends by itself.
+                lease_ttl_ms: 600_000,
                 renew_every_ms: 20,
                 checkpoint_every_s: 60,
             },

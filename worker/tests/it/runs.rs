@@ -8,10 +8,15 @@ use crate::fixture::{Lab, evaluate, other_task};
 
 /// The outputs and steps of the committed checkpoints, in order.
 fn committed(lab: &Lab) -> Vec<(String, u64)> {
-    let name = |call: Call| match call {
-        Call::Commit(it) if it.output.is_empty() => Some(("resume".to_owned(), it.step)),
-        Call::Commit(it) => Some((it.output, it.step)),
-        _ => None,
+    let name = |call: Call| {
+        let Call::Commit(it) = call else {
+            return None;
+        };
+        let output = match it.role() {
+            v1::CheckpointRole::Resume => "resume".to_owned(),
+            v1::CheckpointRole::Output | v1::CheckpointRole::Unspecified => it.output,
+        };
+        Some((output, it.step))
     };
     lab.recorder
         .effects()
