@@ -1,7 +1,7 @@
 //! Refusals: the one place that maps what a service refuses to gRPC codes, and back.
 //!
 //! Callers branch on [`Refusal`], never on text. Its facts travel as a
-//! [`RefusalDetail`](v1::RefusalDetail) in binary metadata; the status message is for people.
+//! [`RefusalDetail`] in binary metadata; the status message is for people.
 
 use autorep_core::id::{Generation, TaskId};
 use prost::Message as _;
