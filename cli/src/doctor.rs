@@ -207,7 +207,7 @@ async fn find_trainer(trainer: &TrainerPath) -> Vec<Finding> {
         }
     };
     match probe(&path, trainer.torch_lib.as_deref(), PROBE_LIMIT).await {
-        Ok(probe) => trainer_findings(&path, &probe),
+        Ok(probe) => trainer_findings(&path, &probe, Path::new("/dev/nvidiactl").exists()),
         Err(error) => vec![Finding::lacking(
             "trainer",
             Status::Missing,
@@ -217,7 +217,7 @@ async fn find_trainer(trainer: &TrainerPath) -> Vec<Finding> {
     }
 }
 
-fn trainer_findings(path: &Path, probe: &Probe) -> Vec<Finding> {
+fn trainer_findings(path: &Path, probe: &Probe, has_gpu: bool) -> Vec<Finding> {
     let trainer = Finding::ok("trainer", format!("{} {}", path.display(), probe.trainer));
     let libtorch = Finding::ok(
         "libtorch",
@@ -228,7 +228,11 @@ fn trainer_findings(path: &Path, probe: &Probe) -> Vec<Finding> {
         Some(problem) => Finding {
             subject: "cuda",
             status: Status::Absent,
-            detail: problem.clone(),
+            detail: if has_gpu {
+                problem.clone()
+            } else {
+                "no NVIDIA device on this machine".to_owned()
+            },
             mend: None,
         },
     };

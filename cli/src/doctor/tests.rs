@@ -39,7 +39,24 @@ async fn a_trainer_that_answers_is_described_with_its_libtorch_and_its_lack_of_c
         ]
     );
     assert_eq!(findings[1].detail, "2.11.0, 2 CPU threads");
-    assert_eq!(findings[2].detail, "no driver");
+}
+
+#[test]
+fn the_lack_of_cuda_is_explained_only_where_there_is_a_gpu() {
+    let probe = Probe {
+        trainer: "0.1.0".to_owned(),
+        libtorch: "2.11.0".to_owned(),
+        cpu_threads: 2,
+        cuda_devices: 0,
+        cuda_problem: Some("no libtorch_cuda.so".to_owned()),
+    };
+    let detail = |has_gpu| {
+        trainer_findings(Path::new("t"), &probe, has_gpu)[2]
+            .detail
+            .clone()
+    };
+    assert_eq!(detail(true), "no libtorch_cuda.so");
+    assert_eq!(detail(false), "no NVIDIA device on this machine");
 }
 
 #[tokio::test]
