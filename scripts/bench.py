@@ -30,6 +30,9 @@ spec:
   net: { name: resnet9, width: 16 }
   budgets: [1K, 2K, 4K, 8K, 16K, 50%]
   seeds: 5
+  baseline: { epochs: 4 }
+  replace: { epochs: 4 }
+  finetune: { epochs: 2 }
   grid:
     replace.penalty: { from: 1.0e-5, to: 1.0e-3, steps: 41, scale: log }
     replace.hysteresis: { from: 1.0e-4, to: 1.0e-1, steps: 271, scale: log }
