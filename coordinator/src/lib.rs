@@ -1,1 +1,26 @@
+//! The coordinator: owns the ledger and its state in the store, and serves workers and people.
+//!
+//! [`run`] is all of it: a start reads the state back ([`restore`](restore::RestoreError)),
+//! one owner decides and writes (`owner`), and two gRPC services ask it (`rpc`).
+//! [`read_front`] and [`read_sweeps`] tell what a store holds without a coordinator.
+//!
+//! **Invariant:** nobody is told anything that is not durable. `docs/protocol.md` says what each
+//! answer promises and what each crash leaves.
 
+mod ask;
+mod clock;
+pub mod config;
+mod measure;
+pub mod offline;
+mod owner;
+pub mod probe;
+mod refuse;
+pub mod restore;
+mod rpc;
+pub mod serve;
+pub mod state;
+mod wire;
+
+pub use config::Config;
+pub use offline::{OfflineError, SweepStatus, read_front, read_sweeps};
+pub use serve::{RunError, run};

@@ -125,9 +125,10 @@ impl ReadySet {
         }
     }
 
-    /// When the next delayed task may run.
-    pub fn next_due_ms(&self) -> Option<u64> {
-        (self.delayed.first_key_value()).map(|(&(not_before_ms, _), _)| not_before_ms)
+    /// The first time after `now_ms` at which a delayed task may run.
+    pub fn next_due_ms(&self, now_ms: u64) -> Option<u64> {
+        let mut later = self.delayed.range((now_ms.saturating_add(1), 0)..);
+        later.next().map(|(&(not_before_ms, _), _)| not_before_ms)
     }
 
     /// Whether a task is in, delayed or not.
@@ -191,7 +192,8 @@ mod tests {
         set.insert(2, rank(2), 0);
         assert_eq!(set.pick(49), Some(2));
         assert_eq!(set.pick(50), Some(1));
-        assert_eq!(set.next_due_ms(), Some(50));
+        assert_eq!(set.next_due_ms(49), Some(50));
+        assert_eq!(set.next_due_ms(50), None);
         set.promote(49);
         assert_eq!(set.pick(0), Some(2));
         set.promote(50);

@@ -128,7 +128,7 @@ fn a_task_is_given_up_after_its_attempts_with_a_wait_that_doubles() {
     assert_eq!(fail(&mut checked, first.claim, 0), AfterFailure::WillRetry);
     let nothing = Acquired::Nothing { idle: false };
     assert_eq!(checked.try_acquire("w", 99), nothing);
-    assert_eq!(checked.ledger.next_deadline_ms(), Some(100));
+    assert_eq!(checked.ledger.next_deadline_ms(99), Some(100));
     let second = checked.acquire("w", 100);
     assert_eq!(second.attempt, 2);
     assert_eq!(

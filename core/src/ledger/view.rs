@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Ledger, Retry, StateName, Sweep, Task, TaskCounts, TaskState};
-use crate::id::{SweepName, TaskId};
+use super::{Leased, Ledger, Retry, Sweep, Task, TaskCounts, TaskState};
+use crate::id::{SweepName, TaskId, WorkerId};
 use crate::plan::Plan;
 
 /// What has become of a sweep.
@@ -161,16 +161,27 @@ impl Ledger {
         self.sweeps.iter().all(is_idle)
     }
 
-    /// The next time at which something happens by itself: a lease expires, or a failed task may
-    /// be tried again.
-    pub fn next_deadline_ms(&self) -> Option<u64> {
+    /// The next time at which something happens by itself: a lease expires (which may be in the
+    /// past, until [`Self::expire`] is decided), or a failed task may be tried again.
+    pub fn next_deadline_ms(&self, now_ms: u64) -> Option<u64> {
         let expiry = self.expiries.first().map(|&(at_ms, _)| at_ms);
-        (expiry.into_iter().chain(self.ready.next_due_ms())).min()
+        (expiry.into_iter().chain(self.ready.next_due_ms(now_ms))).min()
     }
 
-    /// How many tasks of all sweeps are in a state.
-    pub fn count(&self, state: StateName) -> usize {
-        let is_it = |task: &&Task| TaskState::name(&task.state) == state;
-        self.tasks.iter().filter(is_it).count()
+    /// The tasks that are leased, those that expire first first.
+    pub fn leased(&self) -> impl Iterator<Item = (&Task, &Leased)> {
+        (self.expiries.iter()).filter_map(|&(_, slot)| {
+            let task = self.at(slot);
+            if let TaskState::Leased(lease) = &task.state {
+                Some((task, lease))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Whether a worker holds a lease.
+    pub fn holds(&self, worker: &WorkerId) -> bool {
+        self.holders.contains_key(worker)
     }
 }

@@ -1,0 +1,143 @@
+//! How a coordinator works.
+
+use std::time::Duration;
+
+/// How a coordinator works. [`Config::default`] suits a cluster, [`Config::one_machine`] a
+/// coordinator and workers on one machine.
+///
+/// The address is the caller's choice: [`crate::run`] serves on the listener that it is given,
+/// without encryption and without asking who calls. So whoever binds the listener must refuse an
+/// address that other machines can reach, unless a person has said that this is meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// How long a lease lives without a renewal.
+    pub lease_ttl: Duration,
+    /// How often workers renew, and with that how fresh progress is. At most a third of the time
+    /// to live, so that two lost calls cost no lease.
+    pub renew_every: Duration,
+    /// How often trainers write resume checkpoints.
+    pub checkpoint_every: Duration,
+    /// The longest that a request for work waits for some.
+    pub max_acquire_wait: Duration,
+    /// The longest manifest.
+    pub max_manifest_bytes: usize,
+    /// The most tasks of one plan.
+    pub max_plan_tasks: u64,
+    /// The most sweeps.
+    pub max_sweeps: usize,
+    /// The most workers that are known at a time.
+    pub max_workers: usize,
+    /// The most requests that wait for the ledger's owner; more wait in their connections.
+    pub queue: usize,
+    /// The most requests that are decided before their records are written together.
+    pub batch: usize,
+    /// How long open calls may take to end when the coordinator stops.
+    pub stop_grace: Duration,
+}
+
+impl Default for Config {
+    /// For a cluster: leases live for 30 s and are renewed every 5 s.
+    fn default() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(30),
+            renew_every: Duration::from_secs(5),
+            checkpoint_every: Duration::from_mins(1),
+            max_acquire_wait: Duration::from_mins(1),
+            max_manifest_bytes: 1 << 20,
+            max_plan_tasks: autorep_core::manifest::DEFAULT_TASK_LIMIT,
+            max_sweeps: 10_000,
+            max_workers: 100_000,
+            queue: 4096,
+            batch: 1024,
+            stop_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// For one machine: progress every second, and leases of 10 s.
+    pub fn one_machine() -> Self {
+        Self {
+            lease_ttl: Duration::from_secs(10),
+            renew_every: Duration::from_secs(1),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn checked(self) -> Result<Self, ConfigError> {
+        if self.lease_ttl < Duration::from_millis(30) || self.renew_every.is_zero() {
+            return Err(ConfigError::TooShort {
+                lease_ttl_ms: millis(self.lease_ttl),
+                renew_every_ms: millis(self.renew_every),
+            });
+        }
+        if self.renew_every > self.lease_ttl / 3 {
+            return Err(ConfigError::RenewsTooRarely {
+                lease_ttl_ms: millis(self.lease_ttl),
+                renew_every_ms: millis(self.renew_every),
+            });
+        }
+        if self.queue == 0 || self.batch == 0 {
+            return Err(ConfigError::NoRoom);
+        }
+        Ok(self)
+    }
+}
+
+/// A configuration that cannot work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Leases that end before they can be renewed.
+    #[error(
+        "expected a lease time to live of at least 30 ms and a renewal interval above zero, found {lease_ttl_ms} ms and {renew_every_ms} ms"
+    )]
+    TooShort {
+        /// [`Config::lease_ttl`].
+        lease_ttl_ms: u64,
+        /// [`Config::renew_every`].
+        renew_every_ms: u64,
+    },
+    /// Leases that one lost call can end.
+    #[error(
+        "expected renewals at least three times in a lease's time to live of {lease_ttl_ms} ms, found every {renew_every_ms} ms"
+    )]
+    RenewsTooRarely {
+        /// [`Config::lease_ttl`].
+        lease_ttl_ms: u64,
+        /// [`Config::renew_every`].
+        renew_every_ms: u64,
+    },
+    /// No request could ever be answered.
+    #[error("expected a queue and a batch of at least 1")]
+    NoRoom,
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_made_configurations_work() {
+        for config in [Config::default(), Config::one_machine()] {
+            assert_eq!(config.clone().checked(), Ok(config));
+        }
+    }
+
+    #[test]
+    fn a_lease_that_one_lost_renewal_can_end_is_refused() {
+        let config = Config {
+            lease_ttl: Duration::from_secs(10),
+            renew_every: Duration::from_secs(5),
+            ..Config::default()
+        };
+        assert!(matches!(
+            config.checked(),
+            Err(ConfigError::RenewsTooRarely { .. })
+        ));
+    }
+}

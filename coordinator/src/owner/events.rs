@@ -1,0 +1,101 @@
+//! What an event means outside the ledger: logs, counters, fronts, progress.
+
+use autorep_core::id::TaskId;
+use autorep_core::ledger::{Event, Failure, Next, TaskState};
+use autorep_core::observation::Observation;
+
+use super::Owner;
+use super::fronts::{FINISHED_KEPT, Finished};
+use crate::measure;
+
+impl Owner {
+    /// Called before an event is applied.
+    pub(super) fn before(&mut self, event: &Event) {
+        match event {
+            Event::Leased { .. } => measure::lease_granted(),
+            Event::Finished { task, observation } => self.before_finish(*task, observation),
+            Event::Ended {
+                task,
+                failure,
+                next,
+            } => {
+                self.progress.remove(task);
+                note_end(*task, failure.as_deref(), *next);
+            }
+            Event::Adopted { checkpoint } => tracing::debug!(
+                task = %checkpoint.task.short(),
+                generation = checkpoint.generation.0,
+                role = ?checkpoint.role,
+                step = checkpoint.step,
+                "checkpoint committed"
+            ),
+            Event::SetAside { checkpoint } => tracing::warn!(
+                task = %checkpoint.task.short(),
+                generation = checkpoint.generation.0,
+                folder = checkpoint.folder(),
+                "checkpoint set aside: it is not what its digest says"
+            ),
+            Event::Renewed { .. }
+            | Event::Submitted(_)
+            | Event::Paused { .. }
+            | Event::Cancelled { .. } => {}
+        }
+    }
+
+    fn before_finish(&mut self, task: TaskId, observation: &Observation) {
+        self.progress.remove(&task);
+        measure::attempt_ended("finished");
+        let Some(known) = self.ledger.task(task) else {
+            return;
+        };
+        let TaskState::Leased(lease) = known.state() else {
+            return;
+        };
+        let worker = lease.worker.clone();
+        tracing::info!(
+            task = %task.short(),
+            generation = known.generation().0,
+            %worker,
+            kind = %known.spec().kind(),
+            seconds = observation.seconds,
+            "task done"
+        );
+        let sweeps: Vec<_> = (self.ledger.sweeps_of(task).into_iter().cloned()).collect();
+        for sweep in sweeps {
+            if let Some(front) = self.live_front(&sweep) {
+                front.observe(task, observation);
+            }
+            let finished = self.finished.entry(sweep).or_default();
+            if finished.len() >= FINISHED_KEPT {
+                finished.pop_front();
+            }
+            finished.push_back(Finished {
+                task,
+                worker: worker.clone(),
+            });
+        }
+    }
+}
+
+fn note_end(task: TaskId, failure: Option<&Failure>, next: Next) {
+    let Some(failure) = failure else {
+        measure::attempt_ended("released");
+        tracing::info!(task = %task.short(), "lease given back");
+        return;
+    };
+    measure::attempt_ended(measure::outcome(failure.class));
+    let gives_up = matches!(next, Next::GiveUp);
+    if gives_up {
+        measure::task_gave_up();
+    }
+    tracing::warn!(
+        task = %task.short(),
+        generation = failure.generation.0,
+        worker = %failure.worker,
+        attempt = failure.attempt,
+        class = ?failure.class,
+        message = failure.message,
+        gives_up,
+        "attempt failed"
+    );
+}

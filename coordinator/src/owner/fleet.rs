@@ -1,0 +1,251 @@
+//! What workers ask.
+
+use autorep_core::checkpoint::CheckpointRef;
+use autorep_core::id::WorkerId;
+use autorep_core::lease::LeaseClaim;
+use autorep_core::ledger::{Acquired, Adoption, AfterFailure, FailureReport, Renewal};
+use autorep_core::observation::Observation;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+
+use super::Owner;
+use crate::ask::{Reply, Work, gone};
+use crate::config::millis;
+use crate::refuse::OnTheWire as _;
+
+/// How long a request for work waits when there is none to come, so that workers who ask again at
+/// once do no harm.
+const IDLE_HOLD_MS: u64 = 250;
+
+/// Workers that have not been heard of for so long are forgotten.
+const WORKER_MEMORY_MS: u64 = 3_600_000;
+
+/// A worker that has registered since the start.
+pub(super) struct Worker {
+    device: String,
+    seen_ms: u64,
+}
+
+/// A request for work that waits for some.
+pub(super) struct Waiter {
+    worker: WorkerId,
+    deadline_ms: u64,
+    idle_at_ms: u64,
+    pub(super) reply: Reply<Work>,
+}
+
+impl Waiter {
+    /// When it is to be answered empty-handed.
+    pub(super) fn wake_ms(&self, idle: bool) -> u64 {
+        if idle {
+            self.idle_at_ms.min(self.deadline_ms)
+        } else {
+            self.deadline_ms
+        }
+    }
+}
+
+impl Owner {
+    pub(super) fn register(
+        &mut self,
+        worker: WorkerId,
+        device: String,
+        now_ms: u64,
+        reply: Reply<()>,
+    ) {
+        if self.workers.len() >= self.config.max_workers && !self.workers.contains_key(&worker) {
+            let heard_of = |worker: &Worker| worker.seen_ms + WORKER_MEMORY_MS > now_ms;
+            self.workers.retain(|_, worker| heard_of(worker));
+            if self.workers.len() >= self.config.max_workers {
+                let text = format!("expected at most {} workers", self.config.max_workers);
+                return self.answer(reply, Err(Refusal::Overloaded(text)));
+            }
+        }
+        tracing::info!(%worker, device, "worker registered");
+        let seen_ms = now_ms;
+        self.workers.insert(worker, Worker { device, seen_ms });
+        self.answer(reply, Ok(()));
+    }
+
+    /// Puts a request for work among those that wait; all are served at the turn's end.
+    pub(super) fn acquire(
+        &mut self,
+        worker: WorkerId,
+        wait_ms: u64,
+        now_ms: u64,
+        reply: Reply<Work>,
+    ) {
+        let Some(known) = self.workers.get_mut(&worker) else {
+            let refusal = Refusal::UnknownWorker(worker.0);
+            return self.answer(reply, Err(refusal));
+        };
+        known.seen_ms = now_ms;
+        let wait_ms = wait_ms.min(millis(self.config.max_acquire_wait));
+        let waiter = Waiter {
+            worker,
+            deadline_ms: now_ms + wait_ms,
+            idle_at_ms: now_ms + wait_ms.min(IDLE_HOLD_MS),
+            reply,
+        };
+        // A worker that asks again has given up its earlier request, which ends unanswered.
+        self.waiters.retain(|other| other.worker != waiter.worker);
+        self.waiters.push_back(waiter);
+    }
+
+    /// Leases what can be leased to those who have waited longest, and tells the others when
+    /// their time is over.
+    pub(super) fn serve_waiters(&mut self, now_ms: u64) {
+        // Once there is nothing for one waiter there is nothing for the next, unless that one
+        // holds a lease, which then ends.
+        let mut dry = None;
+        for _ in 0..self.waiters.len() {
+            let Some(waiter) = self.waiters.pop_front() else {
+                return;
+            };
+            if self.stopping {
+                drop(waiter.reply.send(Err(gone())));
+                continue;
+            }
+            if waiter.reply.is_closed() {
+                continue;
+            }
+            let idle = match dry {
+                Some(idle) if !self.ledger.holds(&waiter.worker) => idle,
+                _ => {
+                    let decision = self.ledger.acquire(&waiter.worker, now_ms);
+                    match self.apply(decision) {
+                        Acquired::Granted(grant) => {
+                            self.grant(grant, waiter);
+                            continue;
+                        }
+                        Acquired::Nothing { idle } => *dry.insert(idle),
+                    }
+                }
+            };
+            if waiter.wake_ms(idle) <= now_ms {
+                self.answer(waiter.reply, Ok(Work::Nothing { idle }));
+            } else {
+                self.waiters.push_back(waiter);
+            }
+        }
+    }
+
+    fn grant(&mut self, grant: autorep_core::ledger::Grant, waiter: Waiter) {
+        let claim = grant.claim;
+        let device = self.workers.get(&waiter.worker);
+        tracing::info!(
+            task = %claim.task.short(),
+            generation = claim.generation.0,
+            worker = %waiter.worker,
+            device = device.map_or("", |worker| &worker.device),
+            attempt = grant.attempt,
+            sweep = %grant.sweep,
+            "leased"
+        );
+        let spec = self.ledger.task(claim.task);
+        let spec = spec.map_or_else(String::new, |task| task.spec().canonical_json());
+        let work = Work::Lease(Box::new((grant, spec)));
+        let reply = waiter.reply;
+        self.turn.answers.push(Box::new(move |refusal| {
+            let answer = refusal.map_or(Ok(work), Err);
+            // A worker that has hung up has not heard of its lease: it is taken back at once.
+            match reply.send(answer) {
+                Err(Ok(Work::Lease(_))) => Some(claim),
+                Err(_) | Ok(()) => None,
+            }
+        }));
+    }
+
+    /// Ends a lease that its worker has never heard of.
+    pub(super) fn take_back(&mut self, claim: LeaseClaim) {
+        if let Ok(decision) = self.ledger.release(claim) {
+            self.apply(decision);
+        }
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        claim: LeaseClaim,
+        progress: Option<v1::Progress>,
+        now_ms: u64,
+        reply: Reply<Renewal>,
+    ) {
+        let answer = match self.ledger.renew(claim, now_ms) {
+            Ok(decision) => {
+                let renewal = self.apply(decision);
+                if let (Renewal::Continue, Some(progress)) = (renewal, progress) {
+                    self.progress.insert(claim.task, progress);
+                }
+                Ok(renewal)
+            }
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        let holder = self.ledger.holder(claim).cloned();
+        if let Some(known) = holder.and_then(|worker| self.workers.get_mut(&worker)) {
+            known.seen_ms = now_ms;
+        }
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn commit(
+        &mut self,
+        claim: LeaseClaim,
+        checkpoint: CheckpointRef,
+        reply: Reply<Adoption>,
+    ) {
+        let answer = match self.ledger.commit(claim, checkpoint) {
+            Ok(decision) => Ok(self.apply(decision)),
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn finish(&mut self, claim: LeaseClaim, observation: Observation, reply: Reply<()>) {
+        let answer = match self.ledger.finish(claim, observation) {
+            Ok(decision) => {
+                self.apply(decision);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        claim: LeaseClaim,
+        report: FailureReport,
+        now_ms: u64,
+        reply: Reply<AfterFailure>,
+    ) {
+        let answer = match self.ledger.fail(claim, report, now_ms) {
+            Ok(decision) => Ok(self.apply(decision)),
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn release(&mut self, claim: LeaseClaim, reply: Reply<()>) {
+        let answer = match self.ledger.release(claim) {
+            Ok(decision) => {
+                self.apply(decision);
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        self.answer(reply, answer);
+    }
+
+    /// Ends the leases whose time is over.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        let decision = self.ledger.expire(now_ms);
+        let expired = self.apply(decision);
+        if expired > 0 {
+            tracing::warn!(
+                expired,
+                lease_ttl_ms = self.lease_ttl_ms(),
+                "leases expired: their workers were not heard of for the whole time"
+            );
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! What people ask.
+
+use std::sync::Arc;
+
+use autorep_core::front::FrontReport;
+use autorep_core::id::SweepName;
+use autorep_core::ledger::{
+    Change, Failure, StateName, Submission, Submitted, SweepView, Task, TaskState,
+};
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use tokio::sync::watch;
+
+use super::Owner;
+use super::fronts::LiveFront;
+use crate::ask::{Found, NewSweep, Reply};
+use crate::refuse::{OnTheWire as _, unknown_sweep};
+use crate::restore::{front, retry};
+use crate::state::SweepRecord;
+use crate::wire;
+
+/// The most failures that one answer tells.
+const FAILURES_TOLD: usize = 100;
+
+impl Owner {
+    pub(super) fn submit(&mut self, sweep: NewSweep, reply: Reply<Submitted>) {
+        let answer = self.submitted(sweep);
+        self.answer(reply, answer);
+    }
+
+    fn submitted(&mut self, sweep: NewSweep) -> Result<Submitted, Refusal> {
+        let NewSweep {
+            manifest,
+            plan,
+            digest,
+        } = sweep;
+        let name = manifest.name.clone();
+        let known = self.sweeps.get(&name);
+        if known.is_none() && self.sweeps.len() >= self.config.max_sweeps {
+            let text = format!("expected at most {} sweeps", self.config.max_sweeps);
+            return Err(Refusal::Overloaded(text));
+        }
+        let last = self.sweeps.values().map(|record| record.order + 1).max();
+        let order = known.map_or_else(|| last.unwrap_or(0), |record| record.order);
+        let submission = Submission {
+            sweep: name.clone(),
+            plan: Arc::clone(&plan),
+            retry: retry(manifest.retry),
+        };
+        let decision = (self.ledger.submit(submission)).map_err(|it| it.on_the_wire())?;
+        let submitted = self.apply(decision);
+        tracing::info!(
+            sweep = %name,
+            tasks = submitted.tasks,
+            done = submitted.done,
+            "sweep submitted"
+        );
+        self.sweeps
+            .insert(name.clone(), SweepRecord::new(order, manifest, digest));
+        self.turn.sweeps.insert(name.clone());
+        let front = front(&self.ledger, &name, &plan);
+        if let Some(live) = self.fronts.get_mut(&name) {
+            live.replace(front, &plan.candidates);
+        } else {
+            let live = LiveFront::new(front, &plan.candidates);
+            self.fronts.insert(name, live);
+        }
+        Ok(submitted)
+    }
+
+    pub(super) fn pause(&mut self, sweep: &SweepName, paused: bool, reply: Reply<()>) {
+        let answer = match self.ledger.pause(sweep, paused) {
+            Ok(decision) => {
+                if self.apply(decision) == Change::Changed {
+                    tracing::info!(%sweep, paused, "sweep paused or resumed");
+                    self.change(sweep, |record| record.paused = paused);
+                }
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn cancel(&mut self, sweep: &SweepName, reply: Reply<()>) {
+        let answer = match self.ledger.cancel(sweep) {
+            Ok(decision) => {
+                if self.apply(decision) == Change::Changed {
+                    tracing::info!(%sweep, "sweep cancelled");
+                    self.change(sweep, |record| {
+                        record.cancelled = true;
+                        record.paused = false;
+                    });
+                }
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.on_the_wire()),
+        };
+        self.answer(reply, answer);
+    }
+
+    fn change(&mut self, sweep: &SweepName, edit: impl FnOnce(&mut SweepRecord)) {
+        if let Some(record) = self.sweeps.get_mut(sweep) {
+            edit(record);
+            self.turn.sweeps.insert(sweep.clone());
+        }
+    }
+
+    pub(super) fn list(&mut self, reply: Reply<Vec<v1::SweepSummary>>) {
+        let all = self.ledger.sweeps().map(wire::summary).collect();
+        self.answer(reply, Ok(all));
+    }
+
+    pub(super) fn show(&mut self, sweep: &SweepName, reply: Reply<v1::ShowResponse>) {
+        let answer = match self.ledger.sweep(sweep) {
+            Some(view) => Ok(self.shown(view)),
+            None => Err(unknown_sweep(sweep)),
+        };
+        self.answer(reply, answer);
+    }
+
+    fn shown(&self, sweep: SweepView<'_>) -> v1::ShowResponse {
+        let name = sweep.name();
+        let trained_seconds = sweep.tasks().map(|task| match task.state() {
+            TaskState::Done(done) => done.observation.seconds,
+            TaskState::Waiting(_)
+            | TaskState::Ready(_)
+            | TaskState::Leased(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Cancelled(_) => 0.0,
+        });
+        v1::ShowResponse {
+            summary: Some(wire::summary(sweep)),
+            running: self.running(name),
+            failures: self.failures(sweep),
+            trained_seconds: trained_seconds.sum(),
+            finished: self.finished(name),
+        }
+    }
+
+    fn running(&self, sweep: &SweepName) -> Vec<v1::RunningTask> {
+        let mut running: Vec<v1::RunningTask> = (self.ledger.leased())
+            .filter(|(task, _)| self.ledger.sweeps_of(task.id()).contains(&sweep))
+            .map(|(task, lease)| v1::RunningTask {
+                task: task.id().to_string(),
+                kind: task.spec().kind().to_string(),
+                label: self.label(sweep, task),
+                worker: lease.worker.to_string(),
+                attempt: lease.kept.attempts + 1,
+                progress: self.progress.get(&task.id()).copied(),
+            })
+            .collect();
+        running.sort_by(|one, other| one.worker.cmp(&other.worker));
+        running
+    }
+
+    fn failures(&self, sweep: SweepView<'_>) -> Vec<v1::FailedAttempt> {
+        let mut all: Vec<(&Task, &Failure)> = (sweep.tasks())
+            .flat_map(|task| task.failures().iter().map(move |failure| (task, failure)))
+            .collect();
+        all.sort_by_key(|(_, failure)| failure.serial);
+        let skipped = all.len().saturating_sub(FAILURES_TOLD);
+        (all.into_iter().skip(skipped))
+            .map(|(task, failure)| {
+                let is_last = task.failures().last() == Some(failure);
+                let has_given_up = task.state().name() == StateName::GaveUp;
+                v1::FailedAttempt {
+                    task: task.id().to_string(),
+                    kind: task.spec().kind().to_string(),
+                    label: self.label(sweep.name(), task),
+                    attempt: failure.attempt,
+                    worker: failure.worker.to_string(),
+                    class: v1::FailureClass::from(failure.class).into(),
+                    message: failure.message.clone(),
+                    stderr_tail: failure.stderr_tail.clone(),
+                    gave_up: is_last && has_given_up,
+                }
+            })
+            .collect()
+    }
+
+    fn finished(&self, sweep: &SweepName) -> Vec<v1::FinishedTask> {
+        (self.finished.get(sweep).into_iter().flatten())
+            .filter_map(|finished| {
+                let task = self.ledger.task(finished.task)?;
+                let TaskState::Done(done) = task.state() else {
+                    return None;
+                };
+                Some(v1::FinishedTask {
+                    task: finished.task.to_string(),
+                    kind: task.spec().kind().to_string(),
+                    label: self.label(sweep, task),
+                    worker: finished.worker.to_string(),
+                    observation: Some((*done.observation).clone().into()),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn watch(
+        &mut self,
+        sweep: &SweepName,
+        reply: Reply<watch::Receiver<Arc<FrontReport>>>,
+    ) {
+        let answer = match self.live_front(sweep) {
+            Some(live) => Ok(live.watch()),
+            None => Err(unknown_sweep(sweep)),
+        };
+        self.answer(reply, answer);
+    }
+
+    pub(super) fn find(&mut self, prefix: &str, reply: Reply<Found>) {
+        let answer = match self.ledger.tasks_like(prefix, 2).as_slice() {
+            [] => Err(Refusal::UnknownSweep(prefix.to_owned())),
+            [task] => Ok(Found {
+                task: task.id(),
+                generation: task.generation(),
+                unfinished: matches!(
+                    task.state(),
+                    TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Leased(_)
+                ),
+            }),
+            [..] => Err(Refusal::BadRequest(format!(
+                "expected a beginning of one task's id, found that several begin with {prefix:?}"
+            ))),
+        };
+        self.answer(reply, answer);
+    }
+}

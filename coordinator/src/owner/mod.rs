@@ -1,0 +1,301 @@
+//! The ledger's one owner: an actor that decides, writes, and only then answers.
+//!
+//! It takes what is waiting, decides and applies one request after the other, writes all changed
+//! records as one batch, waits until they are durable, and sends all answers. So a thousand
+//! requests that wait together cost one write. While a batch is being written nothing is decided:
+//! the ledger in memory is never more than one batch ahead of the store. If a write fails, it is
+//! ahead for good, and the owner ends.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use autorep_core::id::{SweepName, TaskId, WorkerId};
+use autorep_core::lease::LeaseClaim;
+use autorep_core::ledger::{Decision, Event, Ledger};
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::{Ask, Reply, gone};
+use crate::clock::Clock;
+use crate::config::{Config, millis};
+use crate::measure;
+use crate::restore::Restored;
+use crate::state::{Batch, State, SweepRecord, WriteError};
+use fleet::{Waiter, Worker};
+use fronts::{Finished, LiveFront};
+
+mod events;
+mod fleet;
+mod fronts;
+mod lab;
+mod label;
+
+/// Wake up at least so often.
+const MAX_SLEEP_MS: u64 = 1000;
+
+pub(crate) struct Owner {
+    config: Config,
+    clock: Clock,
+    state: State,
+    ledger: Ledger,
+    sweeps: BTreeMap<SweepName, SweepRecord>,
+    fronts: BTreeMap<SweepName, LiveFront>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// What the trainers of leased tasks have said last.
+    progress: BTreeMap<TaskId, v1::Progress>,
+    /// The latest results of each sweep, since the start.
+    finished: BTreeMap<SweepName, VecDeque<Finished>>,
+    waiters: VecDeque<Waiter>,
+    turn: Turn,
+    stopping: bool,
+}
+
+/// What has been decided since the last write.
+#[derive(Default)]
+struct Turn {
+    tasks: BTreeSet<TaskId>,
+    sweeps: BTreeSet<SweepName>,
+    answers: Vec<Answer>,
+}
+
+/// Sends an answer, or a refusal in its place. Returns the lease that nobody heard of, if that was
+/// in the answer.
+type Answer = Box<dyn FnOnce(Option<Refusal>) -> Option<LeaseClaim> + Send>;
+
+impl Owner {
+    pub(crate) fn new(config: Config, clock: Clock, state: State, restored: Restored) -> Self {
+        let Restored {
+            ledger,
+            sweeps,
+            fronts,
+        } = restored;
+        let fronts = (ledger.sweeps().zip(fronts))
+            .map(|(sweep, front)| {
+                let live = LiveFront::new(front, &sweep.plan().candidates);
+                (sweep.name().clone(), live)
+            })
+            .collect();
+        let sweeps = (sweeps.into_iter())
+            .map(|record| (record.manifest.name.clone(), record))
+            .collect();
+        Self {
+            config,
+            clock,
+            state,
+            ledger,
+            sweeps,
+            fronts,
+            workers: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            waiters: VecDeque::new(),
+            turn: Turn::default(),
+            stopping: false,
+        }
+    }
+
+    /// Answers until told to stop, or until the state is lost.
+    pub(crate) async fn run(
+        mut self,
+        mut asks: mpsc::Receiver<Ask>,
+        shutdown: CancellationToken,
+    ) -> Result<(), WriteError> {
+        let mut waiting = Vec::new();
+        loop {
+            let wake = self.clock.at(self.next_wake_ms());
+            let taken = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => 0,
+                error = self.state.lost() => return Err(self.give_up(error)),
+                taken = asks.recv_many(&mut waiting, self.config.batch) => taken,
+                () = tokio::time::sleep_until(wake) => usize::MAX,
+            };
+            if taken == 0 {
+                break;
+            }
+            self.turn(waiting.drain(..)).await?;
+        }
+        self.stopping = true;
+        asks.close();
+        while asks.recv_many(&mut waiting, self.config.batch).await > 0 {
+            self.turn(waiting.drain(..)).await?;
+        }
+        self.turn(std::iter::empty()).await?;
+        self.state.close().await
+    }
+
+    /// Decides, writes, answers.
+    async fn turn(&mut self, asks: impl Iterator<Item = Ask>) -> Result<(), WriteError> {
+        let now_ms = self.clock.now_ms();
+        for ask in asks {
+            self.handle(ask, now_ms);
+        }
+        self.expire(now_ms);
+        self.serve_waiters(now_ms);
+        let Turn {
+            tasks,
+            sweeps,
+            answers,
+        } = std::mem::take(&mut self.turn);
+        let written = match self.batch(&tasks, &sweeps) {
+            Ok(batch) => write(&self.state, batch).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            self.turn.answers = answers;
+            return Err(self.give_up(error));
+        }
+        for answer in answers {
+            if let Some(claim) = answer(None) {
+                self.take_back(claim);
+            }
+        }
+        self.publish_fronts();
+        measure::leases(self.ledger.lease_count(), self.ledger.ready_count());
+        Ok(())
+    }
+
+    fn handle(&mut self, ask: Ask, now_ms: u64) {
+        match ask {
+            Ask::Register {
+                worker,
+                device,
+                reply,
+            } => self.register(worker, device, now_ms, reply),
+            Ask::Acquire {
+                worker,
+                wait_ms,
+                reply,
+            } => self.acquire(worker, wait_ms, now_ms, reply),
+            Ask::Renew {
+                claim,
+                progress,
+                reply,
+            } => self.renew(claim, progress, now_ms, reply),
+            Ask::Commit {
+                claim,
+                checkpoint,
+                reply,
+            } => self.commit(claim, checkpoint, reply),
+            Ask::Finish {
+                claim,
+                observation,
+                reply,
+            } => self.finish(claim, observation, reply),
+            Ask::Fail {
+                claim,
+                report,
+                reply,
+            } => self.fail(claim, report, now_ms, reply),
+            Ask::Release { claim, reply } => self.release(claim, reply),
+            Ask::Submit { sweep, reply } => self.submit(*sweep, reply),
+            Ask::List { reply } => self.list(reply),
+            Ask::Show { sweep, reply } => self.show(&sweep, reply),
+            Ask::Watch { sweep, reply } => self.watch(&sweep, reply),
+            Ask::Find { prefix, reply } => self.find(&prefix, reply),
+            Ask::Pause {
+                sweep,
+                paused,
+                reply,
+            } => self.pause(&sweep, paused, reply),
+            Ask::Cancel { sweep, reply } => self.cancel(&sweep, reply),
+        }
+    }
+
+    /// Makes a decision true in memory, and notes what is to be written.
+    fn apply<T>(&mut self, decision: Decision<T>) -> T {
+        for event in decision.events {
+            self.turn.tasks.extend(self.ledger.recorded_by(&event));
+            self.before(&event);
+            self.ledger.apply(&event);
+            if let Event::Submitted(_) | Event::Cancelled { .. } = event {
+                let ledger = &self.ledger;
+                let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();
+                self.progress.retain(|task, _| leased.contains(task));
+            }
+        }
+        decision.outcome
+    }
+
+    /// Answers once everything decided so far is durable.
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, Refusal>) {
+        self.turn.answers.push(Box::new(move |refusal| {
+            // Nobody waits any more where sending fails; what was asked is done nevertheless.
+            drop(reply.send(refusal.map_or(answer, Err)));
+            None
+        }));
+    }
+
+    /// The records of what has changed.
+    fn batch(
+        &self,
+        tasks: &BTreeSet<TaskId>,
+        sweeps: &BTreeSet<SweepName>,
+    ) -> Result<Batch, WriteError> {
+        let mut batch = Batch::default();
+        for name in sweeps {
+            if let Some(record) = self.sweeps.get(name) {
+                batch.put_sweep(name, record)?;
+            }
+        }
+        for &id in tasks {
+            if let Some(record) = self.ledger.record(id) {
+                batch.put_task(id, &record)?;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Refuses everyone who waits: memory is ahead of the store.
+    fn give_up(&mut self, error: WriteError) -> WriteError {
+        for answer in std::mem::take(&mut self.turn.answers) {
+            let _unheard = answer(Some(gone()));
+        }
+        for waiter in self.waiters.drain(..) {
+            drop(waiter.reply.send(Err(gone())));
+        }
+        error
+    }
+
+    fn next_wake_ms(&self) -> u64 {
+        let now_ms = self.clock.now_ms();
+        if !self.turn.tasks.is_empty() {
+            return now_ms;
+        }
+        let idle = self.ledger.is_idle();
+        let waiters = self.waiters.iter().map(|waiter| waiter.wake_ms(idle));
+        (waiters.chain(self.ledger.next_deadline_ms(now_ms)))
+            .chain([now_ms + MAX_SLEEP_MS])
+            .min()
+            .unwrap_or(now_ms)
+    }
+
+    /// The front of a sweep that was submitted.
+    fn live_front(&mut self, sweep: &SweepName) -> Option<&mut LiveFront> {
+        self.fronts.get_mut(sweep)
+    }
+
+    fn lease_ttl_ms(&self) -> u64 {
+        millis(self.config.lease_ttl)
+    }
+
+    /// The plan of a sweep.
+    fn plan(&self, sweep: &SweepName) -> Option<Arc<autorep_core::plan::Plan>> {
+        self.ledger
+            .sweep(sweep)
+            .map(|sweep| Arc::clone(sweep.plan()))
+    }
+}
+
+async fn write(state: &State, batch: Batch) -> Result<(), WriteError> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let records = batch.len();
+    let start = tokio::time::Instant::now();
+    state.write(batch).await?;
+    measure::durable_write(start.elapsed(), records);
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! The ledger's refusals as the wire's: one table.
+
+use autorep_core::id::SweepName;
+use autorep_core::ledger::{
+    CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal,
+    ReleaseRefusal, RenewRefusal, SubmitRefusal,
+};
+use autorep_proto::status::Refusal;
+
+/// A refusal that has a form on the wire.
+pub(crate) trait OnTheWire: ToString {
+    /// That form.
+    fn on_the_wire(&self) -> Refusal;
+}
+
+impl OnTheWire for NotHeld {
+    fn on_the_wire(&self) -> Refusal {
+        match *self {
+            Self::UnknownTask(task) => Refusal::UnknownTask(task),
+            Self::Stale { held, current } => Refusal::Stale { held, current },
+        }
+    }
+}
+
+impl OnTheWire for RenewRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::NotHeld(not_held) => not_held.on_the_wire(),
+        }
+    }
+}
+
+impl OnTheWire for CommitRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::NotHeld(not_held) => not_held.on_the_wire(),
+            Self::NotTheClaims { .. } | Self::UnknownOutput { .. } | Self::Different { .. } => {
+                Refusal::BadRequest(self.to_string())
+            }
+        }
+    }
+}
+
+impl OnTheWire for FinishRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::NotHeld(not_held) => not_held.on_the_wire(),
+            Self::OutputsMissing { .. } => Refusal::NotReady(self.to_string()),
+            Self::WrongReluCount { .. } | Self::WrongTestAccuracy => {
+                Refusal::BadRequest(self.to_string())
+            }
+        }
+    }
+}
+
+impl OnTheWire for FailRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::NotHeld(not_held) => not_held.on_the_wire(),
+        }
+    }
+}
+
+impl OnTheWire for ReleaseRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::NotHeld(not_held) => not_held.on_the_wire(),
+        }
+    }
+}
+
+impl OnTheWire for SubmitRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::TooManyTasks { .. } => Refusal::Overloaded(self.to_string()),
+            // Plans are made here, from manifests that were checked.
+            Self::ParentMissing { .. } | Self::OutputMissing { .. } | Self::TaskTwice { .. } => {
+                Refusal::Internal(self.to_string())
+            }
+        }
+    }
+}
+
+impl OnTheWire for PauseRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::UnknownSweep(sweep) => unknown_sweep(sweep),
+            Self::Cancelled(_) => Refusal::NotReady(self.to_string()),
+        }
+    }
+}
+
+impl OnTheWire for CancelRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::UnknownSweep(sweep) => unknown_sweep(sweep),
+        }
+    }
+}
+
+/// No sweep has this name.
+pub(crate) fn unknown_sweep(sweep: &SweepName) -> Refusal {
+    Refusal::UnknownSweep(sweep.to_string())
+}

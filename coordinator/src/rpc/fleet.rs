@@ -1,0 +1,256 @@
+//! The service for workers.
+
+use autorep_core::id::WorkerId;
+use autorep_core::lease::LeaseClaim;
+use autorep_core::ledger::{AfterFailure, FailureReport};
+use autorep_proto::PROTOCOL_VERSION;
+use autorep_proto::convert::{BadMessage, failure_class, required};
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use autorep_proto::v1::fleet_server::Fleet;
+use tonic::{Request, Response, Status};
+
+use super::{beginning_of, end_of};
+use crate::ask::{Ask, Desk, Work};
+use crate::config::{Config, millis};
+use crate::wire;
+
+/// The longest name of a worker or device.
+const NAME_BYTES: usize = 128;
+
+/// Bytes of a failure's message that are kept.
+const MESSAGE_BYTES: usize = 4 << 10;
+
+/// Bytes of a trainer's last words that are kept.
+const STDERR_BYTES: usize = 16 << 10;
+
+#[derive(Clone, Debug)]
+pub(crate) struct FleetService {
+    desk: Desk,
+    config: Config,
+}
+
+impl FleetService {
+    pub(crate) const fn new(desk: Desk, config: Config) -> Self {
+        Self { desk, config }
+    }
+}
+
+#[tonic::async_trait]
+impl Fleet for FleetService {
+    async fn register(
+        &self,
+        request: Request<v1::RegisterRequest>,
+    ) -> Result<Response<v1::RegisterResponse>, Status> {
+        let v1::RegisterRequest {
+            worker,
+            protocol_version,
+            device,
+        } = request.into_inner();
+        if protocol_version != PROTOCOL_VERSION {
+            return Err(Refusal::ProtocolVersion {
+                caller: protocol_version,
+                callee: PROTOCOL_VERSION,
+            }
+            .into());
+        }
+        let worker = worker_id("RegisterRequest.worker", worker)?;
+        let device = name("RegisterRequest.device", device)?;
+        (self.desk)
+            .ask(|reply| Ask::Register {
+                worker,
+                device,
+                reply,
+            })
+            .await?;
+        let checkpoint_every_s = self.config.checkpoint_every.as_secs();
+        Ok(Response::new(v1::RegisterResponse {
+            lease_ttl_ms: millis(self.config.lease_ttl),
+            renew_every_ms: millis(self.config.renew_every),
+            checkpoint_every_s: u32::try_from(checkpoint_every_s).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn acquire(
+        &self,
+        request: Request<v1::AcquireRequest>,
+    ) -> Result<Response<v1::AcquireResponse>, Status> {
+        let v1::AcquireRequest { worker, wait_ms } = request.into_inner();
+        let worker = worker_id("AcquireRequest.worker", worker)?;
+        let work = (self.desk)
+            .ask(|reply| Ask::Acquire {
+                worker,
+                wait_ms,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(match work {
+            Work::Lease(lease) => {
+                let (grant, spec) = *lease;
+                v1::AcquireResponse {
+                    assignment: Some(wire::assignment(grant, spec)),
+                    idle: false,
+                }
+            }
+            Work::Nothing { idle } => v1::AcquireResponse {
+                assignment: None,
+                idle,
+            },
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        let v1::RenewRequest { claim, progress } = request.into_inner();
+        let claim = lease_claim("RenewRequest.claim", claim)?;
+        let progress = progress.map(plausible);
+        let renewal = (self.desk)
+            .ask(|reply| Ask::Renew {
+                claim,
+                progress,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::RenewResponse {
+            directive: wire::directive(renewal).into(),
+        }))
+    }
+
+    async fn commit(
+        &self,
+        request: Request<v1::CommitRequest>,
+    ) -> Result<Response<v1::CommitResponse>, Status> {
+        let v1::CommitRequest { claim, checkpoint } = request.into_inner();
+        let claim = lease_claim("CommitRequest.claim", claim)?;
+        let checkpoint = required("CommitRequest.checkpoint", checkpoint)?.try_into()?;
+        let adoption = (self.desk)
+            .ask(|reply| Ask::Commit {
+                claim,
+                checkpoint,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::CommitResponse {
+            adoption: wire::adoption(adoption).into(),
+        }))
+    }
+
+    async fn finish(
+        &self,
+        request: Request<v1::FinishRequest>,
+    ) -> Result<Response<v1::FinishResponse>, Status> {
+        let v1::FinishRequest { claim, observation } = request.into_inner();
+        let claim = lease_claim("FinishRequest.claim", claim)?;
+        let observation = required("FinishRequest.observation", observation)?.try_into()?;
+        (self.desk)
+            .ask(|reply| Ask::Finish {
+                claim,
+                observation,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::FinishResponse {}))
+    }
+
+    async fn fail(
+        &self,
+        request: Request<v1::FailRequest>,
+    ) -> Result<Response<v1::FailResponse>, Status> {
+        let v1::FailRequest {
+            claim,
+            class,
+            message,
+            stderr_tail,
+            bad_checkpoint,
+        } = request.into_inner();
+        let claim = lease_claim("FailRequest.claim", claim)?;
+        let report = FailureReport {
+            class: failure_class("FailRequest.class", class)?,
+            message: beginning_of(&message, MESSAGE_BYTES),
+            stderr_tail: end_of(&stderr_tail, STDERR_BYTES),
+            bad_checkpoint: bad_checkpoint.map(TryInto::try_into).transpose()?,
+        };
+        let after = (self.desk)
+            .ask(|reply| Ask::Fail {
+                claim,
+                report,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::FailResponse {
+            will_retry: after == AfterFailure::WillRetry,
+        }))
+    }
+
+    async fn release(
+        &self,
+        request: Request<v1::ReleaseRequest>,
+    ) -> Result<Response<v1::ReleaseResponse>, Status> {
+        let v1::ReleaseRequest { claim } = request.into_inner();
+        let claim = lease_claim("ReleaseRequest.claim", claim)?;
+        (self.desk)
+            .ask(|reply| Ask::Release { claim, reply })
+            .await?;
+        Ok(Response::new(v1::ReleaseResponse {}))
+    }
+}
+
+fn lease_claim(
+    field: &'static str,
+    claim: Option<v1::LeaseClaim>,
+) -> Result<LeaseClaim, BadMessage> {
+    required(field, claim)?.try_into()
+}
+
+fn worker_id(field: &'static str, worker: String) -> Result<WorkerId, BadMessage> {
+    name(field, worker).map(WorkerId)
+}
+
+/// Names end up in logs, tables and records.
+fn name(field: &'static str, text: String) -> Result<String, BadMessage> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    if (1..=NAME_BYTES).contains(&text.len()) && text.bytes().all(fits) {
+        return Ok(text);
+    }
+    let expected = "1 to 128 letters, digits, dashes, underscores, dots and colons";
+    let found = format!("{:?}", beginning_of(&text, NAME_BYTES));
+    Err(BadMessage::new(field, expected, found))
+}
+
+/// Progress is only shown to people: numbers that make no sense are left out.
+fn plausible(progress: v1::Progress) -> v1::Progress {
+    let finite = |number: Option<f64>| number.filter(|it| it.is_finite());
+    v1::Progress {
+        loss: finite(progress.loss),
+        images_per_second: finite(progress.images_per_second),
+        seconds_left: finite(progress.seconds_left),
+        validation: progress.validation.filter(|it| it.images > 0),
+        ..progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_would_garble_a_log_is_refused() {
+        for good in ["worker-0", "gpu.node_7:1"] {
+            assert_eq!(name("x", good.to_owned()).unwrap(), good);
+        }
+        for bad in ["", "a b", "a\nb", "é", &"x".repeat(129)] {
+            assert!(name("x", bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn last_words_keep_their_end_and_messages_their_beginning() {
+        assert_eq!(end_of("aéb", 3), "éb");
+        assert_eq!(end_of("aéb", 2), "b");
+        assert_eq!(end_of("ab", 9), "ab");
+        assert_eq!(beginning_of("aéb", 2), "a");
+        assert_eq!(beginning_of("aéb", 3), "aé");
+    }
+}

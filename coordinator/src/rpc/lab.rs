@@ -1,0 +1,234 @@
+//! The service for people.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use autorep_core::front::FrontReport;
+use autorep_core::id::SweepName;
+use autorep_core::manifest::{self, Manifest};
+use autorep_core::plan::{Plan, PlanSummary};
+use autorep_proto::convert::BadMessage;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use autorep_proto::v1::lab_server::Lab;
+use futures::{Stream, StreamExt as _, stream};
+use object_store::ObjectStore;
+use tokio::sync::Semaphore;
+use tokio_stream::wrappers::WatchStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{beginning_of, logs};
+use crate::ask::{Ask, Desk, NewSweep, gone};
+use crate::config::Config;
+
+/// Plans that are expanded at the same time: each may take a gigabyte.
+const EXPANSIONS: usize = 1;
+
+/// A stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[derive(Clone, Debug)]
+pub(crate) struct LabService {
+    desk: Desk,
+    config: Config,
+    store: Arc<dyn ObjectStore>,
+    shutdown: CancellationToken,
+    expansions: Arc<Semaphore>,
+}
+
+impl LabService {
+    pub(crate) fn new(
+        desk: Desk,
+        config: Config,
+        store: Arc<dyn ObjectStore>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            desk,
+            config,
+            store,
+            shutdown,
+            expansions: Arc::new(Semaphore::new(EXPANSIONS)),
+        }
+    }
+
+    /// Reads and expands a manifest where it holds nobody up, and makes of it what is wanted.
+    async fn expand<T: Send + 'static>(
+        &self,
+        text: String,
+        finish: impl FnOnce(Manifest, Plan) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let limit = self.config.max_manifest_bytes;
+        if text.len() > limit {
+            return Err(Refusal::BadRequest(format!(
+                "expected a manifest of at most {limit} bytes, found {}",
+                text.len()
+            )));
+        }
+        let task_limit = self.config.max_plan_tasks;
+        let turn = Arc::clone(&self.expansions).acquire_owned().await;
+        let turn = turn.map_err(|_closed| gone())?;
+        let expanded = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            let manifest = manifest::parse_within(&text, task_limit).map_err(|problems| {
+                Refusal::ManifestProblems(manifest::render(&problems, "manifest", &text))
+            })?;
+            let plan = Plan::expand(&manifest);
+            finish(manifest, plan)
+        });
+        expanded
+            .await
+            .unwrap_or_else(|error| Err(Refusal::Internal(format!("expand the manifest: {error}"))))
+    }
+}
+
+#[tonic::async_trait]
+impl Lab for LabService {
+    async fn submit(
+        &self,
+        request: Request<v1::SubmitRequest>,
+    ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let text = request.into_inner().manifest;
+        let sweep = self
+            .expand(text, |manifest, plan| {
+                let digest = plan.digest();
+                Ok(Box::new(NewSweep {
+                    manifest,
+                    plan: Arc::new(plan),
+                    digest,
+                }))
+            })
+            .await?;
+        let name = sweep.manifest.name.to_string();
+        let submitted = (self.desk)
+            .ask(|reply| Ask::Submit { sweep, reply })
+            .await?;
+        Ok(Response::new(v1::SubmitResponse {
+            sweep: name,
+            tasks: submitted.tasks,
+            done: submitted.done,
+        }))
+    }
+
+    async fn plan(
+        &self,
+        request: Request<v1::PlanRequest>,
+    ) -> Result<Response<v1::PlanResponse>, Status> {
+        let text = request.into_inner().manifest;
+        let plan_json = self
+            .expand(text, |manifest, plan| {
+                let summary = PlanSummary::new(&manifest, &plan);
+                let text = serde_json::to_string_pretty(&summary);
+                text.map(|text| text + "\n")
+                    .map_err(|error| Refusal::Internal(format!("write the plan as JSON: {error}")))
+            })
+            .await?;
+        Ok(Response::new(v1::PlanResponse { plan_json }))
+    }
+
+    async fn list(
+        &self,
+        _: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListResponse>, Status> {
+        let sweeps = self.desk.ask(|reply| Ask::List { reply }).await?;
+        Ok(Response::new(v1::ListResponse { sweeps }))
+    }
+
+    async fn show(
+        &self,
+        request: Request<v1::ShowRequest>,
+    ) -> Result<Response<v1::ShowResponse>, Status> {
+        let sweep = sweep_name("ShowRequest.sweep", &request.into_inner().sweep)?;
+        let shown = (self.desk).ask(|reply| Ask::Show { sweep, reply }).await?;
+        Ok(Response::new(shown))
+    }
+
+    type WatchFrontStream = Answers<v1::Front>;
+
+    async fn watch_front(
+        &self,
+        request: Request<v1::WatchFrontRequest>,
+    ) -> Result<Response<Self::WatchFrontStream>, Status> {
+        let v1::WatchFrontRequest { sweep, follow } = request.into_inner();
+        let sweep = sweep_name("WatchFrontRequest.sweep", &sweep)?;
+        let reports = (self.desk).ask(|reply| Ask::Watch { sweep, reply }).await?;
+        let front = |report: Arc<FrontReport>| Ok(v1::Front::from((*report).clone()));
+        Ok(Response::new(if follow {
+            let stop = self.shutdown.clone().cancelled_owned();
+            Box::pin(WatchStream::new(reports).map(front).take_until(stop))
+        } else {
+            let now = Arc::clone(&reports.borrow());
+            Box::pin(stream::iter([front(now)]))
+        }))
+    }
+
+    type LogsStream = Answers<v1::LogChunk>;
+
+    async fn logs(
+        &self,
+        request: Request<v1::LogsRequest>,
+    ) -> Result<Response<Self::LogsStream>, Status> {
+        let v1::LogsRequest { task, follow } = request.into_inner();
+        let fits = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if !(1..=64).contains(&task.len()) || !task.bytes().all(fits) {
+            let found = format!("{:?}", beginning_of(&task, 64));
+            let expected = "1 to 64 hexadecimal digits";
+            return Err(BadMessage::new("LogsRequest.task", expected, found).into());
+        }
+        let store = Arc::clone(&self.store);
+        let logs = logs::open(self.desk.clone(), store, task, follow).await?;
+        let stop = self.shutdown.clone().cancelled_owned();
+        Ok(Response::new(Box::pin(logs.take_until(stop))))
+    }
+
+    async fn pause(
+        &self,
+        request: Request<v1::PauseRequest>,
+    ) -> Result<Response<v1::PauseResponse>, Status> {
+        let sweep = sweep_name("PauseRequest.sweep", &request.into_inner().sweep)?;
+        let paused = true;
+        (self.desk)
+            .ask(|reply| Ask::Pause {
+                sweep,
+                paused,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::PauseResponse {}))
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        let sweep = sweep_name("ResumeRequest.sweep", &request.into_inner().sweep)?;
+        let paused = false;
+        (self.desk)
+            .ask(|reply| Ask::Pause {
+                sweep,
+                paused,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::ResumeResponse {}))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<v1::CancelRequest>,
+    ) -> Result<Response<v1::CancelResponse>, Status> {
+        let sweep = sweep_name("CancelRequest.sweep", &request.into_inner().sweep)?;
+        (self.desk)
+            .ask(|reply| Ask::Cancel { sweep, reply })
+            .await?;
+        Ok(Response::new(v1::CancelResponse {}))
+    }
+}
+
+fn sweep_name(field: &'static str, text: &str) -> Result<SweepName, BadMessage> {
+    text.parse().map_err(|_not_a_name| {
+        let found = format!("{:?}", beginning_of(text, 64));
+        BadMessage::new(field, "a sweep's name", found)
+    })
+}

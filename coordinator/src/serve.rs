@@ -1,0 +1,154 @@
+//! Brings a coordinator up and down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use autorep_proto::FILE_DESCRIPTOR_SET;
+use autorep_proto::v1::fleet_server::FleetServer;
+use autorep_proto::v1::lab_server::LabServer;
+use object_store::ObjectStore;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+
+use crate::ask::Desk;
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, millis};
+use crate::owner::Owner;
+use crate::probe::{ProbeError, probe};
+use crate::restore::{RestoreError, restore};
+use crate::rpc::fleet::FleetService;
+use crate::rpc::lab::LabService;
+use crate::state::{ReadError, State, WriteError};
+
+/// The longest message from a worker: a failure with its last words.
+const FLEET_MESSAGE_BYTES: usize = 1 << 20;
+
+/// Calls that one connection may have open: a person's tools or a worker need a few.
+const CALLS_PER_CONNECTION: usize = 256;
+
+/// Bytes of headers that a call may have.
+const HEADER_BYTES: u32 = 16 << 10;
+
+/// A peer that does not answer a ping for so long is gone.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Why a coordinator ended without being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The state cannot be opened.
+    #[error("open the state in the store")]
+    Open(#[source] slatedb::Error),
+    /// The state cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The state makes no sense.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The state cannot be written, or another coordinator has taken it.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The services cannot be served.
+    #[error("serve gRPC")]
+    Serve(#[source] tonic::transport::Error),
+    /// The services cannot be described to clients.
+    #[error("describe the services for gRPC reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+}
+
+/// Serves on `listener` with its state in `store`, until `shutdown` is cancelled: then it grants
+/// nothing more, makes everything durable, and returns.
+///
+/// Starting takes the state from any other coordinator that has it open; that one ends with
+/// [`WriteError::Fenced`]. There is no other start than this: it goes on where the state says,
+/// whether that is after a crash, after a clean end, or from nothing. Nothing is encrypted and
+/// nobody is asked who they are: see [`Config`].
+pub async fn run(
+    config: Config,
+    store: Arc<dyn ObjectStore>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let config = config.checked()?;
+    let clock = Clock::start();
+    let abilities = probe(&*store).await?;
+    let state = State::open(Arc::clone(&store), abilities).await;
+    let state = state.map_err(RunError::Open)?;
+    let records = state.read().await?;
+    let (lease_ttl_ms, now_ms) = (millis(config.lease_ttl), clock.now_ms());
+    let restoring = tokio::task::spawn_blocking(move || restore(records, lease_ttl_ms, now_ms));
+    let restored = restoring.await.unwrap_or_else(|error| {
+        // Restoring is not cancelled, so it has panicked.
+        std::panic::resume_unwind(error.into_panic())
+    })?;
+    tracing::info!(
+        sweeps = restored.sweeps.len(),
+        tasks = restored.ledger.task_count(),
+        leases = restored.ledger.lease_count(),
+        took_ms = clock.now_ms(),
+        "coordinator ready"
+    );
+
+    // Ends the services, when told to or when the owner has ended.
+    let stop = shutdown.child_token();
+    let (desk, asks) = Desk::new(config.queue);
+    let fleet = FleetService::new(desk.clone(), config.clone());
+    let lab = LabService::new(desk, config.clone(), store, stop.clone());
+    let router = router(fleet, lab).await?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let owner = Owner::new(config.clone(), clock, state, restored);
+    let owning = owner.run(asks, stop.clone());
+    tokio::pin!(serving, owning);
+    let ended = tokio::select! {
+        ended = &mut owning => {
+            stop.cancel();
+            // Calls that were answered last still have to reach their callers.
+            match tokio::time::timeout(config.stop_grace, serving).await {
+                Ok(served) => ended.map_err(RunError::Write).and(served.map_err(RunError::Serve)),
+                Err(_elapsed) => ended.map_err(RunError::Write),
+            }
+        }
+        served = &mut serving => {
+            stop.cancel();
+            owning.await.map_err(RunError::Write).and(served.map_err(RunError::Serve))
+        }
+    };
+    match &ended {
+        Ok(()) => tracing::info!("coordinator stopped"),
+        Err(error) => tracing::error!(%error, "coordinator ended"),
+    }
+    ended
+}
+
+/// All services with their limits.
+async fn router(fleet: FleetService, lab: LabService) -> Result<Router, RunError> {
+    let manifest_bytes = Config::default().max_manifest_bytes;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<FleetServer<FleetService>>().await;
+    health.set_serving::<LabServer<LabService>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(RunError::Reflection)?;
+    let calls = u32::try_from(CALLS_PER_CONNECTION).unwrap_or(u32::MAX);
+    Ok(Server::builder()
+        .max_concurrent_streams(calls)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .tcp_keepalive(Some(KEEPALIVE))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(FleetServer::new(fleet).max_decoding_message_size(FLEET_MESSAGE_BYTES))
+        .add_service(LabServer::new(lab).max_decoding_message_size(4 * manifest_bytes)))
+}

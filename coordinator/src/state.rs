@@ -1,0 +1,315 @@
+//! The state store: one record per sweep and per task in SlateDB, under `state/` of the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use autorep_core::digest::Digest;
+use autorep_core::id::{SweepName, TaskId};
+use autorep_core::ledger::TaskRecord;
+use autorep_core::manifest::Manifest;
+use object_store::ObjectStore;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use slatedb::config::{
+    CloseOptions, CompactorOptions, DbReaderOptions, FlushType, GarbageCollectorOptions,
+    ScanOptions, Settings,
+};
+use slatedb::{CloseReason, Db, DbReadOps, DbReader, DbReaderMode, ErrorKind, WriteBatch};
+
+use crate::probe::Abilities;
+
+/// The folder of the state in the store.
+const STATE_PATH: &str = "state";
+
+const SWEEP_PREFIX: &[u8] = b"sweep/";
+const TASK_PREFIX: &[u8] = b"task/";
+
+/// Raised with every change of the records that an older coordinator would misread.
+const RECORD_VERSION: u32 = 1;
+
+/// A sweep as it is written down.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct SweepRecord {
+    /// [`RECORD_VERSION`] of the writer.
+    pub(crate) version: u32,
+    /// The sweep's place in the order of submission.
+    pub(crate) order: u64,
+    /// The manifest with every default filled in: the plan is expanded from it again.
+    pub(crate) manifest: Manifest,
+    /// The digest of that plan.
+    pub(crate) plan: Digest,
+    /// Whether no leases are granted.
+    pub(crate) paused: bool,
+    /// Whether a person has ended the sweep.
+    pub(crate) cancelled: bool,
+}
+
+impl SweepRecord {
+    pub(crate) const fn new(order: u64, manifest: Manifest, plan: Digest) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            order,
+            manifest,
+            plan,
+            paused: false,
+            cancelled: false,
+        }
+    }
+}
+
+/// Everything that is written down.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// The sweeps in the order of submission.
+    pub(crate) sweeps: Vec<SweepRecord>,
+    pub(crate) tasks: BTreeMap<TaskId, TaskRecord>,
+}
+
+/// The state cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store has no state: no coordinator has run on it.
+    #[error(
+        "expected the state of a coordinator in the store, found none; `autorep run` makes one"
+    )]
+    NoState,
+    /// The state store answers with an error.
+    #[error("read the state in the store")]
+    State(#[source] slatedb::Error),
+    /// The store answers with an error.
+    #[error("read the store")]
+    Store(#[source] object_store::Error),
+    /// A record is not what it should be.
+    #[error("expected a record that this version can read under {key}, found another")]
+    Record {
+        /// The record's key.
+        key: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A record has no sweep's or task's name.
+    #[error("expected the name of a sweep or task as a record's key, found {key:?}")]
+    Key {
+        /// The key.
+        key: String,
+    },
+    /// A newer coordinator has written the record.
+    #[error(
+        "expected records of version {RECORD_VERSION} at most, found {found} under {key}; use the release that wrote it, or a later one"
+    )]
+    Newer {
+        /// The record's key.
+        key: String,
+        /// Its version.
+        found: u32,
+    },
+}
+
+/// Records cannot be made durable: what is in memory is ahead of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another coordinator has opened the same state.
+    #[error(
+        "expected to be the only coordinator of this store, found that another one has taken over; this one stops"
+    )]
+    Fenced,
+    /// The state store answers with an error.
+    #[error("write the state to the store")]
+    State(#[source] slatedb::Error),
+    /// A record has no JSON form.
+    #[error("write a record as JSON")]
+    Record(#[source] serde_json::Error),
+}
+
+impl From<slatedb::Error> for WriteError {
+    fn from(error: slatedb::Error) -> Self {
+        if error.kind() == ErrorKind::Closed(CloseReason::Fenced) {
+            Self::Fenced
+        } else {
+            Self::State(error)
+        }
+    }
+}
+
+/// The records to be written together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    writes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Batch {
+    pub(crate) fn put_sweep(
+        &mut self,
+        name: &SweepName,
+        record: &SweepRecord,
+    ) -> Result<(), WriteError> {
+        let key = [SWEEP_PREFIX, name.as_str().as_bytes()].concat();
+        self.put(key, record)
+    }
+
+    pub(crate) fn put_task(&mut self, id: TaskId, record: &TaskRecord) -> Result<(), WriteError> {
+        self.put([TASK_PREFIX, id.to_string().as_bytes()].concat(), record)
+    }
+
+    fn put(&mut self, key: Vec<u8>, record: &impl Serialize) -> Result<(), WriteError> {
+        let text = serde_json::to_vec(record).map_err(WriteError::Record)?;
+        self.writes.push((key, text));
+        Ok(())
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+}
+
+/// The open state: whoever opened it last may write.
+pub(crate) struct State {
+    db: Db,
+}
+
+impl State {
+    /// Opens the state, which takes it from any other coordinator that has it open.
+    pub(crate) async fn open(
+        store: Arc<dyn ObjectStore>,
+        abilities: Abilities,
+    ) -> Result<Self, slatedb::Error> {
+        let db = Db::builder(STATE_PATH, store)
+            .with_settings(settings(abilities))
+            .build()
+            .await?;
+        Ok(Self { db })
+    }
+
+    pub(crate) async fn read(&self) -> Result<Records, ReadError> {
+        read(&self.db).await
+    }
+
+    /// Writes records and returns when they are durable.
+    pub(crate) async fn write(&self, batch: Batch) -> Result<(), WriteError> {
+        let mut writes = WriteBatch::new();
+        for (key, value) in batch.writes {
+            writes.put(key, value);
+        }
+        let written = self.db.write(writes).await?;
+        // The flush makes the write durable now instead of at the next interval.
+        self.db.flush().await?;
+        written.await_durable().await?;
+        Ok(())
+    }
+
+    /// Returns when the state is closed behind our back: another coordinator has opened it.
+    pub(crate) async fn lost(&self) -> WriteError {
+        let mut status = self.db.subscribe();
+        match status
+            .wait_for(|status| status.close_reason.is_some())
+            .await
+        {
+            Ok(status) if status.close_reason != Some(CloseReason::Fenced) => {
+                let text = format!("the state store has stopped: {:?}", status.close_reason);
+                WriteError::State(slatedb::Error::internal(text))
+            }
+            Ok(_) | Err(_) => WriteError::Fenced,
+        }
+    }
+
+    pub(crate) async fn close(&self) -> Result<(), WriteError> {
+        let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
+        Ok(self.db.close_with_options(options).await?)
+    }
+}
+
+/// Short write-ahead logs, so that a restart is quick; every batch is flushed by hand.
+fn settings(abilities: Abilities) -> Settings {
+    let mut collector = GarbageCollectorOptions::default();
+    if !abilities.update {
+        // Without conditional overwrites an old writer that was suspended for long could bring
+        // a deleted version of the metadata back. It is small: keep it.
+        collector.boundary_files_enabled = false;
+        collector.manifest_options = None;
+        collector.compactions_options = None;
+    }
+    Settings {
+        flush_interval: Some(Duration::from_secs(1)),
+        manifest_poll_interval: Duration::from_secs(1),
+        garbage_collector_options: Some(collector),
+        compactor_options: Some(CompactorOptions::default()),
+        ..Settings::default()
+    }
+}
+
+/// Reads the state of a store that a coordinator may be writing to, without disturbing it: nothing
+/// is written, so nobody is fenced.
+pub(crate) async fn read_offline(store: Arc<dyn ObjectStore>) -> Result<Records, ReadError> {
+    let manifests = object_store::path::Path::from(format!("{STATE_PATH}/manifest"));
+    let mut found = store.list(Some(&manifests));
+    match futures::StreamExt::next(&mut found).await {
+        None => return Err(ReadError::NoState),
+        Some(Err(error)) => return Err(ReadError::Store(error)),
+        Some(Ok(_)) => {}
+    }
+    drop(found);
+    let options = DbReaderOptions {
+        object_store_max_retries: Some(3),
+        ..DbReaderOptions::default()
+    };
+    let reader = DbReader::builder(STATE_PATH, store)
+        .with_reader_mode(DbReaderMode::FollowLatest)
+        .with_options(options)
+        .build()
+        .await
+        .map_err(ReadError::State)?;
+    let records = read(&reader).await;
+    reader.close().await.map_err(ReadError::State)?;
+    records
+}
+
+async fn read(state: &(impl DbReadOps + Sync)) -> Result<Records, ReadError> {
+    let mut records = Records::default();
+    for (name, record) in scan::<SweepRecord, _>(state, SWEEP_PREFIX).await? {
+        let key = || format!("sweep/{name}");
+        if record.version > RECORD_VERSION {
+            let found = record.version;
+            return Err(ReadError::Newer { key: key(), found });
+        }
+        if record.manifest.name.as_str() != name {
+            return Err(ReadError::Key { key: key() });
+        }
+        records.sweeps.push(record);
+    }
+    records.sweeps.sort_by_key(|record| record.order);
+    for (id, record) in scan::<TaskRecord, _>(state, TASK_PREFIX).await? {
+        let bad = |_| ReadError::Key { key: id.clone() };
+        records.tasks.insert(id.parse().map_err(bad)?, record);
+    }
+    Ok(records)
+}
+
+async fn scan<T: DeserializeOwned, R: DbReadOps + Sync>(
+    state: &R,
+    prefix: &[u8],
+) -> Result<Vec<(String, T)>, ReadError> {
+    let options = ScanOptions::default()
+        .with_read_ahead_bytes(4 << 20)
+        .with_max_fetch_tasks(4);
+    let mut rows = state
+        .scan_prefix_with_options(prefix, .., &options)
+        .await
+        .map_err(ReadError::State)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().await.map_err(ReadError::State)? {
+        let name = row.key.get(prefix.len()..).unwrap_or_default();
+        let name = String::from_utf8_lossy(name).into_owned();
+        let record = serde_json::from_slice(&row.value).map_err(|source| ReadError::Record {
+            key: String::from_utf8_lossy(&row.key).into_owned(),
+            source,
+        })?;
+        found.push((name, record));
+    }
+    Ok(found)
+}

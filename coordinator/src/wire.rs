@@ -1,0 +1,66 @@
+//! The ledger's answers as messages.
+
+use autorep_core::ledger::{Adoption, Grant, Renewal, SweepState, SweepView, TaskCounts};
+use autorep_proto::v1;
+
+pub(crate) fn summary(sweep: SweepView<'_>) -> v1::SweepSummary {
+    let state = match sweep.state() {
+        SweepState::Active => v1::SweepState::Active,
+        SweepState::Paused => v1::SweepState::Paused,
+        SweepState::Done => v1::SweepState::Done,
+        SweepState::Partial => v1::SweepState::Partial,
+        SweepState::Cancelled => v1::SweepState::Cancelled,
+    };
+    v1::SweepSummary {
+        sweep: sweep.name().to_string(),
+        state: state.into(),
+        counts: Some(counts(sweep.counts())),
+    }
+}
+
+const fn counts(counts: TaskCounts) -> v1::TaskCounts {
+    let TaskCounts {
+        waiting,
+        ready,
+        leased,
+        done,
+        gave_up,
+        blocked,
+        cancelled,
+    } = counts;
+    v1::TaskCounts {
+        waiting,
+        ready,
+        leased,
+        done,
+        gave_up,
+        blocked,
+        cancelled,
+    }
+}
+
+pub(crate) fn assignment(grant: Grant, spec: String) -> v1::Assignment {
+    v1::Assignment {
+        claim: Some(grant.claim.into()),
+        spec: spec.into_bytes(),
+        inputs: grant.inputs.into_iter().map(Into::into).collect(),
+        resume: grant.resume.map(Into::into),
+        attempt: grant.attempt,
+        sweep: grant.sweep.to_string(),
+    }
+}
+
+pub(crate) const fn directive(renewal: Renewal) -> v1::Directive {
+    match renewal {
+        Renewal::Continue => v1::Directive::Continue,
+        Renewal::Stop => v1::Directive::Stop,
+    }
+}
+
+pub(crate) const fn adoption(adoption: Adoption) -> v1::Adoption {
+    match adoption {
+        Adoption::Adopted => v1::Adoption::Adopted,
+        Adoption::Repeated => v1::Adoption::Repeated,
+        Adoption::Older => v1::Adoption::Older,
+    }
+}

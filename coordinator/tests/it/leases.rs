@@ -1,0 +1,193 @@
+//! What a lease allows, and what is left of it when it has ended.
+
+use std::time::Duration;
+
+use autorep_coordinator::Config;
+use autorep_core::checkpoint::CheckpointRole;
+use autorep_core::id::Generation;
+use autorep_core::task::TaskKind;
+use autorep_proto::PROTOCOL_VERSION;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+
+use crate::lab::{Lab, checkpoint, short_leases, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_lease_is_granted_again_and_its_claim_is_refused_as_stale() {
+    let lab = Lab::new();
+    let coordinator = lab.start(short_leases()).await;
+    coordinator.submit("tiny").await;
+    let mut lost = coordinator.worker("lost").await;
+    let old = lost.acquire().await;
+    let mut next = coordinator.worker("next").await;
+    // Nothing else is ready: the task comes when the lease ends.
+    let new = next.acquire().await;
+    assert_eq!(new.claim.task, old.claim.task);
+    assert_eq!(new.claim.generation, Generation(2));
+    assert_eq!(new.assignment.attempt, 2);
+
+    let stale = Refusal::Stale {
+        held: Generation(1),
+        current: Generation(2),
+    };
+    let output = checkpoint(&old, CheckpointRole::Output("net".to_owned()), 1);
+    assert_eq!(lost.renew(&old).await, Err(stale.clone()));
+    assert_eq!(lost.commit(&old, &output).await, Err(stale.clone()));
+    assert_eq!(lost.finish(&old).await, Err(stale.clone()));
+    let class = v1::FailureClass::Diverged;
+    assert_eq!(lost.fail(&old, class, None).await, Err(stale));
+
+    next.complete(&new).await;
+    let failures = coordinator.show("tiny").await.failures;
+    assert_eq!(failures.len(), 1);
+    assert_eq!(failures[0].class(), v1::FailureClass::WorkerLost);
+    assert_eq!(failures[0].worker, "lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_lease_outlives_its_time_to_live_many_times() {
+    let lab = Lab::new();
+    let coordinator = lab.start(short_leases()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let held = worker.acquire().await;
+    let mut ticks = tokio::time::interval(Duration::from_millis(50));
+    for _ in 0..24 {
+        ticks.tick().await;
+        assert_eq!(worker.renew(&held).await, Ok(v1::Directive::Continue));
+    }
+    let running = coordinator.show("tiny").await.running;
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0].kind, "baseline");
+    assert_eq!(running[0].label, "seed 0");
+    let progress = running[0].progress.unwrap();
+    assert_eq!((progress.epoch, progress.loss), (1, None));
+    worker.complete(&held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_must_be_committed_before_a_task_ends() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let held = worker.acquire().await;
+    let refused = worker.finish(&held).await.unwrap_err();
+    assert!(matches!(refused, Refusal::NotReady(_)), "{refused:?}");
+    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
+    let adopted = worker.commit(&held, &output).await;
+    assert_eq!(adopted, Ok(v1::Adoption::Adopted));
+    let repeated = worker.commit(&held, &output).await;
+    assert_eq!(repeated, Ok(v1::Adoption::Repeated));
+    let resume = |step| checkpoint(&held, CheckpointRole::Resume, step);
+    worker.commit(&held, &resume(9)).await.unwrap();
+    let older = worker.commit(&held, &resume(3)).await;
+    assert_eq!(older, Ok(v1::Adoption::Older));
+    worker.finish(&held).await.unwrap();
+    // A lost answer makes a worker say it again.
+    worker.finish(&held).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_input_is_made_again() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let baseline = worker.acquire().await;
+    worker.complete(&baseline).await;
+    let reader = worker.acquire().await;
+    let bad = reader.assignment.inputs[0].clone();
+    let class = v1::FailureClass::BadCheckpoint;
+    let will_retry = worker.fail(&reader, class, Some(bad)).await;
+    assert_eq!(will_retry, Ok(true));
+    assert_eq!(coordinator.counts("tiny").await.done, 0);
+    let again = worker.acquire().await;
+    assert_eq!(again.spec.kind(), TaskKind::Baseline);
+    assert_eq!(again.claim.generation, Generation(2));
+    worker.complete(&again).await;
+    assert_eq!(worker.work().await, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_up_while_it_waits_leaves_no_lease_behind() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut one = coordinator.worker("one").await;
+    let held = one.acquire().await;
+    let mut two = coordinator.worker("two").await;
+    let short = two.try_acquire(Duration::from_secs(20));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), short)
+            .await
+            .is_err()
+    );
+    one.complete(&held).await;
+    // Every task that is ready goes to the one that is still there.
+    let mut three = coordinator.worker("three").await;
+    let counts = coordinator.counts("tiny").await;
+    assert_eq!((counts.leased, counts.ready), (0, 3));
+    three.acquire().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_follow_the_protocol_is_refused() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    let mut worker = coordinator.worker("w").await;
+    let mut refused = async |request: v1::RegisterRequest| {
+        let answer = worker.fleet.register(request).await;
+        Refusal::from(answer.unwrap_err())
+    };
+    let good = v1::RegisterRequest {
+        worker: "w".to_owned(),
+        protocol_version: PROTOCOL_VERSION,
+        device: "cpu".to_owned(),
+    };
+    let other_version = v1::RegisterRequest {
+        protocol_version: PROTOCOL_VERSION + 1,
+        ..good.clone()
+    };
+    assert_eq!(
+        refused(other_version).await,
+        Refusal::ProtocolVersion {
+            caller: PROTOCOL_VERSION + 1,
+            callee: PROTOCOL_VERSION
+        }
+    );
+    let bad_name = v1::RegisterRequest {
+        worker: "two\nlines".to_owned(),
+        ..good
+    };
+    let refusal = refused(bad_name).await;
+    assert!(matches!(refusal, Refusal::BadRequest(_)));
+
+    let unregistered = v1::AcquireRequest {
+        worker: "nobody".to_owned(),
+        wait_ms: 0,
+    };
+    let answer = within("an answer", worker.fleet.acquire(unregistered)).await;
+    assert_eq!(
+        Refusal::from(answer.unwrap_err()),
+        Refusal::UnknownWorker("nobody".to_owned())
+    );
+    let no_claim = v1::ReleaseRequest { claim: None };
+    let answer = worker.fleet.release(no_claim).await;
+    assert!(matches!(
+        Refusal::from(answer.unwrap_err()),
+        Refusal::BadRequest(_)
+    ));
+    let no_digest = v1::LeaseClaim {
+        task: "task".to_owned(),
+        generation: 1,
+    };
+    let bad_claim = v1::ReleaseRequest {
+        claim: Some(no_digest),
+    };
+    let answer = worker.fleet.release(bad_claim).await;
+    assert!(matches!(
+        Refusal::from(answer.unwrap_err()),
+        Refusal::BadRequest(_)
+    ));
+}

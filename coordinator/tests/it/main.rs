@@ -1,0 +1,9 @@
+//! A real coordinator on a loopback port, with its state in a real folder, and clients that speak
+//! to it over gRPC. Trainers are made up.
+
+mod fence;
+mod lab;
+mod leases;
+mod people;
+mod restart;
+mod walk;
