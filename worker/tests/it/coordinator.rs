@@ -16,7 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 /// What a worker said.
@@ -275,7 +275,7 @@ impl Server {
             let listener = TcpListener::from_std(listener).unwrap();
             tonic::transport::Server::builder()
                 .add_service(service)
-                .serve_with_incoming(TcpListenerStream::new(listener))
+                .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
                 .await
                 .unwrap();
         });
