@@ -25,7 +25,7 @@ logged, as in AUTOREP_LOG=info or AUTOREP_LOG=autorep_worker=debug.";
 /// front up to date while results arrive.
 #[derive(Debug, Parser)]
 #[command(name = "autorep", version, after_help = EXIT_CODES, max_term_width = 100)]
-#[command(propagate_version = true, disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -5,26 +5,36 @@
 //! what to do.
 
 pub mod args;
+pub mod daemon;
 pub mod data;
 pub mod doctor;
 pub mod exit;
 pub mod figure;
+pub mod front;
+pub mod lab;
 pub mod lock;
 pub mod logging;
+pub mod manifest_file;
 pub mod output;
 pub mod paths;
+pub mod plan;
 pub mod progress;
+pub mod run;
 pub mod signal;
 pub mod store;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser as _;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
+use crate::lab::commands;
+use crate::logging::Audience;
 
 /// Reads the process's arguments, does what they say and reports errors to stderr.
 pub fn main() -> ExitCode {
@@ -39,18 +49,55 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<Exit> {
+    // A worker with a parent writes for the person who watches the parent.
+    let is_daemon = matches!(command, Command::Coordinator(_))
+        || matches!(&command, Command::Worker(args) if !args.exit_with_parent);
+    let audience = if is_daemon {
+        Audience::Operator
+    } else {
+        Audience::Person
+    };
+    // `run` sets its logging up itself: it has to pass its progress bars by.
+    if !matches!(command, Command::Run(_)) {
+        logging::init(audience, BoxMakeWriter::new(std::io::stderr));
+    }
     match command {
+        Command::Run(args) => run::run(&args),
+        Command::Plan(args) => plan::plan(&args),
+        Command::Schema => plan::schema(),
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),
-        other => anyhow::bail!("{other:?} is not there yet"),
+        Command::Front(args) => wait(front::front(&args)),
+        Command::Submit(args) => wait(commands::submit(&args)),
+        Command::List(args) => wait(commands::list(&args)),
+        Command::Show(args) => wait(commands::show(&args)),
+        Command::Watch(args) => wait(commands::watch(&args)),
+        Command::Pause(args) => wait(commands::pause(&args)),
+        Command::Resume(args) => wait(commands::resume(&args)),
+        Command::Cancel(args) => wait(commands::cancel(&args)),
+        Command::Logs(args) => wait(commands::logs(&args)),
+        Command::Coordinator(args) => wait(daemon::coordinator(&args)),
+        Command::Worker(args) => wait(daemon::worker(&args)),
     }
+}
+
+/// Runs an asynchronous command to its end.
+fn wait(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the asynchronous runtime")?;
+    let exit = runtime.block_on(command);
+    // A thread that still reads or writes must not keep a process that is done.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    exit
 }
 
 /// Prints an error with its causes, one a line.
 fn report(error: &anyhow::Error) {
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "  because: {cause}");
     }
     output::stderr(&text);

@@ -24,7 +24,7 @@ pub enum Audience {
 pub fn init(audience: Audience, writer: BoxMakeWriter) {
     let (default, json) = match audience {
         Audience::Person => ("warn", false),
-        Audience::Operator => ("info", !std::io::stderr().is_terminal()),
+        Audience::Operator => ("info,slatedb=warn", !std::io::stderr().is_terminal()),
     };
     let wanted = std::env::var(FILTER).unwrap_or_default();
     let (filter, problem) = if wanted.is_empty() {

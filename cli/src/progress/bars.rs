@@ -82,24 +82,22 @@ impl Bars {
     fn draw_worker(&mut self, task: &v1::RunningTask) {
         let all = &self.all;
         let bar = self.workers.entry(task.worker.clone()).or_insert_with(|| {
-            all.add(ProgressBar::new(1).with_style(style(
-                "  {prefix} {bar:12.cyan/dim} {wide_msg}",
-                "  {prefix} {msg}",
-            )))
+            let style = style("  {prefix} {bar:12.cyan/dim} {wide_msg}", "{prefix} {msg}");
+            let bar = ProgressBar::new(1).with_style(style);
+            all.add(bar.with_prefix(task.worker.clone()))
         });
-        bar.set_prefix(format!(
-            "{}: {}",
-            task.worker,
-            text::task(&task.kind, &task.label)
-        ));
+        let name = text::task(&task.kind, &task.label);
         if let Some(progress) = &task.progress {
             bar.set_length(progress.steps.max(1));
             bar.set_position(progress.step);
-            bar.set_message(text::progress(progress));
+            // What matters most comes first: a narrow terminal cuts the end.
+            let left = text::left(progress).unwrap_or_else(|| "at work".to_owned());
+            let rest = text::progress(progress);
+            bar.set_message(format!("{left:>9}  {name}  {rest}"));
         } else {
             bar.set_length(1);
             bar.set_position(0);
-            bar.set_message("starting");
+            bar.set_message(format!("{:>9}  {name}", "starting"));
         }
     }
 

@@ -39,8 +39,13 @@ impl Lines {
         self.change(&format!("at work; front has {points} points{left}"), look);
         for task in &look.show.running {
             let name = text::task(&task.kind, &task.label);
-            let progress = task.progress.as_ref().map(text::progress);
-            let progress = progress.unwrap_or_else(|| "fetching its inputs".to_owned());
+            let progress = match &task.progress {
+                Some(progress) => {
+                    let left = text::left(progress).unwrap_or_default();
+                    format!("{}  {left}", text::progress(progress))
+                }
+                None => "starting".to_owned(),
+            };
             self.line(&format!("       {}: {name}  {progress}", task.worker));
         }
     }

@@ -65,7 +65,13 @@ pub fn task(kind: &str, label: &str) -> String {
     }
 }
 
-/// Where a trainer is, as one line: epoch, loss, ReLUs against the budget, rate, time left.
+/// How long a task takes yet, as far as its trainer knows.
+pub fn left(progress: &v1::Progress) -> Option<String> {
+    let left = seconds(progress.seconds_left?);
+    Some(format!("{} left", duration(left)))
+}
+
+/// Where a trainer is, as one line: epoch, loss, ReLUs against the budget, rate.
 pub fn progress(progress: &v1::Progress) -> String {
     let mut parts = Vec::new();
     if progress.epochs > 0 {
@@ -76,9 +82,9 @@ pub fn progress(progress: &v1::Progress) -> String {
     }
     match (progress.relu_count, progress.relu_budget) {
         (Some(now), Some(budget)) if now != budget => {
-            parts.push(format!("ReLUs {} > {}", count(now), count(budget)));
+            parts.push(format!("{}/{} ReLUs", count(now), count(budget)));
         }
-        (Some(now), _) => parts.push(format!("ReLUs {}", count(now))),
+        (Some(now), _) => parts.push(format!("{} ReLUs", count(now))),
         (None, _) => {}
     }
     if let Some(validation) = progress.validation.and_then(|it| it.try_into().ok()) {
@@ -86,9 +92,6 @@ pub fn progress(progress: &v1::Progress) -> String {
     }
     if let Some(speed) = progress.images_per_second {
         parts.push(rate(speed));
-    }
-    if let Some(left) = progress.seconds_left {
-        parts.push(format!("{} left", duration(seconds(left))));
     }
     parts.join("  ")
 }
@@ -153,13 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn a_progress_line_shows_the_excess_over_the_budget_and_leaves_out_what_is_unknown() {
+    fn a_progress_line_shows_relus_against_the_budget_and_leaves_out_what_is_unknown() {
         let bare = v1::Progress {
             epoch: 1,
             epochs: 4,
             ..v1::Progress::default()
         };
         assert_eq!(progress(&bare), "epoch 1/4");
+        assert_eq!(left(&bare), None);
         let full = v1::Progress {
             loss: Some(0.25),
             relu_count: Some(5_000),
@@ -174,7 +178,8 @@ mod tests {
         };
         assert_eq!(
             progress(&full),
-            "epoch 1/4  loss 0.250  ReLUs 5,000 > 3,000  validation 90.0 %  4,212 img/s  1:15 left"
+            "epoch 1/4  loss 0.250  5,000/3,000 ReLUs  validation 90.0 %  4,212 img/s"
         );
+        assert_eq!(left(&full).as_deref(), Some("1:15 left"));
     }
 }

@@ -1,0 +1,137 @@
+//! `autorep coordinator` and `autorep worker`: the daemons.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, Result, bail};
+use autorep_worker::config::default_name;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{CoordinatorArgs, WorkerArgs};
+use crate::exit::Exit;
+use crate::lock::StoreLock;
+use crate::signal::StopSignals;
+use crate::store::{self, Location};
+
+/// Serves until a signal asks to stop.
+pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
+    if !args.listen.ip().is_loopback() && !args.insecure_listen {
+        bail!(
+            "expected an address that only this machine reaches, found {}: nothing is encrypted \
+             and nobody is asked who they are; listen on 127.0.0.1, or say --insecure-listen if \
+             only your own machines can reach the port",
+            args.listen
+        );
+    }
+    let _lock = match Location::parse(&args.store)? {
+        Location::Folder(folder) => Some(StoreLock::take(&folder)?),
+        // A bucket has no locks: the state store fences the older of two coordinators.
+        Location::Remote(_) => None,
+    };
+    let mut signals = StopSignals::listen().context("take over the stop signals")?;
+    let store = store::open_store(&args.store)?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .with_context(|| format!("listen on {}", args.listen))?;
+    tracing::info!(listen = %listener.local_addr()?, store = args.store, "coordinator starts");
+    let shutdown = CancellationToken::new();
+    let serving = autorep_coordinator::run(
+        autorep_coordinator::Config::default(),
+        store,
+        listener,
+        shutdown.clone(),
+    );
+    tokio::pin!(serving);
+    let mut exit = Exit::Done;
+    loop {
+        tokio::select! {
+            ended = &mut serving => {
+                ended.context("serve")?;
+                return Ok(exit);
+            }
+            () = signals.next() => {
+                if shutdown.is_cancelled() {
+                    bail!("expected time to write what there is, found a second signal");
+                }
+                tracing::info!("coordinator stops");
+                exit = Exit::Done;
+                shutdown.cancel();
+            }
+        }
+    }
+}
+
+/// Works until a signal asks to stop, or until the parent's end if that was asked for.
+pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
+    let mut signals = StopSignals::listen().context("take over the stop signals")?;
+    let parent = args.exit_with_parent.then(parent_ends).transpose()?;
+    let config = config(args)?;
+    let store = store::open_store(&args.store)?;
+    let shutdown = CancellationToken::new();
+    let working = autorep_worker::run(config, store, shutdown.clone());
+    tokio::pin!(working);
+    let parent = async {
+        match parent {
+            // The thread ends with its end of the channel at the latest.
+            Some(ends) => drop(ends.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(parent);
+    loop {
+        tokio::select! {
+            ended = &mut working => {
+                ended.context("work")?;
+                return Ok(Exit::Done);
+            }
+            () = signals.next() => {
+                if shutdown.is_cancelled() {
+                    bail!("expected time to store a checkpoint, found a second signal");
+                }
+                tracing::info!("worker stops");
+                shutdown.cancel();
+            }
+            // The coordinator was the parent: there is nobody to commit to. Dropping the work
+            // ends the trainer.
+            () = &mut parent => bail!("expected a living parent, found that it ended"),
+        }
+    }
+}
+
+fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
+    let url = &args.coordinator.coordinator;
+    let coordinator = url.parse().with_context(|| {
+        format!("expected a coordinator's address like http://127.0.0.1:7070, found {url:?}")
+    })?;
+    let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let defaults = autorep_worker::Config::new(
+        coordinator,
+        args.trainer.resolve()?,
+        args.data.resolve()?,
+        scratch,
+    );
+    let name = args.name.clone();
+    Ok(autorep_worker::Config {
+        name: name.unwrap_or_else(|| default_name(&args.device)),
+        device: args.device.clone(),
+        threads: u32::from(args.threads),
+        library_path: args.trainer.torch_lib.clone(),
+        ..defaults
+    })
+}
+
+/// Tells when standard input ends. A thread waits for it, because nothing else can.
+fn parent_ends() -> Result<tokio::sync::oneshot::Receiver<()>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new()
+        .name("parent".to_owned())
+        .spawn(move || {
+            let mut buffer = [0; 64];
+            let mut stdin = std::io::stdin().lock();
+            while matches!(stdin.read(&mut buffer), Ok(read) if read > 0) {}
+            // The receiver may be gone already.
+            let _ = sender.send(());
+        })
+        .context("start the thread that watches the parent")?;
+    Ok(receiver)
+}

@@ -1,0 +1,53 @@
+//! `autorep front`: prints or draws a sweep's front, from its store or from a coordinator.
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, Result, bail};
+use autorep_core::front::FrontReport;
+use autorep_core::id::SweepName;
+
+use crate::args::FrontArgs;
+use crate::exit::Exit;
+use crate::figure::{self, Format};
+use crate::{lab, output, store};
+
+/// The store that `autorep run` uses when nobody names one.
+pub const DEFAULT_STORE: &str = "./autorep-store";
+
+/// Prints or draws.
+pub async fn front(args: &FrontArgs) -> Result<Exit> {
+    let binary = matches!(args.format, Format::Png | Format::Parquet);
+    if binary && args.output.is_none() && std::io::stdout().is_terminal() {
+        bail!("expected a file for this format, found a terminal; name a file with -o FILE");
+    }
+    let report = read(args).await?;
+    let bytes = figure::render(&report, args.format)?;
+    match &args.output {
+        Some(path) => output::file(path, &bytes)?,
+        None => output::stdout(&bytes)?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn read(args: &FrontArgs) -> Result<FrontReport> {
+    let sweep: SweepName = args.sweep.parse().context("read the sweep's name")?;
+    if let (None, Some(url)) = (&args.store, &args.coordinator) {
+        let mut lab = lab::connect(url).await?;
+        return lab::front(&mut lab, sweep.as_str()).await;
+    }
+    let text = args.store.as_deref().unwrap_or(DEFAULT_STORE);
+    let location = store::Location::parse(text)?;
+    if let Some(folder) = location.folder()
+        && !folder.is_dir()
+    {
+        bail!(
+            "expected a store at {}, found no folder; `autorep run` makes one, --store names \
+             another",
+            folder.display()
+        );
+    }
+    let store = store::open_store(text)?;
+    autorep_coordinator::read_front(store, &sweep)
+        .await
+        .with_context(|| format!("read the front of {sweep} from the store {text}"))
+}

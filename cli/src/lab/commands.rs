@@ -1,0 +1,270 @@
+//! `autorep submit`, `list`, `show`, `watch`, `pause`, `resume`, `cancel` and `logs`.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use autorep_proto::v1;
+
+use super::{Lab, connect, refused};
+use crate::args::{CoordinatorUrl, ListArgs, LogsArgs, SubmitArgs, SweepArgs};
+use crate::exit::Exit;
+use crate::progress::{Look, Reporter, text};
+use crate::run::report;
+use crate::signal::StopSignals;
+use crate::{lab, manifest_file, output};
+
+/// Between two looks at a sweep that is watched.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Sends a manifest. Its problems are found here, before anything is sent.
+pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
+    let Some(file) = manifest_file::read(&args.manifest)? else {
+        return Ok(Exit::Usage);
+    };
+    let mut lab = open(&args.coordinator).await?;
+    let request = v1::SubmitRequest {
+        manifest: file.text,
+    };
+    let answer = lab
+        .submit(request)
+        .await
+        .map_err(|status| refused(&status))?;
+    let answer = answer.into_inner();
+    output::stdout(
+        format!(
+            "{}: {}, {} done already\n",
+            answer.sweep,
+            text::tasks(answer.tasks),
+            text::count(answer.done)
+        )
+        .as_bytes(),
+    )?;
+    Ok(Exit::Done)
+}
+
+/// Prints all sweeps.
+pub async fn list(args: &ListArgs) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let answer = lab.list(v1::ListRequest {}).await;
+    let sweeps = answer
+        .map_err(|status| refused(&status))?
+        .into_inner()
+        .sweeps;
+    let width = sweeps
+        .iter()
+        .map(|it| it.sweep.len())
+        .max()
+        .unwrap_or(0)
+        .max(5);
+    let mut table = format!(
+        "{:width$}  {:9}  {:>13}  {:>7}  {:>7}\n",
+        "SWEEP", "STATE", "DONE/ALL", "RUNNING", "GAVE UP"
+    );
+    for sweep in sweeps {
+        let state = state_name(sweep.state());
+        let look = Look {
+            show: v1::ShowResponse {
+                summary: Some(sweep.clone()),
+                ..v1::ShowResponse::default()
+            },
+            ..Look::default()
+        };
+        let (done, all) = look.done_of();
+        let counts = look.counts();
+        let _ = writeln!(
+            table,
+            "{:width$}  {state:9}  {:>13}  {:>7}  {:>7}",
+            sweep.sweep,
+            format!("{done}/{all}"),
+            counts.leased,
+            counts.gave_up
+        );
+    }
+    output::stdout(table.as_bytes())?;
+    Ok(Exit::Done)
+}
+
+/// Prints one sweep: counts, running tasks, failures.
+pub async fn show(args: &SweepArgs) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let show = look(&mut lab, &args.sweep).await?;
+    output::stdout(describe(&show).as_bytes())?;
+    Ok(Exit::Done)
+}
+
+/// Follows a sweep to its end. Stopping to watch stops nothing else.
+pub async fn watch(args: &SweepArgs) -> Result<Exit> {
+    let mut signals = StopSignals::listen().context("take over the stop signals")?;
+    let mut reporter = Reporter::new(&args.sweep);
+    let exit = tokio::select! {
+        exit = follow(args, &mut reporter) => exit,
+        () = signals.next() => Ok(Exit::Interrupted),
+    };
+    reporter.close();
+    exit
+}
+
+async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let since = Instant::now();
+    loop {
+        let show = look(&mut lab, &args.sweep).await?;
+        let state = show.summary.as_ref().map(v1::SweepSummary::state);
+        let front = lab::front(&mut lab, &args.sweep).await?;
+        let look = Look {
+            show,
+            front_points: front.rows.iter().filter(|row| row.on_front).count(),
+            elapsed: since.elapsed(),
+        };
+        reporter.show(&look);
+        match state.unwrap_or_default() {
+            v1::SweepState::Done => {
+                reporter.close();
+                reporter.line("every task is done");
+                return Ok(Exit::Done);
+            }
+            v1::SweepState::Partial => {
+                reporter.close();
+                reporter.line(report::failures(&look.show).trim_end());
+                return Ok(Exit::Partial);
+            }
+            v1::SweepState::Cancelled => {
+                reporter.close();
+                reporter.line("the sweep was cancelled");
+                return Ok(Exit::Partial);
+            }
+            v1::SweepState::Active | v1::SweepState::Paused | v1::SweepState::Unspecified => {}
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Grants no more leases for a sweep.
+pub async fn pause(args: &SweepArgs) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let sweep = args.sweep.clone();
+    let answer = lab.pause(v1::PauseRequest { sweep }).await;
+    answer.map_err(|status| refused(&status))?;
+    told(&format!(
+        "{}: paused; running tasks go on, `autorep resume` takes it back\n",
+        args.sweep
+    ))
+}
+
+/// Takes a pause back.
+pub async fn resume(args: &SweepArgs) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let sweep = args.sweep.clone();
+    let answer = lab.resume(v1::ResumeRequest { sweep }).await;
+    answer.map_err(|status| refused(&status))?;
+    told(&format!("{}: goes on\n", args.sweep))
+}
+
+/// Ends a sweep.
+pub async fn cancel(args: &SweepArgs) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let sweep = args.sweep.clone();
+    let answer = lab.cancel(v1::CancelRequest { sweep }).await;
+    answer.map_err(|status| refused(&status))?;
+    told(&format!(
+        "{}: cancelled; results that are in stay\n",
+        args.sweep
+    ))
+}
+
+/// Prints a task's log as it comes.
+pub async fn logs(args: &LogsArgs) -> Result<Exit> {
+    let mut lab = open(&args.coordinator).await?;
+    let request = v1::LogsRequest {
+        task: args.task.clone(),
+        follow: args.follow,
+    };
+    let answer = lab.logs(request).await;
+    let mut chunks = answer.map_err(|status| refused(&status))?.into_inner();
+    while let Some(chunk) = chunks.message().await.map_err(|status| refused(&status))? {
+        output::stdout(&chunk.text)?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn open(coordinator: &CoordinatorUrl) -> Result<Lab> {
+    connect(&coordinator.coordinator).await
+}
+
+async fn look(lab: &mut Lab, sweep: &str) -> Result<v1::ShowResponse> {
+    let request = v1::ShowRequest {
+        sweep: sweep.to_owned(),
+    };
+    let answer = lab.show(request).await;
+    Ok(answer.map_err(|status| refused(&status))?.into_inner())
+}
+
+fn told(text: &str) -> Result<Exit> {
+    output::stdout(text.as_bytes())?;
+    Ok(Exit::Done)
+}
+
+fn state_name(state: v1::SweepState) -> &'static str {
+    match state {
+        v1::SweepState::Active => "active",
+        v1::SweepState::Paused => "paused",
+        v1::SweepState::Done => "done",
+        v1::SweepState::Partial => "partial",
+        v1::SweepState::Cancelled => "cancelled",
+        v1::SweepState::Unspecified => "unknown",
+    }
+}
+
+/// A sweep for people.
+fn describe(show: &v1::ShowResponse) -> String {
+    let summary = show.summary.clone().unwrap_or_default();
+    let counts = summary.counts.unwrap_or_default();
+    let mut said = format!(
+        "{}: {}, {:.1} s trained\n",
+        summary.sweep,
+        state_name(summary.state()),
+        show.trained_seconds
+    );
+    for (name, count) in [
+        ("waiting for others", counts.waiting),
+        ("ready", counts.ready),
+        ("running", counts.leased),
+        ("done", counts.done),
+        ("gave up", counts.gave_up),
+        ("blocked", counts.blocked),
+        ("cancelled", counts.cancelled),
+    ] {
+        if count > 0 {
+            let _ = writeln!(said, "  {:>9}  {name}", text::count(count));
+        }
+    }
+    for task in &show.running {
+        let _ = writeln!(
+            said,
+            "running  {}  {} on {}, attempt {}  {}",
+            task.task.get(..8).unwrap_or(&task.task),
+            text::task(&task.kind, &task.label),
+            task.worker,
+            task.attempt,
+            task.progress
+                .as_ref()
+                .map(text::progress)
+                .unwrap_or_default()
+        );
+    }
+    for failure in &show.failures {
+        let _ = writeln!(
+            said,
+            "failed   {}  {} on {}, attempt {}: {}: {}{}",
+            failure.task.get(..8).unwrap_or(&failure.task),
+            text::task(&failure.kind, &failure.label),
+            failure.worker,
+            failure.attempt,
+            text::failure(failure.class()),
+            failure.message,
+            if failure.gave_up { " (gave up)" } else { "" }
+        );
+    }
+    said
+}

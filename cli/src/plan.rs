@@ -1,0 +1,32 @@
+//! `autorep plan` and `autorep schema`: what a manifest would run, and what it may say.
+
+use anyhow::Result;
+use autorep_core::manifest;
+use autorep_core::plan::{Plan, PlanSummary};
+
+use crate::args::{PlanArgs, PlanFormat};
+use crate::exit::Exit;
+use crate::{manifest_file, output};
+
+/// Prints a plan. Starts nothing.
+pub fn plan(args: &PlanArgs) -> Result<Exit> {
+    let Some(file) = manifest_file::read(&args.manifest)? else {
+        return Ok(Exit::Usage);
+    };
+    let plan = Plan::expand(&file.manifest);
+    let summary = PlanSummary::new(&file.manifest, &plan);
+    let text = match args.format {
+        PlanFormat::Table => summary.table(),
+        PlanFormat::Json => serde_json::to_string_pretty(&summary)? + "\n",
+    };
+    output::stdout(text.as_bytes())?;
+    Ok(Exit::Done)
+}
+
+/// Prints the manifest's JSON Schema.
+pub fn schema() -> Result<Exit> {
+    let mut text = serde_json::to_vec_pretty(&manifest::json_schema())?;
+    text.push(b'\n');
+    output::stdout(&text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,124 @@
+//! What training needs of this machine: the data set, the trainer, devices and cores.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use autorep_core::data::{DataSet, Part};
+
+use super::workers::Slot;
+use crate::args::{DeviceKind, RunArgs};
+
+/// What training needs of this machine.
+#[derive(Debug)]
+pub struct Equipment {
+    /// The folder with the data sets.
+    pub data: PathBuf,
+    /// The trainer's binary.
+    pub trainer: PathBuf,
+    /// The workers to start; at least one.
+    pub slots: Vec<Slot>,
+    /// CPU threads of each trainer.
+    pub threads: usize,
+}
+
+impl Equipment {
+    /// Looks for the data set, the trainer and the devices.
+    pub fn find(args: &RunArgs, set: DataSet) -> Result<Self> {
+        let data = args.data.resolve()?;
+        require_data(set, &data)?;
+        let trainer = args.trainer.resolve()?;
+        let devices = devices(args.device)?;
+        let workers = args.workers.map_or(devices.len(), usize::from);
+        let slots = (0..workers)
+            .map(|index| Slot {
+                name: format!("worker-{index}"),
+                device: devices[index % devices.len()].clone(),
+            })
+            .collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = args
+            .threads
+            .map_or_else(|| (cores / workers).max(1), usize::from);
+        Ok(Self {
+            data: std::path::absolute(data)?,
+            trainer,
+            slots,
+            threads,
+        })
+    }
+}
+
+/// The devices to train on; at least one.
+fn devices(kind: DeviceKind) -> Result<Vec<String>> {
+    if kind == DeviceKind::Cpu {
+        return Ok(vec!["cpu".to_owned()]);
+    }
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let count = match &visible {
+        Some(list) => list.split(',').filter(|id| !id.trim().is_empty()).count(),
+        None => fs::read_dir("/dev").map_or(0, |entries| {
+            entries
+                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+                .filter_map(|name| name.strip_prefix("nvidia")?.parse::<u32>().ok())
+                .count()
+        }),
+    };
+    if count == 0 {
+        let why = visible.map_or_else(
+            || "there is no /dev/nvidia0".to_owned(),
+            |list| format!("CUDA_VISIBLE_DEVICES is {list:?}"),
+        );
+        bail!(
+            "expected a CUDA device for --device cuda, found none: {why}; train with --device cpu"
+        );
+    }
+    Ok((0..count).map(|index| format!("cuda:{index}")).collect())
+}
+
+/// Checks that every file of a data set is there. What is in them, the trainer checks.
+fn require_data(set: DataSet, root: &Path) -> Result<()> {
+    let folder = root.join(set.name());
+    for file in Part::ALL.iter().flat_map(|part| set.files(*part)) {
+        let plain = folder.join(file.name);
+        let zipped = folder.join(format!("{}.gz", file.name));
+        if !plain.is_file() && !zipped.is_file() {
+            bail!(
+                "expected the data set {} in {}, found no {}; get it with `autorep data fetch {}`, \
+                 or name another folder with --data or AUTOREP_DATA",
+                set.name(),
+                folder.display(),
+                file.name,
+                set.name()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_data_is_refused_with_the_command_that_gets_it() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("fashion-mnist");
+        fs::create_dir(&folder).unwrap();
+        let files: Vec<_> = Part::ALL
+            .iter()
+            .flat_map(|part| DataSet::FashionMnist.files(*part))
+            .collect();
+        for file in &files {
+            let error = require_data(DataSet::FashionMnist, root.path()).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("`autorep data fetch fashion-mnist`"),
+                "{error}"
+            );
+            assert!(error.contains(file.name), "{error}");
+            fs::write(folder.join(format!("{}.gz", file.name)), "").unwrap();
+        }
+        require_data(DataSet::FashionMnist, root.path()).unwrap();
+    }
+}
