@@ -1,0 +1,16 @@
+//! Tests of the built programs and of the source tree.
+//!
+//! They use the programs beside them in the build folder and start no build of their own:
+//! `make test` builds before it tests, and so does
+//! `cargo build --workspace --bins && cargo test -p autorep-e2e`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod dataset;
+mod interrupt;
+mod manifests;
+mod repair;
+mod sandbox;
+mod store;
+mod sweep;
+mod tidy;

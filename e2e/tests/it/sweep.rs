@@ -1,0 +1,152 @@
+//! `autorep run` of a tiny sweep to its front, undisturbed.
+
+use std::time::{Duration, Instant};
+
+use crate::sandbox::{Sandbox, finish};
+use crate::store::{csv, outputs};
+
+/// Two budgets, one seed: eight tasks of about a second.
+pub(crate) const TINY: &str = "\
+apiVersion: autorep/v1
+kind: Sweep
+metadata: { name: tiny }
+spec:
+  data: { name: fashion-mnist, train_limit: 320, validation: 128, augment: false }
+  net: { name: resnet9, width: 2 }
+  budgets: [450, 40%]
+  seeds: [0]
+  baseline: { epochs: 4, batch: 32, lr: 0.05 }
+  replace: { epochs: 4, batch: 32, calibration_batches: 2 }
+  finetune: { epochs: 2, batch: 32 }
+  retry: { attempts: 3, backoff: 0s }
+  checkpoint: { every: 1s }
+";
+
+/// ReLUs of the tiny sweep's net: 28 x 28 images through ResNet-9 of width 2, by hand:
+/// two sites each of 2 x 28², 4 x 14², 8 x 7² and 16 x 4².
+const TOTAL: u64 = 2 * (2 * 784 + 4 * 196 + 8 * 49 + 16 * 16);
+
+#[test]
+fn a_sweep_runs_to_a_front_whose_points_have_exactly_their_budgets() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", TINY);
+    let run = finish(&mut sandbox.run("store")).expect_code(0);
+    assert!(
+        run.stderr.contains("spent outside trainers"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("done    evaluate"), "{}", run.stderr);
+
+    let rows = csv(&sandbox.front_csv("store"));
+    assert_eq!(rows.len(), 3, "the baseline and two budgets: {rows:#?}");
+    let mut budgets = vec![];
+    for row in &rows {
+        let number = |name: &str| -> u64 { row[name].parse().unwrap() };
+        assert_eq!(number("relu_total"), TOTAL);
+        assert_eq!(number("relu_count"), number("budget"));
+        assert_eq!(number("seeds"), 1);
+        let accuracy: f64 = row["accuracy_mean"].parse().unwrap();
+        assert!((0.0..=100.0).contains(&accuracy), "{accuracy}");
+        budgets.push(number("budget"));
+    }
+    budgets.sort_unstable();
+    assert_eq!(budgets, [450, TOTAL * 2 / 5, TOTAL]);
+
+    // The images are easy: a net that has learnt anything is far above one in ten.
+    let baseline = rows.iter().find(|row| row["budget"] == TOTAL.to_string());
+    let accuracy: f64 = baseline.unwrap()["accuracy_mean"].parse().unwrap();
+    assert!(accuracy > 50.0, "the baseline has {accuracy} %");
+
+    let mut counted: Vec<(u64, u64)> = outputs(&sandbox.path("store"))
+        .iter()
+        .filter(|output| output.kind == "finetune")
+        .map(|output| (output.budget.unwrap(), output.relu_count()))
+        .collect();
+    counted.sort_unstable();
+    assert_eq!(counted, [(450, 450), (TOTAL * 2 / 5, TOTAL * 2 / 5)]);
+    sandbox.wait_until_deserted(Duration::from_secs(10));
+}
+
+#[test]
+fn a_second_run_trains_nothing_and_prints_the_same_front() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", TINY);
+    let first = finish(&mut sandbox.run("store")).expect_code(0);
+    let front = sandbox.front_csv("store");
+    let checkpoints = outputs(&sandbox.path("store")).len();
+
+    let since = Instant::now();
+    // With a trainer that cannot run, nothing can be trained.
+    let broken = sandbox.write("no-trainer", "");
+    let second = finish(sandbox.run("store").env("AUTOREP_TRAINER", broken)).expect_code(0);
+    assert!(
+        since.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        since.elapsed()
+    );
+    assert_eq!(second.stdout, first.stdout);
+    assert_eq!(sandbox.front_csv("store"), front);
+    assert_eq!(outputs(&sandbox.path("store")).len(), checkpoints);
+    assert!(
+        second.stderr.contains("nothing was left to train"),
+        "{}",
+        second.stderr
+    );
+
+    let printed = finish(
+        sandbox
+            .autorep()
+            .args(["front", "tiny", "--format", "csv", "--store", "store"]),
+    );
+    assert_eq!(
+        printed.expect_code(0).stdout,
+        front,
+        "read without a coordinator"
+    );
+}
+
+#[test]
+fn a_trainer_that_crashes_ends_in_a_partial_front_and_its_last_words_are_shown() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", &TINY.replace("attempts: 3", "attempts: 2"));
+    let trainer = sandbox.write(
+        "crash.sh",
+        "#!/bin/sh\necho 'the cat sat on the keyboard' >&2\nexit 7\n",
+    );
+    std::fs::set_permissions(&trainer, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = finish(sandbox.run("store").env("AUTOREP_TRAINER", &trainer)).expect_code(3);
+    let gave_up = run.stderr.split("the trainer's last words:").nth(1);
+    assert!(
+        gave_up
+            .unwrap_or_default()
+            .contains("the cat sat on the keyboard"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("1 task gave up"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("7 tasks that need them will not run"),
+        "{}",
+        run.stderr
+    );
+    sandbox.wait_until_deserted(Duration::from_secs(10));
+}
+
+#[test]
+fn a_store_is_worked_on_by_one_run_at_a_time() {
+    use crate::sandbox::Running;
+
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", TINY);
+    let mut first = Running::start(&mut sandbox.run("store"));
+    first.wait_for_line(&["start", "baseline"]);
+    let second = finish(&mut sandbox.run("store")).expect_code(1);
+    assert!(
+        second.stderr.contains("another autorep"),
+        "{}",
+        second.stderr
+    );
+}
