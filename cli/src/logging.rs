@@ -8,6 +8,14 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 /// The variable that says what to log, as in `info` or `autorep_worker=debug`.
 pub const FILTER: &str = "AUTOREP_LOG";
 
+/// What is logged for a person: warnings, but not those about failed attempts, which a run's own
+/// lines tell.
+const FOR_A_PERSON: &str =
+    "warn,autorep_worker::attempt=error,autorep_coordinator::owner::events=error";
+
+/// What is logged for an operator: state changes, but not the state store's housekeeping.
+const FOR_AN_OPERATOR: &str = "info,slatedb=warn";
+
 /// Who is going to read the logs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Audience {
@@ -23,8 +31,8 @@ pub enum Audience {
 /// to refuse work.
 pub fn init(audience: Audience, writer: BoxMakeWriter) {
     let (default, json) = match audience {
-        Audience::Person => ("warn", false),
-        Audience::Operator => ("info,slatedb=warn", !std::io::stderr().is_terminal()),
+        Audience::Person => (FOR_A_PERSON, false),
+        Audience::Operator => (FOR_AN_OPERATOR, !std::io::stderr().is_terminal()),
     };
     let wanted = std::env::var(FILTER).unwrap_or_default();
     let (filter, problem) = if wanted.is_empty() {

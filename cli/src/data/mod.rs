@@ -1,6 +1,6 @@
 //! `autorep data`: gets and checks data sets.
 
-mod check;
+pub mod check;
 mod fetch;
 mod source;
 mod tool;

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use autorep_core::data::{DataSet, Part};
+use autorep_core::data::DataSet;
 
 use super::workers::Slot;
 use crate::args::{DeviceKind, RunArgs};
+use crate::data::check::missing_file;
 
 /// What training needs of this machine.
 #[derive(Debug)]
@@ -79,25 +80,22 @@ fn devices(kind: DeviceKind) -> Result<Vec<String>> {
 /// Checks that every file of a data set is there. What is in them, the trainer checks.
 fn require_data(set: DataSet, root: &Path) -> Result<()> {
     let folder = root.join(set.name());
-    for file in Part::ALL.iter().flat_map(|part| set.files(*part)) {
-        let plain = folder.join(file.name);
-        let zipped = folder.join(format!("{}.gz", file.name));
-        if !plain.is_file() && !zipped.is_file() {
-            bail!(
-                "expected the data set {} in {}, found no {}; get it with `autorep data fetch {}`, \
-                 or name another folder with --data or AUTOREP_DATA",
-                set.name(),
-                folder.display(),
-                file.name,
-                set.name()
-            );
-        }
+    if let Some(file) = missing_file(set, &folder) {
+        bail!(
+            "expected the data set {} in {}, found no {file}; get it with `autorep data fetch {}`, \
+             or name another folder with --data or AUTOREP_DATA",
+            set.name(),
+            folder.display(),
+            set.name()
+        );
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use autorep_core::data::Part;
+
     use super::*;
 
     #[test]
