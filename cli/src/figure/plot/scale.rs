@@ -73,13 +73,13 @@ impl CountAxis {
         self.start + share * (self.end - self.start)
     }
 
-    /// The counts themselves where their labels have room; otherwise the closest round numbers
-    /// that have.
+    /// The counts themselves where their labels have room and are all that is needed; otherwise
+    /// the closest round numbers that have room.
     fn choose_ticks(&self, counts: &[u64]) -> Vec<u64> {
         let mut exact = counts.to_vec();
         exact.sort_unstable();
         exact.dedup();
-        if exact.len() <= MOST_EXACT_TICKS && self.have_room(&exact) {
+        if exact.len() <= MOST_EXACT_TICKS && self.have_room(&exact) && self.are_dense(&exact) {
             return exact;
         }
         let sets: [&[f64]; 4] = [
@@ -109,6 +109,14 @@ impl CountAxis {
             fits
         });
         ticks
+    }
+
+    /// Whether a reader finds the way between these ticks: without long ways that have none.
+    fn are_dense(&self, ticks: &[u64]) -> bool {
+        let longest = 0.55 * (self.end - self.start);
+        ticks
+            .windows(2)
+            .all(|pair| self.at(pair[1]) - self.at(pair[0]) <= longest)
     }
 
     fn have_room(&self, ticks: &[u64]) -> bool {

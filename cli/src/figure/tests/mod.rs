@@ -19,6 +19,24 @@ const ALL: [Format; 6] = [
     Format::Png,
 ];
 
+/// A dozen budgets so close that not each can have a label.
+fn tight() -> Sample {
+    (1..=12).fold(Sample::new("tight", 48_000), |sample, step| {
+        sample.point(
+            &format!("{step}"),
+            1_000 * step,
+            &[8_000 + 20 * step, 8_010 + 20 * step],
+        )
+    })
+}
+
+/// Everything that the legend can have to explain.
+fn everything() -> Sample {
+    crowd(150)
+        .with((PointKind::Replaced, "waiting", 150), &[8_000], 2)
+        .point("never trained", 20_000, &[1_000, 1_000])
+}
+
 /// Every shape of a front that has to look right.
 fn samples() -> Vec<(&'static str, Sample)> {
     let new = Sample::new;
@@ -29,6 +47,8 @@ fn samples() -> Vec<(&'static str, Sample)> {
         ("quickstart", quickstart()),
         ("paper", paper()),
         ("crowd", crowd(2_000)),
+        ("tight counts", tight()),
+        ("everything", everything()),
         (
             "single point",
             new("one", 48_000).point("default", 3_000, &[8_600]),
