@@ -94,10 +94,20 @@ pub(crate) struct NewSweep {
 /// The answer to a request for work.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// A lease, with the canonical JSON of its task's spec.
-    Lease(Box<(Grant, String)>),
+    /// A lease.
+    Lease(Box<Lease>),
     /// None in time.
     Nothing { idle: bool },
+}
+
+/// A lease with what its holder needs that is not in the ledger.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) grant: Grant,
+    /// The canonical JSON of the task's spec.
+    pub(crate) spec: String,
+    /// Seconds of training between two resume checkpoints; 0 for never.
+    pub(crate) checkpoint_every_s: u32,
 }
 
 /// A task that was looked for by a beginning of its id.

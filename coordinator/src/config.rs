@@ -15,8 +15,6 @@ pub struct Config {
     /// How often workers renew, and with that how fresh progress is. At most a third of the time
     /// to live, so that two lost calls cost no lease.
     pub renew_every: Duration,
-    /// How often trainers write resume checkpoints.
-    pub checkpoint_every: Duration,
     /// The longest that a request for work waits for some.
     pub max_acquire_wait: Duration,
     /// The longest manifest.
@@ -41,7 +39,6 @@ impl Default for Config {
         Self {
             lease_ttl: Duration::from_secs(30),
             renew_every: Duration::from_secs(5),
-            checkpoint_every: Duration::from_mins(1),
             max_acquire_wait: Duration::from_mins(1),
             max_manifest_bytes: 1 << 20,
             max_plan_tasks: autorep_core::manifest::DEFAULT_TASK_LIMIT,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use autorep_core::digest::Digest;
@@ -12,8 +13,8 @@ use object_store::ObjectStore;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use slatedb::config::{
-    CloseOptions, CompactorOptions, DbReaderOptions, FlushType, GarbageCollectorOptions,
-    ScanOptions, Settings,
+    CloseOptions, CompactorOptions, DbReaderOptions, FlushOptions, FlushType,
+    GarbageCollectorOptions, ScanOptions, Settings,
 };
 use slatedb::{CloseReason, Db, DbReadOps, DbReader, DbReaderMode, ErrorKind, WriteBatch};
 
@@ -168,9 +169,14 @@ impl Batch {
     }
 }
 
+/// Batches after which the write-ahead log is put into a sorted table: a restart reads the log
+/// object by object, and the table in a few large reads.
+const LOG_BATCHES: u64 = 512;
+
 /// The open state: whoever opened it last may write.
 pub(crate) struct State {
     db: Db,
+    batches: AtomicU64,
 }
 
 impl State {
@@ -183,7 +189,10 @@ impl State {
             .with_settings(settings(abilities))
             .build()
             .await?;
-        Ok(Self { db })
+        Ok(Self {
+            db,
+            batches: AtomicU64::new(0),
+        })
     }
 
     pub(crate) async fn read(&self) -> Result<Records, ReadError> {
@@ -200,7 +209,24 @@ impl State {
         // The flush makes the write durable now instead of at the next interval.
         self.db.flush().await?;
         written.await_durable().await?;
+        if (self.batches.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(LOG_BATCHES) {
+            self.shorten_log();
+        }
         Ok(())
+    }
+
+    /// Puts what is in the log into a sorted table, while batches go on being written.
+    fn shorten_log(&self) {
+        let db = self.db.clone();
+        tokio::spawn(async move {
+            let options = FlushOptions {
+                flush_type: FlushType::MemTable,
+            };
+            if let Err(error) = db.flush_with_options(options).await {
+                // Everything is durable as it is. If the state is lost, the next batch tells.
+                tracing::warn!(%error, "the write-ahead log was not shortened");
+            }
+        });
     }
 
     /// Returns when the state is closed behind our back: another coordinator has opened it.
@@ -224,7 +250,7 @@ impl State {
     }
 }
 
-/// Short write-ahead logs, so that a restart is quick; every batch is flushed by hand.
+/// Every batch is flushed by hand; the interval is for what is left of none.
 fn settings(abilities: Abilities) -> Settings {
     let mut collector = GarbageCollectorOptions::default();
     if !abilities.update {

@@ -1,7 +1,9 @@
 //! The ledger's answers as messages.
 
-use autorep_core::ledger::{Adoption, Grant, Renewal, SweepState, SweepView, TaskCounts};
+use autorep_core::ledger::{Adoption, Renewal, SweepState, SweepView, TaskCounts};
 use autorep_proto::v1;
+
+use crate::ask::Lease;
 
 pub(crate) fn summary(sweep: SweepView<'_>) -> v1::SweepSummary {
     let state = match sweep.state() {
@@ -39,7 +41,12 @@ const fn counts(counts: TaskCounts) -> v1::TaskCounts {
     }
 }
 
-pub(crate) fn assignment(grant: Grant, spec: String) -> v1::Assignment {
+pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
+    let Lease {
+        grant,
+        spec,
+        checkpoint_every_s,
+    } = lease;
     v1::Assignment {
         claim: Some(grant.claim.into()),
         spec: spec.into_bytes(),
@@ -47,6 +54,7 @@ pub(crate) fn assignment(grant: Grant, spec: String) -> v1::Assignment {
         resume: grant.resume.map(Into::into),
         attempt: grant.attempt,
         sweep: grant.sweep.to_string(),
+        checkpoint_every_s,
     }
 }
 

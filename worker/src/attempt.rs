@@ -333,7 +333,7 @@ impl<'a> Attempt<'a> {
             scratch_folder: text(&self.folder.checkpoints()),
             device: config.device.clone(),
             threads: config.threads,
-            checkpoint_every_s: self.around.terms.checkpoint_every_s,
+            checkpoint_every_s: self.task.checkpoint_every_s,
         }
     }
 

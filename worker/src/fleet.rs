@@ -24,8 +24,6 @@ pub(crate) struct Terms {
     pub(crate) lease_ttl: Duration,
     /// How often to renew; less than the time to live.
     pub(crate) renew_every: Duration,
-    /// How many seconds trainers train between two resume checkpoints.
-    pub(crate) checkpoint_every_s: u32,
 }
 
 impl TryFrom<v1::RegisterResponse> for Terms {
@@ -43,7 +41,6 @@ impl TryFrom<v1::RegisterResponse> for Terms {
         Ok(Self {
             lease_ttl: Duration::from_millis(ttl),
             renew_every: Duration::from_millis(every),
-            checkpoint_every_s: terms.checkpoint_every_s,
         })
     }
 }
@@ -244,7 +241,6 @@ mod tests {
             Terms::try_from(v1::RegisterResponse {
                 lease_ttl_ms,
                 renew_every_ms,
-                checkpoint_every_s: 60,
             })
         };
         assert!(terms(1000, 3000).is_ok());

@@ -20,6 +20,8 @@ pub(crate) struct Task {
     pub(crate) inputs: Vec<CheckpointRef>,
     /// The checkpoint to go on from.
     pub(crate) resume: Option<CheckpointRef>,
+    /// Seconds of training between two resume checkpoints; 0 for never.
+    pub(crate) checkpoint_every_s: u32,
 }
 
 /// An assignment that no worker can work on.
@@ -85,6 +87,7 @@ impl Task {
             spec_json,
             inputs,
             resume: assignment.resume.map(TryInto::try_into).transpose()?,
+            checkpoint_every_s: assignment.checkpoint_every_s,
         })
     }
 }

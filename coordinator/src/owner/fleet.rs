@@ -9,7 +9,7 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::Owner;
-use crate::ask::{Reply, Work, gone};
+use crate::ask::{Lease, Reply, Work, gone};
 use crate::config::millis;
 use crate::refuse::OnTheWire as _;
 
@@ -144,7 +144,12 @@ impl Owner {
         );
         let spec = self.ledger.task(claim.task);
         let spec = spec.map_or_else(String::new, |task| task.spec().canonical_json());
-        let work = Work::Lease(Box::new((grant, spec)));
+        let manifest = self.sweeps.get(&grant.sweep).map(|it| &it.manifest);
+        let work = Work::Lease(Box::new(Lease {
+            checkpoint_every_s: manifest.map_or(0, |manifest| manifest.checkpoint.every_s),
+            grant,
+            spec,
+        }));
         let reply = waiter.reply;
         self.turn.answers.push(Box::new(move |refusal| {
             let answer = refusal.map_or(Ok(work), Err);

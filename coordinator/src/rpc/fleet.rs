@@ -63,11 +63,9 @@ impl Fleet for FleetService {
                 reply,
             })
             .await?;
-        let checkpoint_every_s = self.config.checkpoint_every.as_secs();
         Ok(Response::new(v1::RegisterResponse {
             lease_ttl_ms: millis(self.config.lease_ttl),
             renew_every_ms: millis(self.config.renew_every),
-            checkpoint_every_s: u32::try_from(checkpoint_every_s).unwrap_or(u32::MAX),
         }))
     }
 
@@ -85,13 +83,10 @@ impl Fleet for FleetService {
             })
             .await?;
         Ok(Response::new(match work {
-            Work::Lease(lease) => {
-                let (grant, spec) = *lease;
-                v1::AcquireResponse {
-                    assignment: Some(wire::assignment(grant, spec)),
-                    idle: false,
-                }
-            }
+            Work::Lease(lease) => v1::AcquireResponse {
+                assignment: Some(wire::assignment(*lease)),
+                idle: false,
+            },
             Work::Nothing { idle } => v1::AcquireResponse {
                 assignment: None,
                 idle,

@@ -49,6 +49,7 @@ spec:
   replace: {{ epochs: 1 }}
   finetune: {{ epochs: 1 }}
   retry: {{ attempts: 2, backoff: 0s }}
+  checkpoint: {{ every: 7s }}
 "
     )
 }

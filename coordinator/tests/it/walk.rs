@@ -111,6 +111,7 @@ async fn a_worker_that_waits_is_served_when_a_sweep_comes() {
     let (held, _two) = crate::lab::within("a task", waiting).await.unwrap();
     assert_eq!(held.assignment.inputs.len(), 1);
     assert_eq!(held.assignment.sweep, "first");
+    assert_eq!(held.assignment.checkpoint_every_s, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,6 @@ impl Recorder {
                 // Longer than any test: no lease ends by itself.
                 lease_ttl_ms: 600_000,
                 renew_every_ms: 20,
-                checkpoint_every_s: 60,
             },
             protocol_version: PROTOCOL_VERSION,
             refuses_results: false,

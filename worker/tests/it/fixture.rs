@@ -93,6 +93,7 @@ impl Lab {
             resume: resume.map(Into::into),
             attempt: 1,
             sweep: "test".to_owned(),
+            checkpoint_every_s: 60,
         };
         self.recorder.change(|it| it.offers.push_back(assignment));
         claim.task
