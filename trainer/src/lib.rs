@@ -1,1 +1,40 @@
+//! The trainer: everything that knows tensors. One process works on one task on one device.
+//!
+//! - [`nets`] builds networks whose activations are applied by the caller, site by site;
+//! - [`activation`], [`sites`], [`dapa`], [`penalty`] and [`projection`] are the method's
+//!   mathematics;
+//! - [`data`], [`optim`], [`schedule`] and [`loss`] are what every stage of training shares;
+//! - [`training`] is one stage's state and its step, [`methods`] what sets the stages apart, and
+//!   [`train_loop`] goes from the first step to the last;
+//! - [`checkpoint`] and [`count`] read and write what survives the process;
+//! - [`serve`] speaks with a worker, [`local`] with a person.
+//!
+//! **Invariant:** on a CPU with a fixed number of threads, a task that was killed at any step and
+//! resumed from its latest checkpoint ends in the same bytes as one that was not. So nothing here
+//! draws from a hidden random state: initial weights, order and augmentation are pure functions
+//! of (seed, name), (seed, epoch) and (seed, epoch, index).
 
+pub mod activation;
+pub mod calibrate;
+pub mod checkpoint;
+pub mod count;
+pub mod cuda;
+pub mod dapa;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod host;
+pub mod local;
+pub mod loss;
+pub mod methods;
+pub mod nets;
+pub mod optim;
+pub mod penalty;
+pub mod projection;
+pub mod rng;
+pub mod schedule;
+pub mod serve;
+pub mod sites;
+pub mod tensors;
+pub mod train_loop;
+pub mod training;

@@ -1,0 +1,27 @@
+//! Writes the folder of libtorch's libraries into the binaries' run path, so that `cargo run` and
+//! `cargo test` find them. As RUNPATH, which `LD_LIBRARY_PATH` overrides: a machine with a GPU
+//! puts a CUDA build's folder first there.
+
+use std::env;
+use std::path::PathBuf;
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_LIB");
+    let Some(root) = env::var_os("LIBTORCH_LIB").or_else(|| env::var_os("LIBTORCH")) else {
+        panic!("LIBTORCH is not set; `make demo` or `make test` stage libtorch and link it as .libtorch");
+    };
+    let lib = PathBuf::from(&root).join("lib");
+    println!("cargo:rerun-if-changed={}", lib.display());
+    let cpu = lib.join("libtorch_cpu.so");
+    let Ok(cpu) = cpu.canonicalize() else {
+        panic!(
+            "{} does not exist; `make demo` or `make test` stage libtorch and link it as .libtorch",
+            cpu.display()
+        );
+    };
+    if let Some(folder) = cpu.parent() {
+        println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags");
+        println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
+    }
+}

@@ -1,0 +1,214 @@
+//! The masked activation: at each element either ReLU or a polynomial of its channel.
+//!
+//! With indicator `m` (1 keeps the ReLU), `y = g(x) + m (relu(x) - g(x))`. It is computed as
+//! `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so that all
+//! arithmetic with coefficients is done once per batch, and four passes over `x` remain for a
+//! degree-2 polynomial. An element that keeps its ReLU has brackets of exactly zero, one that
+//! does not has exactly `g(x)`.
+//!
+//! The indicator's gradient is a straight-through one: `m + softplus(w).detach() (w - w.detach())`
+//! has the value `m` and the derivative `softplus(w)`.
+
+use tch::Tensor;
+
+use crate::nets::Activate;
+
+/// The indicator with its straight-through gradient: the value of `indicators` (zeros and ones)
+/// and the derivative `softplus(latents)`. Both have the same shape.
+pub fn straight_through(indicators: &Tensor, latents: &Tensor) -> Tensor {
+    let slope = latents.detach().softplus();
+    let nothing = latents - latents.detach();
+    indicators.addcmul(&slope, &nothing)
+}
+
+/// The indicators (u8) after one step of hysteresis: a kept ReLU is given up when its latent is
+/// at or below `-hysteresis`, a replaced one comes back when its latent is above `hysteresis`.
+pub fn hysteresis_step(indicators: &Tensor, latents: &Tensor, hysteresis: f64) -> Tensor {
+    let stays = latents.gt(-hysteresis);
+    let returns = latents.gt(hysteresis);
+    let kept = indicators.gt(0);
+    stays.where_self(&kept, &returns).to_kind(tch::Kind::Uint8)
+}
+
+/// What one site mixes for one batch.
+#[derive(Debug)]
+pub struct Mixture {
+    /// The indicators, of shape [channels, height, width]; `None` when all of them are zero and
+    /// constant, which saves the ReLU.
+    keep: Option<Tensor>,
+    /// `(1 - m) c_p` by power `p`, each of shape [channels, height, width].
+    terms: Vec<Tensor>,
+}
+
+impl Mixture {
+    /// From indicators of shape [channels, height, width], which may carry a gradient, and
+    /// coefficients of shape [degree + 1, channels].
+    pub fn new(keep: &Tensor, coefficients: &Tensor) -> Self {
+        let replaced = 1.0 - keep;
+        let powers = coefficients.size()[0];
+        let terms = (0..powers)
+            .map(|power| &replaced * coefficients.select(0, power).view([-1, 1, 1]))
+            .collect();
+        Self {
+            keep: Some(keep.shallow_clone()),
+            terms,
+        }
+    }
+
+    /// A site without any ReLU: only the polynomial, with coefficients of shape
+    /// [degree + 1, channels].
+    pub fn polynomial(coefficients: &Tensor) -> Self {
+        let powers = coefficients.size()[0];
+        let terms = (0..powers)
+            .map(|power| coefficients.select(0, power).view([-1, 1, 1]))
+            .collect();
+        Self { keep: None, terms }
+    }
+
+    /// The activation of `x`, of shape [batch, channels, height, width].
+    pub fn apply(&self, x: &Tensor) -> Tensor {
+        let (highest, lower) = self.terms.split_last().expect("a polynomial has a term");
+        let polynomial = lower
+            .iter()
+            .rev()
+            .fold(highest.shallow_clone(), |sum, term| term.addcmul(&sum, x));
+        match &self.keep {
+            Some(keep) => polynomial.addcmul(keep, &x.relu()),
+            None => polynomial.expand_as(x),
+        }
+    }
+}
+
+/// The mixtures of every site, for one batch.
+#[derive(Debug)]
+pub struct Mixed {
+    /// By site, in forward order.
+    pub sites: Vec<Mixture>,
+}
+
+impl Activate for Mixed {
+    fn activate(&mut self, site: usize, x: &Tensor) -> Tensor {
+        self.sites[site].apply(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn the_straight_through_gradient_is_softplus_and_the_value_is_the_indicator() {
+        let latents = Tensor::from_slice(&[-2.0_f32, 0.0, 1.0, 30.0]).set_requires_grad(true);
+        let indicators = Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 1.0]);
+        let weights = Tensor::from_slice(&[1.0_f32, 2.0, -1.0, 0.5]);
+        let kept = straight_through(&indicators, &latents);
+        assert!(kept.equal(&indicators), "the value is exactly the indicator");
+        (kept * &weights).sum(Kind::Float).backward();
+        // ln(1 + e^w) for w = -2, 0, 1, 30, times the incoming gradient.
+        let by_hand = [0.126_928_0, 2.0 * 0.693_147_2, -1.313_261_7, 0.5 * 30.0];
+        for (at, wanted) in by_hand.into_iter().enumerate() {
+            let got = latents.grad().double_value(&[i64::try_from(at).unwrap()]);
+            assert!((got - wanted).abs() < 1e-5, "{got} against {wanted}");
+        }
+    }
+
+    #[test]
+    fn hysteresis_follows_its_truth_table() {
+        // (state, latent, next state) for a half-width of 0.25.
+        let table = [
+            (1_u8, 0.5_f32, 1_u8),
+            (1, 0.25, 1),
+            (1, 0.0, 1),
+            (1, -0.125, 1),
+            (1, -0.25, 0),
+            (1, -0.5, 0),
+            (0, 0.5, 1),
+            (0, 0.25, 0),
+            (0, 0.125, 0),
+            (0, 0.0, 0),
+            (0, -0.25, 0),
+            (0, -0.5, 0),
+        ];
+        let states: Vec<u8> = table.iter().map(|row| row.0).collect();
+        let latents: Vec<f32> = table.iter().map(|row| row.1).collect();
+        let wanted: Vec<u8> = table.iter().map(|row| row.2).collect();
+        let (states, latents) = (Tensor::from_slice(&states), Tensor::from_slice(&latents));
+        let once = hysteresis_step(&states, &latents, 0.25);
+        assert_eq!(Vec::<u8>::try_from(&once).unwrap(), wanted);
+        let twice = hysteresis_step(&once, &latents, 0.25);
+        assert!(twice.equal(&once), "a second step with the same latents changes nothing");
+    }
+
+    /// The mixture as the formula says it, in f64.
+    fn by_formula(x: &Tensor, keep: &Tensor, coefficients: &Tensor) -> Tensor {
+        let mut g = x.zeros_like();
+        for power in 0..coefficients.size()[0] {
+            let c = coefficients.select(0, power).view([1, -1, 1, 1]);
+            g += c * x.pow_tensor_scalar(power);
+        }
+        &g + keep.unsqueeze(0) * (x.relu() - &g)
+    }
+
+    fn sample(degree: i64) -> (Tensor, Tensor, Tensor) {
+        let options = (Kind::Double, Device::Cpu);
+        let x = (Tensor::arange(2 * 3 * 2 * 2, options) * 0.37 - 4.1).view([2, 3, 2, 2]);
+        let keep = Tensor::arange(3 * 2 * 2, options)
+            .remainder(3.0)
+            .gt(0.5)
+            .to_kind(Kind::Double)
+            .view([3, 2, 2]);
+        let coefficients =
+            (Tensor::arange((degree + 1) * 3, options) * 0.11 - 0.2).view([degree + 1, 3]);
+        (x, keep, coefficients)
+    }
+
+    #[test]
+    fn mixing_equals_the_formula_for_every_degree() {
+        for degree in 0..=2 {
+            let (x, keep, coefficients) = sample(degree);
+            let got = Mixture::new(&keep, &coefficients).apply(&x);
+            let wanted = by_formula(&x, &keep, &coefficients);
+            assert!(got.allclose(&wanted, 1e-12, 1e-12, false), "degree {degree}");
+            let none = keep.zeros_like();
+            let got = Mixture::polynomial(&coefficients).apply(&x);
+            let wanted = by_formula(&x, &none, &coefficients);
+            assert!(got.allclose(&wanted, 1e-12, 1e-12, false), "degree {degree}");
+        }
+    }
+
+    #[test]
+    fn a_net_that_keeps_every_relu_computes_exactly_relu() {
+        let (x, keep, coefficients) = sample(2);
+        let all = keep.ones_like();
+        assert!(Mixture::new(&all, &coefficients).apply(&x).equal(&x.relu()));
+    }
+
+    /// Central differences of a weighted sum of the output, element by element.
+    #[test]
+    fn gradients_of_the_mixture_equal_finite_differences() {
+        let (x, keep, coefficients) = sample(2);
+        let weights = (&x * 0.7).sin();
+        let value = |x: &Tensor, keep: &Tensor, c: &Tensor| {
+            (Mixture::new(keep, c).apply(x) * &weights).sum(Kind::Double)
+        };
+        let leaf = |t: &Tensor| t.copy().set_requires_grad(true);
+        let leaves = [leaf(&x), leaf(&keep), leaf(&coefficients)];
+        value(&leaves[0], &leaves[1], &leaves[2]).backward();
+        for which in 0..3 {
+            let gradient = leaves[which].grad().flatten(0, -1);
+            for at in 0..gradient.size()[0] {
+                let moved = |by: f64| {
+                    let inputs = [x.copy(), keep.copy(), coefficients.copy()];
+                    let mut element = inputs[which].view([-1]).select(0, at);
+                    element += by;
+                    value(&inputs[0], &inputs[1], &inputs[2]).double_value(&[])
+                };
+                let wanted = (moved(1e-6) - moved(-1e-6)) / 2e-6;
+                let got = gradient.double_value(&[at]);
+                assert!((got - wanted).abs() < 1e-6, "input {which} at {at}: {got} {wanted}");
+            }
+        }
+    }
+}

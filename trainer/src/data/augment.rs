@@ -1,0 +1,188 @@
+//! Random flips and crops, and normalisation, from bytes to floats in one pass.
+
+use autorep_core::data::DataSet;
+use autorep_core::net::InputShape;
+
+use crate::rng::Rng;
+
+/// How one image is changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Augment {
+    /// Mirrored left to right, before it is shifted.
+    pub flip: bool,
+    /// Rows by which the window of the original size lies below the image's top; negative above.
+    pub down: i64,
+    /// Columns by which the window lies right of the image's left edge; negative left of it.
+    pub right: i64,
+}
+
+impl Augment {
+    /// The image as it is.
+    pub const NONE: Self = Self {
+        flip: false,
+        down: 0,
+        right: 0,
+    };
+
+    /// The change of the image at `index` of the training part in an epoch counted from 0: a flip
+    /// with probability one half, and a crop of the original size out of the image with
+    /// `padding` zero pixels on each side.
+    pub fn draw(seed: u64, epoch: u64, index: u32, padding: u32) -> Self {
+        let mut rng = Rng::keyed("augment", &[seed, epoch, u64::from(index)]);
+        let flip = rng.below(2) == 1;
+        let mut shift = || {
+            let offset = rng.below(2 * u64::from(padding) + 1);
+            i64::try_from(offset).unwrap_or(0) - i64::from(padding)
+        };
+        Self {
+            flip,
+            down: shift(),
+            right: shift(),
+        }
+    }
+}
+
+/// Turns bytes into floats of mean zero and variance one over the data set, by channel.
+#[derive(Clone, Debug)]
+pub struct Normaliser {
+    shape: InputShape,
+    /// By channel, the float of every byte.
+    tables: Vec<[f32; 256]>,
+}
+
+impl Normaliser {
+    /// With the data set's published mean and deviation.
+    pub fn new(set: DataSet) -> Self {
+        let (means, deviations) = set.normalisation();
+        let tables = means
+            .iter()
+            .zip(deviations)
+            .map(|(mean, deviation)| {
+                let mut table = [0.0; 256];
+                for (byte, value) in (0_u8..=255).zip(&mut table) {
+                    *value = (f32::from(byte) / 255.0 - mean) / deviation;
+                }
+                table
+            })
+            .collect();
+        Self {
+            shape: set.input(),
+            tables,
+        }
+    }
+
+    /// Floats of one image.
+    pub fn len(&self) -> usize {
+        self.tables.len() * self.shape.height as usize * self.shape.width as usize
+    }
+
+    /// Whether an image has no pixels.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends the changed, normalised image to `batch`. `image` has [`Self::len`] bytes.
+    pub fn append(&self, image: &[u8], augment: Augment, batch: &mut Vec<f32>) {
+        let (height, width) = (self.shape.height as usize, self.shape.width as usize);
+        for (plane, table) in image.chunks_exact(height * width).zip(&self.tables) {
+            for row in 0..height {
+                match shifted(row, augment.down, height) {
+                    Some(from) => {
+                        let line = &plane[from * width..(from + 1) * width];
+                        append_line(line, augment, table, batch);
+                    }
+                    None => batch.extend(std::iter::repeat_n(table[0], width)),
+                }
+            }
+        }
+    }
+}
+
+fn append_line(line: &[u8], augment: Augment, table: &[f32; 256], batch: &mut Vec<f32>) {
+    let width = line.len();
+    batch.extend((0..width).map(|column| {
+        let byte = shifted(column, augment.right, width).map_or(0, |from| {
+            line[if augment.flip { width - 1 - from } else { from }]
+        });
+        table[usize::from(byte)]
+    }));
+}
+
+/// The position in the image at `by` pixels after `at`, if it is inside.
+fn shifted(at: usize, by: i64, size: usize) -> Option<usize> {
+    let from = i64::try_from(at).ok()?.checked_add(by)?;
+    usize::try_from(from).ok().filter(|from| *from < size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_depends_on_seed_epoch_and_index_alone() {
+        let draw = Augment::draw(1, 2, 3, 4);
+        assert_eq!(draw, Augment::draw(1, 2, 3, 4));
+        let others = (0..50).filter(|index| Augment::draw(1, 2, *index, 4) != draw);
+        assert!(others.count() > 40);
+        let epochs = (0..50).filter(|epoch| Augment::draw(1, *epoch, 3, 4) != draw);
+        assert!(epochs.count() > 40);
+    }
+
+    #[test]
+    fn every_shift_up_to_the_padding_and_both_flips_occur() {
+        let draws: Vec<Augment> = (0..500).map(|index| Augment::draw(0, 0, index, 2)).collect();
+        for shift in -2..=2 {
+            assert!(draws.iter().any(|draw| draw.down == shift));
+            assert!(draws.iter().any(|draw| draw.right == shift));
+        }
+        assert!(draws.iter().all(|draw| draw.down.abs() <= 2 && draw.right.abs() <= 2));
+        let flips = draws.iter().filter(|draw| draw.flip).count();
+        assert!((200..300).contains(&flips), "{flips} of 500");
+    }
+
+    /// A 2 x 3 image, spelt out.
+    fn changed(augment: Augment) -> Vec<u8> {
+        let mut table = [0.0; 256];
+        for (byte, value) in (0_u8..=255).zip(&mut table) {
+            *value = f32::from(byte);
+        }
+        let normaliser = Normaliser {
+            shape: InputShape {
+                channels: 1,
+                height: 2,
+                width: 3,
+            },
+            tables: vec![table],
+        };
+        let mut batch = Vec::new();
+        normaliser.append(&[1, 2, 3, 4, 5, 6], augment, &mut batch);
+        batch.into_iter().map(|value| value as u8).collect()
+    }
+
+    #[test]
+    fn flips_and_crops_move_pixels_as_they_say() {
+        assert_eq!(changed(Augment::NONE), [1, 2, 3, 4, 5, 6]);
+        let flip = |flip, down, right| changed(Augment { flip, down, right });
+        assert_eq!(flip(true, 0, 0), [3, 2, 1, 6, 5, 4]);
+        assert_eq!(flip(false, 1, 0), [4, 5, 6, 0, 0, 0]);
+        assert_eq!(flip(false, -1, 1), [0, 0, 0, 2, 3, 0]);
+        assert_eq!(flip(true, 0, -1), [0, 3, 2, 0, 6, 5]);
+        assert_eq!(flip(false, 9, 9), [0; 6]);
+    }
+
+    #[test]
+    fn padding_is_black_before_normalisation() {
+        let normaliser = Normaliser::new(DataSet::FashionMnist);
+        let mut batch = Vec::new();
+        let away = Augment {
+            flip: false,
+            down: 28,
+            right: 0,
+        };
+        normaliser.append(&[255; 784], away, &mut batch);
+        normaliser.append(&[255; 784], Augment::NONE, &mut batch);
+        assert_eq!(batch.len(), 2 * normaliser.len());
+        assert!((batch[0] - (0.0 - 0.286) / 0.353).abs() < 1e-6);
+        assert!((batch[784] - (1.0 - 0.286) / 0.353).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,62 @@
+//! Networks made of tensors. A net computes everything but its activations: at each site it asks
+//! the caller to apply one, so that one net serves as teacher, student and subject.
+//!
+//! Parameter names are checkpoint keys and follow torchvision's names, so that weights can be
+//! exchanged with PyTorch. They are a contract.
+
+mod init;
+pub mod resnet;
+
+use tch::Tensor;
+
+pub use resnet::ResNet;
+
+/// How batch normalisation behaves in a forward pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Statistics of the batch; running statistics are updated.
+    Train,
+    /// Statistics of the batch; running statistics are left alone.
+    Measure,
+    /// Running statistics.
+    Eval,
+}
+
+/// Applies the activation at each site of a net.
+pub trait Activate {
+    /// The activation of `x`, of shape [batch, channels, height, width], at the site with this
+    /// index in the net's forward order.
+    fn activate(&mut self, site: usize, x: &Tensor) -> Tensor;
+}
+
+/// ReLU at every site: the baseline and the teacher.
+#[derive(Clone, Copy, Debug)]
+pub struct Relu;
+
+impl Activate for Relu {
+    fn activate(&mut self, _site: usize, x: &Tensor) -> Tensor {
+        x.relu()
+    }
+}
+
+/// What a net's tensor is for, and with that how it is trained.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// A convolution's or linear layer's weight: trained, with weight decay.
+    Weight,
+    /// A bias, or batch normalisation's scale and shift: trained without weight decay.
+    Affine,
+    /// A running statistic: not trained.
+    Statistic,
+}
+
+/// One tensor of a net.
+#[derive(Debug)]
+pub struct Param {
+    /// Its key, for example `layer1.0.conv1.weight`.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Its values; shares storage with the layer that uses it.
+    pub tensor: Tensor,
+}

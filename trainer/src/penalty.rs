@@ -1,0 +1,90 @@
+//! The budget's pull: one hinge over the ReLUs of all sites, and how many it allows when.
+
+use autorep_core::recipe::BudgetSchedule;
+use tch::Tensor;
+
+/// Share of the steps before freezing after which an annealed budget is the final one.
+const ANNEAL_SHARE: f64 = 0.75;
+
+/// How many ReLUs the hinge allows in the course of a search.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// How it falls.
+    pub schedule: BudgetSchedule,
+    /// ReLUs of the full net.
+    pub total: u64,
+    /// ReLUs allowed in the end.
+    pub budget: u64,
+    /// Steps until indicators freeze.
+    pub steps: u64,
+}
+
+impl Allowance {
+    /// ReLUs allowed in the step after `done` steps; need not be a whole number.
+    pub fn at(&self, done: u64) -> f64 {
+        let budget = self.budget as f64;
+        match self.schedule {
+            BudgetSchedule::Constant => budget,
+            BudgetSchedule::Anneal => {
+                let span = ANNEAL_SHARE * self.steps as f64;
+                if done as f64 >= span {
+                    return budget;
+                }
+                // A geometric fall has no zero to end in: it aims at one ReLU instead.
+                let (total, aim) = (self.total as f64, budget.max(1.0));
+                (total * (aim / total).powf(done as f64 / span)).max(budget)
+            }
+        }
+    }
+}
+
+/// `per_relu * max(0, count - allowed)`, where `count` is a scalar with a gradient.
+pub fn hinge(count: &Tensor, allowed: f64, per_relu: f64) -> Tensor {
+    (count - allowed).relu() * per_relu
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowance(schedule: BudgetSchedule, budget: u64) -> Allowance {
+        Allowance {
+            schedule,
+            total: 10_000,
+            budget,
+            steps: 400,
+        }
+    }
+
+    #[test]
+    fn a_constant_budget_is_asked_for_at_once() {
+        let allowance = allowance(BudgetSchedule::Constant, 100);
+        assert_eq!([0, 200, 400].map(|done| allowance.at(done)), [100.0; 3]);
+    }
+
+    #[test]
+    fn an_annealed_budget_falls_geometrically_over_three_quarters_of_the_steps() {
+        let falling = allowance(BudgetSchedule::Anneal, 100);
+        assert_eq!(falling.at(0), 10_000.0);
+        assert!((falling.at(150) - 1000.0).abs() < 1e-6, "half way is the geometric mean");
+        assert_eq!(falling.at(300), 100.0);
+        assert_eq!(falling.at(399), 100.0);
+        for done in 0..400 {
+            assert!(falling.at(done + 1) <= falling.at(done));
+        }
+        let to_zero = allowance(BudgetSchedule::Anneal, 0);
+        assert!(to_zero.at(299) > 0.9);
+        assert_eq!(to_zero.at(300), 0.0);
+    }
+
+    #[test]
+    fn the_hinge_pulls_above_the_budget_and_not_at_it() {
+        for (count, value, slope) in [(120.0, 0.02, 1e-3), (100.0, 0.0, 0.0), (80.0, 0.0, 0.0)] {
+            let count = Tensor::from(count).set_requires_grad(true);
+            let hinge = hinge(&count, 100.0, 1e-3);
+            assert!((hinge.double_value(&[]) - value).abs() < 1e-9);
+            hinge.backward();
+            assert!((count.grad().double_value(&[]) - slope).abs() < 1e-12);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Named tensors: the form in which weights, optimizer buffers and indicators are saved, compared
+//! and restored.
+
+use tch::Tensor;
+
+/// Tensors with their keys in a checkpoint, in a fixed order. They share storage with the live
+/// ones: copying into them restores.
+pub type Named = Vec<(String, Tensor)>;
+
+/// Copies that later training steps leave alone.
+pub fn snapshot(named: &Named) -> Named {
+    named
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.detach().copy()))
+        .collect()
+}
+
+/// The same tensors under keys that start with `prefix`.
+pub fn with_prefix(prefix: &str, named: Named) -> Named {
+    named
+        .into_iter()
+        .map(|(name, tensor)| (format!("{prefix}{name}"), tensor))
+        .collect()
+}
+
+/// Overwrites the values of `target` with those of `source`, which has the same names and shapes
+/// in the same order.
+pub fn overwrite(target: &Named, source: &Named) {
+    debug_assert_eq!(target.len(), source.len(), "the same tensors on both sides");
+    tch::no_grad(|| {
+        for ((name, to), (from_name, from)) in target.iter().zip(source) {
+            debug_assert_eq!(name, from_name, "the same order on both sides");
+            to.shallow_clone().copy_(from);
+        }
+    });
+}
