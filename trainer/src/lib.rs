@@ -26,6 +26,7 @@ pub mod error;
 pub mod host;
 pub mod local;
 pub mod loss;
+pub mod masked;
 pub mod methods;
 pub mod nets;
 pub mod optim;

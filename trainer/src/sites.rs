@@ -96,6 +96,12 @@ impl Sites {
         tch::no_grad(|| self.coefficients[site].shallow_clone().copy_(&values));
     }
 
+    /// The indicators in flat order, each 0 or 1. Waits for the device.
+    pub fn indicators(&self) -> Vec<u8> {
+        let flat = self.indicators.to_device(Device::Cpu);
+        Vec::try_from(flat).expect("indicators are one-dimensional u8")
+    }
+
     /// Overwrites the indicators with `kept`, one per activation element in flat order.
     pub fn set_indicators(&self, kept: &[u8]) {
         let kept = Tensor::from_slice(kept);

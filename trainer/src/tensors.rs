@@ -23,14 +23,10 @@ pub fn with_prefix(prefix: &str, named: Named) -> Named {
         .collect()
 }
 
-/// Overwrites the values of `target` with those of `source`, which has the same names and shapes
-/// in the same order.
-pub fn overwrite(target: &Named, source: &Named) {
-    debug_assert_eq!(target.len(), source.len(), "the same tensors on both sides");
-    tch::no_grad(|| {
-        for ((name, to), (from_name, from)) in target.iter().zip(source) {
-            debug_assert_eq!(name, from_name, "the same order on both sides");
-            to.shallow_clone().copy_(from);
-        }
-    });
+/// Handles of the same tensors.
+pub fn shared(named: &Named) -> Named {
+    named
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
+        .collect()
 }

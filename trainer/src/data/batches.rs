@@ -1,7 +1,7 @@
 //! Batches, prepared in order on a thread of their own while the device computes.
 
 use std::io;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, sync_channel};
 use std::thread;
 
 use autorep_core::data::DataSet;
@@ -119,10 +119,10 @@ impl Batches {
         })
     }
 
-    /// The next batch. `None` if the thread that prepares them has died.
-    pub fn next(&mut self) -> Option<Batch> {
-        let prepared = self.prepared.recv().ok()?;
-        Some(prepared.to_batch(self.set, self.device))
+    /// Waits for the next batch. An error means that the thread that prepares them has died.
+    pub fn take(&self) -> Result<Batch, RecvError> {
+        let prepared = self.prepared.recv()?;
+        Ok(prepared.to_batch(self.set, self.device))
     }
 }
 
@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn a_stream_entered_midway_goes_on_as_the_whole_one() {
-        let mut whole = Batches::start(stream(23, 4, true), 0, Device::Cpu).unwrap();
-        let all: Vec<Batch> = (0..12).map(|_| whole.next().unwrap()).collect();
+        let whole = Batches::start(stream(23, 4, true), 0, Device::Cpu).unwrap();
+        let all: Vec<Batch> = (0..12).map(|_| whole.take().unwrap()).collect();
         for from in [1_u64, 5, 7] {
-            let mut entered = Batches::start(stream(23, 4, true), from, Device::Cpu).unwrap();
+            let entered = Batches::start(stream(23, 4, true), from, Device::Cpu).unwrap();
             for wanted in &all[usize::try_from(from).unwrap()..] {
-                let got = entered.next().unwrap();
+                let got = entered.take().unwrap();
                 assert!(got.images.equal(&wanted.images) && got.labels.equal(&wanted.labels));
             }
         }
@@ -194,10 +194,10 @@ mod tests {
     fn an_epoch_shows_each_image_once_and_leaves_out_the_rest() {
         let stream = stream(23, 4, false);
         assert_eq!(stream.per_epoch(), 5);
-        let mut batches = Batches::start(stream, 0, Device::Cpu).unwrap();
+        let batches = Batches::start(stream, 0, Device::Cpu).unwrap();
         let mut seen = Vec::new();
         for _ in 0..5 {
-            let batch = batches.next().unwrap();
+            let batch = batches.take().unwrap();
             assert_eq!(batch.images.size(), [4, 1, 28, 28]);
             for image in 0..4 {
                 let value = batch.images.double_value(&[image, 0, 0, 0]);

@@ -52,6 +52,21 @@ impl ResNet {
         seed: u64,
         device: Device,
     ) -> Self {
+        Self::build(spec, input, classes, Some(seed), device)
+    }
+
+    /// The same net with weights of zero, to be overwritten by a checkpoint's.
+    pub fn blank(spec: &NetSpec, input: InputShape, classes: u32, device: Device) -> Self {
+        Self::build(spec, input, classes, None, device)
+    }
+
+    fn build(
+        spec: &NetSpec,
+        input: InputShape,
+        classes: u32,
+        seed: Option<u64>,
+        device: Device,
+    ) -> Self {
         let mut builder = Builder {
             params: Vec::new(),
             sites: Vec::new(),
@@ -79,8 +94,7 @@ impl ResNet {
             }
         }
         let classes = i64::from(classes);
-        let fc_weight = init::kaiming_normal(seed, "fc.weight", &[classes, channels]);
-        let fc_weight = builder.param("fc.weight", Role::Weight, &fc_weight);
+        let fc_weight = builder.weight("fc.weight", &[classes, channels]);
         let fc_bias = builder.param("fc.bias", Role::Affine, &init::constant(0.0, classes));
         Self {
             params: builder.params,
@@ -155,11 +169,20 @@ impl ConvNorm {
 struct Builder {
     params: Vec<Param>,
     sites: Vec<Site>,
-    seed: u64,
+    /// Decides initial weights; without one they are zero.
+    seed: Option<u64>,
     device: Device,
 }
 
 impl Builder {
+    fn weight(&mut self, name: &str, shape: &[i64]) -> Tensor {
+        let initial = match self.seed {
+            Some(seed) => init::kaiming_normal(seed, name, shape),
+            None => Tensor::zeros(shape, (tch::Kind::Float, Device::Cpu)),
+        };
+        self.param(name, Role::Weight, &initial)
+    }
+
     fn param(&mut self, name: &str, role: Role, initial: &Tensor) -> Tensor {
         let tensor = initial
             .to_device(self.device)
@@ -191,8 +214,7 @@ impl Builder {
         stride: i64,
     ) -> ConvNorm {
         let name = format!("{conv}.weight");
-        let kernel = init::kaiming_normal(self.seed, &name, &[outputs, inputs, size, size]);
-        let kernel = self.param(&name, Role::Weight, &kernel);
+        let kernel = self.weight(&name, &[outputs, inputs, size, size]);
         let mut norm = |part: &str, role, value| {
             self.param(
                 &format!("{norm}.{part}"),

@@ -1,0 +1,81 @@
+//! Why a task cannot go on.
+
+use std::sync::mpsc::RecvError;
+
+use autorep_core::failure::FailureClass;
+
+use crate::checkpoint::CheckpointError;
+use crate::data::LoadError;
+use crate::device::DeviceError;
+use crate::host::HostGone;
+
+/// Why a task cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The spec is not one that this trainer can carry out.
+    #[error("task spec: {0}")]
+    Spec(String),
+    /// The device is not there.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The images are not there, or damaged, or too few.
+    #[error(transparent)]
+    Data(#[from] LoadError),
+    /// An input or a resume checkpoint could not be read, or is not what the task needs.
+    #[error(transparent)]
+    BadCheckpoint(CheckpointError),
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Write(CheckpointError),
+    /// The loss is infinite or not a number.
+    #[error(
+        "the loss became {loss} by step {step}; expected a finite number, try a lower learning rate"
+    )]
+    Diverged {
+        /// The mean loss of the last reporting interval.
+        loss: f64,
+        /// Steps done.
+        step: u64,
+    },
+    /// The net does not have the ReLUs that it should have.
+    #[error("expected a net of exactly {budget} ReLUs, counted {counted} in its indicators")]
+    WrongCount {
+        /// ReLUs that the task names.
+        budget: u64,
+        /// Indicators that are one.
+        counted: u64,
+    },
+    /// The thread that prepares batches could not be started.
+    #[error("cannot start the thread that prepares batches: {0}")]
+    Thread(std::io::Error),
+    /// The thread that prepares batches has died; its panic is on stderr.
+    #[error("the thread that prepares batches has died")]
+    Batches(#[from] RecvError),
+    /// Nobody is there to report to.
+    #[error(transparent)]
+    Host(#[from] HostGone),
+}
+
+impl TrainError {
+    /// What a scheduler may conclude from it.
+    pub const fn class(&self) -> FailureClass {
+        match self {
+            Self::Data(_) => FailureClass::BadData,
+            Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
+            Self::Diverged { .. } => FailureClass::Diverged,
+            Self::Spec(_)
+            | Self::Device(_)
+            | Self::Write(_)
+            | Self::Thread(_)
+            | Self::Batches(_)
+            | Self::Host(_) => FailureClass::TrainerError,
+        }
+    }
+}
+
+/// Whether libtorch's message says that memory ran out, on the CPU or on a GPU.
+pub fn is_out_of_memory(message: &str) -> bool {
+    ["CUDA out of memory", "can't allocate memory", "not enough memory"]
+        .iter()
+        .any(|phrase| message.contains(phrase))
+}

@@ -1,0 +1,153 @@
+//! A net with the activations at its sites: what is trained, measured and saved.
+
+use autorep_core::observation::Accuracy;
+use tch::{Device, Kind, Tensor};
+
+use crate::activation::Mixed;
+use crate::data::{Subset, batches};
+use crate::nets::{Phase, Relu, ResNet};
+use crate::optim::Trainable;
+use crate::sites::Sites;
+use crate::tensors::{Named, with_prefix};
+
+/// Images per batch when a net is measured.
+const MEASURE_BATCH: usize = 500;
+
+/// What is applied at a net's sites.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Activations {
+    /// ReLU everywhere.
+    Full,
+    /// Indicators with straight-through gradients to their latents.
+    Searching,
+    /// Constant indicators.
+    Frozen {
+        /// By site, whether no ReLU is left there.
+        replaced: Vec<bool>,
+    },
+}
+
+/// A net with the activations at its sites.
+#[derive(Debug)]
+pub struct MaskedNet {
+    /// Everything but the activations.
+    pub net: ResNet,
+    /// The state of the activations.
+    pub sites: Sites,
+    /// What is applied.
+    pub activations: Activations,
+    /// Where it is.
+    pub device: Device,
+}
+
+/// The result of a training forward pass.
+#[derive(Debug)]
+pub struct Forward {
+    /// Of shape [batch, classes].
+    pub logits: Tensor,
+    /// ReLUs kept, with a straight-through gradient; in a search only.
+    pub count: Option<Tensor>,
+}
+
+impl MaskedNet {
+    /// A full-ReLU net.
+    pub fn full(net: ResNet, device: Device) -> Self {
+        let sites = Sites::full(net.sites(), device);
+        Self {
+            net,
+            sites,
+            activations: Activations::Full,
+            device,
+        }
+    }
+
+    /// Makes the present indicators constant from now on.
+    pub fn freeze(&mut self) {
+        self.activations = Activations::Frozen {
+            replaced: self.sites.replaced_sites(),
+        };
+    }
+
+    /// The forward pass of a training step.
+    pub fn train(&self, images: &Tensor) -> Forward {
+        let searching = match self.activations {
+            Activations::Searching => self.sites.searching(),
+            Activations::Full | Activations::Frozen { .. } => None,
+        };
+        if let Some(mut searching) = searching {
+            return Forward {
+                logits: self.net.forward(images, Phase::Train, &mut searching.mixed),
+                count: Some(searching.count),
+            };
+        }
+        Forward {
+            logits: self.constant_forward(images, Phase::Train),
+            count: None,
+        }
+    }
+
+    /// Logits without gradients, with running statistics.
+    pub fn measure(&self, images: &Tensor) -> Tensor {
+        tch::no_grad(|| self.constant_forward(images, Phase::Eval))
+    }
+
+    /// How many of the images are classified correctly.
+    pub fn accuracy(&self, images: &Subset, set: autorep_core::data::DataSet) -> Accuracy {
+        let mut correct = Tensor::zeros([], (Kind::Int64, self.device));
+        for batch in batches::unchanged(images, set, MEASURE_BATCH, self.device) {
+            let classes = self.measure(&batch.images).argmax(1, false);
+            correct += classes.eq_tensor(&batch.labels).sum(Kind::Int64);
+        }
+        Accuracy {
+            correct: u64::try_from(correct.int64_value(&[])).unwrap_or(0),
+            images: images.len() as u64,
+        }
+    }
+
+    fn constant_forward(&self, images: &Tensor, phase: Phase) -> Tensor {
+        let mut mixed: Mixed = match &self.activations {
+            Activations::Full => return self.net.forward(images, phase, &mut Relu),
+            Activations::Searching => self.sites.fixed(&vec![false; self.sites.sites().len()]),
+            Activations::Frozen { replaced } => self.sites.fixed(replaced),
+        };
+        self.net.forward(images, phase, &mut mixed)
+    }
+
+    /// The live tensors under their checkpoint keys: `net.` and `site.`.
+    pub fn named(&self) -> Named {
+        let params = self.net.params().iter();
+        let net = params
+            .map(|param| (param.name.clone(), param.tensor.detach()))
+            .collect();
+        let mut all = with_prefix("net.", net);
+        all.extend(self.sites.named());
+        all
+    }
+
+    /// What the weights' optimizer trains: weights with decay; biases, batch normalisation and
+    /// polynomials without.
+    pub fn trainables(&self, weight_decay: f64) -> Vec<Trainable> {
+        use crate::nets::Role;
+        let decay = |role| match role {
+            Role::Weight => Some(weight_decay),
+            Role::Affine => Some(0.0),
+            Role::Statistic => None,
+        };
+        let params = self.net.params().iter().filter_map(|param| {
+            Some(Trainable {
+                name: param.name.clone(),
+                tensor: param.tensor.shallow_clone(),
+                weight_decay: decay(param.role)?,
+            })
+        });
+        let sites = self.sites.sites().iter();
+        let polynomials = sites
+            .zip(self.sites.coefficients())
+            .map(|(site, coefficients)| Trainable {
+                name: format!("{}.coefficients", site.name),
+                tensor: coefficients.shallow_clone(),
+                weight_decay: 0.0,
+            });
+        params.chain(polynomials).collect()
+    }
+}

@@ -1,0 +1,40 @@
+//! `evaluate`: measures a net on the test set. The only code that reads the test images.
+
+use std::time::Instant;
+
+use autorep_core::observation::Observation;
+use autorep_core::task::OutputRef;
+
+use super::{Setup, inputs};
+use crate::count::count_indicators;
+use crate::data::load_test;
+use crate::error::TrainError;
+
+/// Measures the subject, after checking in its saved bytes that it has exactly `budget` ReLUs.
+pub fn evaluate(
+    setup: &Setup,
+    subject: &OutputRef,
+    budget: u64,
+) -> Result<Observation, TrainError> {
+    let started = Instant::now();
+    let input = inputs::read(setup, 0, subject)?;
+    let set = setup.spec.data.name;
+    let sites = setup.spec.net.sites(set.input());
+    let counted = count_indicators(input.tensors.bytes(), &sites)
+        .map_err(|error| input.mismatch(error.to_string()))?;
+    if counted != budget {
+        return Err(TrainError::WrongCount { budget, counted });
+    }
+    let masked = input.masked_net(setup)?;
+    let test = load_test(&setup.spec.data, &setup.data_folder)?;
+    Ok(Observation {
+        relu_count: counted,
+        relu_total: setup.spec.net.relu_total(set.input()),
+        validation: input.document.validation.map(|validated| validated.accuracy),
+        test: Some(masked.accuracy(&test, set)),
+        searched_count: None,
+        selected_epoch: None,
+        epochs: 0,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}

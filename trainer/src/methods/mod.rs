@@ -1,0 +1,108 @@
+//! The four kinds of tasks: what each starts from, what sets its training apart, what it makes.
+
+pub mod baseline;
+mod check;
+pub mod evaluate;
+pub mod finetune;
+mod inputs;
+pub mod replace;
+
+use std::path::PathBuf;
+
+use autorep_core::data::DataSpec;
+use autorep_core::recipe::{Distillation, Schedule};
+use autorep_core::task::{OutputRef, TaskSpec, Work};
+use tch::Device;
+
+use crate::data::{Stream, Subset, load_training};
+use crate::error::TrainError;
+use crate::nets::ResNet;
+use crate::training::{Lesson, Training};
+
+pub use check::check_spec;
+
+/// All that a task starts from.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The task.
+    pub spec: TaskSpec,
+    /// Folders of its inputs, in the order of [`TaskSpec::inputs`].
+    pub input_folders: Vec<PathBuf>,
+    /// The folder of the data set's files.
+    pub data_folder: PathBuf,
+    /// Where to compute.
+    pub device: Device,
+}
+
+/// Whether a stage starts anew or from a checkpoint that overwrites its state: then work that
+/// would be overwritten is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// From the inputs.
+    Anew,
+    /// From a resume checkpoint.
+    Resumed,
+}
+
+impl Setup {
+    /// Sets up the training stage of a `baseline`, `replace` or `finetune` task; `None` for
+    /// `evaluate`, which does not train.
+    pub fn training(&self, start: Start) -> Result<Option<Training>, TrainError> {
+        match &self.spec.work {
+            Work::Baseline { recipe } => baseline::training(self, recipe).map(Some),
+            Work::Replace {
+                baseline,
+                budgets,
+                recipe,
+            } => replace::training(self, baseline, budgets, recipe, start).map(Some),
+            Work::Finetune {
+                start: from,
+                baseline,
+                budget,
+                recipe,
+            } => finetune::training(self, from, baseline, *budget, recipe).map(Some),
+            Work::Evaluate { .. } => Ok(None),
+        }
+    }
+
+    /// The training stream and the validation images.
+    fn images(&self, schedule: &Schedule) -> Result<(Stream, Subset), TrainError> {
+        let data: &DataSpec = &self.spec.data;
+        let (images, validation) = load_training(data, &self.data_folder)?;
+        let stream = Stream {
+            set: data.name,
+            images,
+            seed: self.spec.seed,
+            batch: schedule.batch as usize,
+            augment: data.augment,
+        };
+        Ok((stream, validation))
+    }
+
+    /// The task's net with weights of zero.
+    fn blank_net(&self) -> ResNet {
+        let set = self.spec.data.name;
+        ResNet::blank(&self.spec.net, set.input(), set.classes(), self.device)
+    }
+
+    /// What distils from the baseline, with the teacher if the recipe asks for one.
+    fn lesson(
+        &self,
+        recipe: &Distillation,
+        at: usize,
+        baseline: &OutputRef,
+    ) -> Result<Lesson, TrainError> {
+        let teacher = if recipe.kd_weight == 0.0 {
+            None
+        } else {
+            let input = inputs::read(self, at, baseline)?;
+            let teacher = self.blank_net();
+            input.restore_net(&teacher)?;
+            Some(teacher)
+        };
+        Ok(Lesson {
+            recipe: recipe.clone(),
+            teacher,
+        })
+    }
+}

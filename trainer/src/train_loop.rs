@@ -1,0 +1,268 @@
+//! From the first step to the last: reports progress, writes checkpoints, obeys commands.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use autorep_core::checkpoint::TENSORS_PART;
+use autorep_proto::v1;
+use autorep_proto::v1::trainer_event::Event;
+use tch::Tensor;
+
+use crate::checkpoint;
+use crate::count::count_indicators;
+use crate::data::Batches;
+use crate::error::TrainError;
+use crate::host::{Command, Host, Outcome};
+use crate::training::{Output, Training};
+
+/// Time between two reports of progress.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Where checkpoints go, and how often.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    /// The folder in which each checkpoint gets a folder of its own.
+    pub scratch: PathBuf,
+    /// Time between two resume checkpoints; `None` writes them on command only.
+    pub every: Option<Duration>,
+}
+
+/// Trains to the end or until it is told to stop.
+pub fn run(
+    training: &mut Training,
+    checkpoints: &Checkpoints,
+    host: &mut dyn Host,
+) -> Result<Outcome, TrainError> {
+    let first = training.progress.step;
+    let mut session = Session::new(training, checkpoints, host);
+    session.report_progress()?;
+    if !session.training.finished() {
+        let stream = session.training.stream.clone();
+        let device = session.training.masked.device;
+        let batches = Batches::start(stream, first, device).map_err(TrainError::Thread)?;
+        while !session.training.finished() {
+            session.step(&batches)?;
+            if session.obey()? == Obeyed::Stopped {
+                return Ok(Outcome::Stopped);
+            }
+        }
+    }
+    session.write_outputs()
+}
+
+/// One process's work on a training stage.
+struct Session<'a> {
+    training: &'a mut Training,
+    checkpoints: &'a Checkpoints,
+    host: &'a mut dyn Host,
+    first_step: u64,
+    started: Instant,
+    interval: Interval,
+    last_checkpoint: Instant,
+    /// Resume checkpoints written, so that two at one step have different folders.
+    written: u64,
+}
+
+/// What happened since the last report.
+struct Interval {
+    since: Instant,
+    steps: u64,
+    /// A scalar on the device: adding to it does not wait.
+    loss: Option<Tensor>,
+}
+
+impl Interval {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            steps: 0,
+            loss: None,
+        }
+    }
+
+    fn add(&mut self, loss: Tensor) {
+        self.steps += 1;
+        self.loss = Some(match self.loss.take() {
+            Some(sum) => sum + loss,
+            None => loss,
+        });
+    }
+
+    /// The mean loss; `None` without steps. Waits for the device.
+    fn mean_loss(&self) -> Option<f64> {
+        let sum = self.loss.as_ref()?.double_value(&[]);
+        Some(sum / self.steps as f64)
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Obeyed {
+    GoOn,
+    Stopped,
+}
+
+impl<'a> Session<'a> {
+    fn new(
+        training: &'a mut Training,
+        checkpoints: &'a Checkpoints,
+        host: &'a mut dyn Host,
+    ) -> Self {
+        Self {
+            first_step: training.progress.step,
+            training,
+            checkpoints,
+            host,
+            started: Instant::now(),
+            interval: Interval::new(),
+            last_checkpoint: Instant::now(),
+            written: 0,
+        }
+    }
+
+    fn step(&mut self, batches: &Batches) -> Result<(), TrainError> {
+        let epochs = self.training.epochs_done();
+        let loss = self.training.advance(&batches.take()?);
+        self.interval.add(loss);
+        let epoch_ended = self.training.epochs_done() > epochs;
+        if epoch_ended || self.interval.since.elapsed() >= REPORT_EVERY {
+            self.report_progress()?;
+        }
+        let due = |every| self.last_checkpoint.elapsed() >= every;
+        if self.checkpoints.every.is_some_and(due) && !self.training.finished() {
+            self.write_resume()?;
+        }
+        Ok(())
+    }
+
+    /// Carries out the commands that have come. Bounded: a command that keeps coming cannot hold
+    /// up training for more than one checkpoint per step.
+    fn obey(&mut self) -> Result<Obeyed, TrainError> {
+        let mut checkpoint = false;
+        let mut stop = false;
+        while let Some(command) = self.host.command() {
+            match command {
+                Command::CheckpointNow => checkpoint = true,
+                Command::Stop => {
+                    stop = true;
+                    break;
+                }
+            }
+        }
+        if checkpoint || stop {
+            self.write_resume()?;
+        }
+        Ok(if stop { Obeyed::Stopped } else { Obeyed::GoOn })
+    }
+
+    /// Reports where training stands, and fails if the loss is not finite.
+    fn report_progress(&mut self) -> Result<(), TrainError> {
+        let loss = self.finite_loss()?;
+        let training = &*self.training;
+        let (step, steps) = (training.progress.step, training.steps());
+        let elapsed = self.interval.since.elapsed().as_secs_f64();
+        let images = self.interval.steps * training.stream.batch as u64;
+        let done_here = step - self.first_step;
+        let seconds_left = (done_here > 0).then(|| {
+            let per_step = self.started.elapsed().as_secs_f64() / done_here as f64;
+            per_step * (steps - step) as f64
+        });
+        let event = Event::Progress(v1::Progress {
+            epoch: (training.epochs_done() + 1).min(training.schedule.epochs),
+            epochs: training.schedule.epochs,
+            step,
+            steps,
+            loss,
+            relu_count: Some(training.masked.sites.count()),
+            relu_budget: Some(training.budget()),
+            images_per_second: (images > 0 && elapsed > 0.0).then(|| images as f64 / elapsed),
+            validation: training.last_accuracy().map(Into::into),
+            seconds_left,
+        });
+        self.interval = Interval::new();
+        Ok(self.host.report(event)?)
+    }
+
+    /// The interval's mean loss, which must be finite: a net that diverged must not become a
+    /// checkpoint that every later attempt starts from.
+    fn finite_loss(&self) -> Result<Option<f64>, TrainError> {
+        let loss = self.interval.mean_loss();
+        match loss {
+            Some(loss) if !loss.is_finite() => Err(TrainError::Diverged {
+                loss,
+                step: self.training.progress.step,
+            }),
+            _ => Ok(loss),
+        }
+    }
+
+    fn write_resume(&mut self) -> Result<(), TrainError> {
+        self.finite_loss()?;
+        let step = self.training.progress.step;
+        let name = format!("resume-{step:010}-{}", self.written);
+        let folder = checkpoint::write(
+            &self.checkpoints.scratch,
+            &name,
+            &self.training.resume_tensors(),
+            &self.training.resume_document(),
+        )
+        .map_err(TrainError::Write)?;
+        self.written += 1;
+        self.last_checkpoint = Instant::now();
+        self.report_checkpoint(v1::CheckpointRole::Resume, "", &folder)
+    }
+
+    fn write_outputs(&mut self) -> Result<Outcome, TrainError> {
+        let mut counted = 0;
+        for output in self.training.outputs() {
+            let name = format!("out-{}", output.document.output);
+            let folder = checkpoint::write(
+                &self.checkpoints.scratch,
+                &name,
+                &output.tensors,
+                &output.document,
+            )
+            .map_err(TrainError::Write)?;
+            counted = self.count(&folder, &output)?;
+            let role = v1::CheckpointRole::Output;
+            self.report_checkpoint(role, &output.document.output, &folder)?;
+        }
+        Ok(Outcome::Done(self.training.observation(counted)))
+    }
+
+    /// Counts the ReLUs in what was just written.
+    fn count(&self, folder: &Path, output: &Output) -> Result<u64, TrainError> {
+        let spec = &self.training.spec;
+        let path = folder.join(TENSORS_PART);
+        let failed = |problem| {
+            TrainError::Write(checkpoint::CheckpointError::Mismatch {
+                path: path.clone(),
+                problems: vec![problem],
+            })
+        };
+        let bytes = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        let sites = spec.net.sites(spec.data.name.input());
+        let counted =
+            count_indicators(&bytes, &sites).map_err(|error| failed(error.to_string()))?;
+        if counted == output.budget {
+            Ok(counted)
+        } else {
+            let budget = output.budget;
+            Err(TrainError::WrongCount { budget, counted })
+        }
+    }
+
+    fn report_checkpoint(
+        &mut self,
+        role: v1::CheckpointRole,
+        output: &str,
+        folder: &Path,
+    ) -> Result<(), TrainError> {
+        let event = Event::CheckpointReady(v1::CheckpointReady {
+            role: role.into(),
+            output: output.to_owned(),
+            step: self.training.progress.step,
+            folder: folder.display().to_string(),
+        });
+        Ok(self.host.report(event)?)
+    }
+}
