@@ -9,7 +9,9 @@ fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_LIB");
     let Some(root) = env::var_os("LIBTORCH_LIB").or_else(|| env::var_os("LIBTORCH")) else {
-        panic!("LIBTORCH is not set; `make demo` or `make test` stage libtorch and link it as .libtorch");
+        panic!(
+            "LIBTORCH is not set; `make demo` or `make test` stage libtorch and link it as .libtorch"
+        );
     };
     let lib = PathBuf::from(&root).join("lib");
     println!("cargo:rerun-if-changed={}", lib.display());

@@ -104,10 +104,14 @@ mod tests {
         let indicators = Tensor::from_slice(&[0.0_f32, 1.0, 0.0, 1.0]);
         let weights = Tensor::from_slice(&[1.0_f32, 2.0, -1.0, 0.5]);
         let kept = straight_through(&indicators, &latents);
-        assert!(kept.equal(&indicators), "the value is exactly the indicator");
+        assert!(
+            kept.equal(&indicators),
+            "the value is exactly the indicator"
+        );
         (kept * &weights).sum(Kind::Float).backward();
         // ln(1 + e^w) for w = -2, 0, 1, 30, times the incoming gradient.
-        let by_hand = [0.126_928_0, 2.0 * 0.693_147_2, -1.313_261_7, 0.5 * 30.0];
+        let ln_2 = std::f64::consts::LN_2;
+        let by_hand = [0.126_928_0, 2.0 * ln_2, -1.313_261_7, 0.5 * 30.0];
         for (at, wanted) in by_hand.into_iter().enumerate() {
             let got = latents.grad().double_value(&[i64::try_from(at).unwrap()]);
             assert!((got - wanted).abs() < 1e-5, "{got} against {wanted}");
@@ -138,7 +142,10 @@ mod tests {
         let once = hysteresis_step(&states, &latents, 0.25);
         assert_eq!(Vec::<u8>::try_from(&once).unwrap(), wanted);
         let twice = hysteresis_step(&once, &latents, 0.25);
-        assert!(twice.equal(&once), "a second step with the same latents changes nothing");
+        assert!(
+            twice.equal(&once),
+            "a second step with the same latents changes nothing"
+        );
     }
 
     /// The mixture as the formula says it, in f64.
@@ -170,11 +177,17 @@ mod tests {
             let (x, keep, coefficients) = sample(degree);
             let got = Mixture::new(&keep, &coefficients).apply(&x);
             let wanted = by_formula(&x, &keep, &coefficients);
-            assert!(got.allclose(&wanted, 1e-12, 1e-12, false), "degree {degree}");
+            assert!(
+                got.allclose(&wanted, 1e-12, 1e-12, false),
+                "degree {degree}"
+            );
             let none = keep.zeros_like();
             let got = Mixture::polynomial(&coefficients).apply(&x);
             let wanted = by_formula(&x, &none, &coefficients);
-            assert!(got.allclose(&wanted, 1e-12, 1e-12, false), "degree {degree}");
+            assert!(
+                got.allclose(&wanted, 1e-12, 1e-12, false),
+                "degree {degree}"
+            );
         }
     }
 
@@ -207,7 +220,10 @@ mod tests {
                 };
                 let wanted = (moved(1e-6) - moved(-1e-6)) / 2e-6;
                 let got = gradient.double_value(&[at]);
-                assert!((got - wanted).abs() < 1e-6, "input {which} at {at}: {got} {wanted}");
+                assert!(
+                    (got - wanted).abs() < 1e-6,
+                    "input {which} at {at}: {got} {wanted}"
+                );
             }
         }
     }

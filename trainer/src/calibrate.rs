@@ -97,8 +97,8 @@ mod tests {
 
     #[test]
     fn moments_over_batches_of_different_sizes_are_those_of_all_values_together() {
-        let first = (Tensor::arange(2 * 3 * 4, (Kind::Float, Device::Cpu)) + 100.0)
-            .view([2, 3, 2, 2]);
+        let first =
+            (Tensor::arange(2 * 3 * 4, (Kind::Float, Device::Cpu)) + 100.0).view([2, 3, 2, 2]);
         let second = (Tensor::arange(3 * 4, (Kind::Float, Device::Cpu)) * -7.0).view([1, 3, 2, 2]);
         let mut measuring = Measuring::new(1);
         let passed = measuring.activate(0, &first);
@@ -109,7 +109,10 @@ mod tests {
             let values = all.select(1, i64::try_from(channel).unwrap());
             assert!((values.mean(Kind::Double).double_value(&[]) - mean).abs() < 1e-9);
             let wanted = values.var(false).double_value(&[]);
-            assert!((wanted - variance).abs() < 1e-6, "{wanted} against {variance}");
+            assert!(
+                (wanted - variance).abs() < 1e-6,
+                "{wanted} against {variance}"
+            );
         }
     }
 }

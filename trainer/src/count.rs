@@ -91,7 +91,10 @@ mod tests {
 
     fn file(parts: &[(&str, &[u8])]) -> Vec<u8> {
         let views = parts.iter().map(|(name, bytes)| {
-            (*name, TensorView::new(Dtype::U8, vec![bytes.len()], bytes).unwrap())
+            (
+                *name,
+                TensorView::new(Dtype::U8, vec![bytes.len()], bytes).unwrap(),
+            )
         });
         safetensors::serialize(views, None).unwrap()
     }
@@ -103,7 +106,10 @@ mod tests {
             ("site.b.indicators", &[1]),
             ("net.x", &[1, 1]),
         ]);
-        assert_eq!(count_indicators(&bytes, &[site("a", 3), site("b", 1)]), Ok(3));
+        assert_eq!(
+            count_indicators(&bytes, &[site("a", 3), site("b", 1)]),
+            Ok(3)
+        );
     }
 
     #[test]

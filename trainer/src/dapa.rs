@@ -46,15 +46,13 @@ fn normal_cdf(a: f64) -> f64 {
     if a.abs() > 8.5 {
         return if a > 0.0 { 1.0 } else { 0.0 };
     }
+    // All terms have the sign of `a` and grow until `odd` reaches a²; after 200 they are below
+    // 1e-17 of the sum for every `a` that comes here.
     let (mut sum, mut term, mut odd) = (a, a, 1.0);
-    loop {
+    for _ in 0..200 {
         odd += 2.0;
         term *= a * a / odd;
-        let next = sum + term;
-        if next == sum || !next.is_finite() {
-            break;
-        }
-        sum = next;
+        sum += term;
     }
     (0.5 + sum * normal_density(a)).clamp(0.0, 1.0)
 }
@@ -109,10 +107,11 @@ mod tests {
         let kink = -mean / sigma;
         let first = ((-12.0 - kink) / step).ceil();
         let last = ((12.0 - kink) / step).floor();
-        let points = (last - first) as u32;
-        (0..=points)
+        (0..24_000)
+            .map(|k| f64::from(k) + first)
+            .take_while(|k| *k <= last)
             .map(|k| {
-                let z = kink + (first + f64::from(k)) * step;
+                let z = kink + k * step;
                 normal_density(z) * f(mean + sigma * z) * step
             })
             .sum()
@@ -163,11 +162,14 @@ mod tests {
 
     #[test]
     fn a_channel_that_barely_moves_gets_the_floor() {
-        assert_eq!(coefficients(0.0, 0.0, 2), coefficients(0.0, 1e-4, 2));
+        let (none, floor) = (coefficients(0.0, 0.0, 2), coefficients(0.0, 1e-4, 2));
+        assert_eq!(none.map(f64::to_bits), floor.map(f64::to_bits));
         let [_, _, c2] = coefficients(0.0, 1e-12, 2);
         close(c2, 19.947, 1e-3);
         // A channel that is always positive is passed through.
         let [c0, c1, c2] = coefficients(3.0, 1e-9, 2);
-        assert_eq!([c0, c1, c2], [0.0, 1.0, 0.0]);
+        close(c0, 0.0, 1e-300);
+        close(c1, 1.0, 1e-300);
+        close(c2, 0.0, 1e-300);
     }
 }

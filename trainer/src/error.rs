@@ -75,7 +75,11 @@ impl TrainError {
 
 /// Whether libtorch's message says that memory ran out, on the CPU or on a GPU.
 pub fn is_out_of_memory(message: &str) -> bool {
-    ["CUDA out of memory", "can't allocate memory", "not enough memory"]
-        .iter()
-        .any(|phrase| message.contains(phrase))
+    [
+        "CUDA out of memory",
+        "can't allocate memory",
+        "not enough memory",
+    ]
+    .iter()
+    .any(|phrase| message.contains(phrase))
 }

@@ -29,7 +29,7 @@ pub struct HostGone(pub String);
 /// Gives commands and takes events.
 pub trait Host {
     /// The next command, if there is one; never waits.
-    fn command(&mut self) -> Option<Command>;
+    fn command(&mut self) -> Result<Option<Command>, HostGone>;
 
     /// Delivers an event.
     fn report(&mut self, event: Event) -> Result<(), HostGone>;

@@ -7,7 +7,7 @@
 //! - [`training`] is one stage's state and its step, [`methods`] what sets the stages apart, and
 //!   [`train_loop`] goes from the first step to the last;
 //! - [`checkpoint`] and [`count`] read and write what survives the process;
-//! - [`serve`] speaks with a worker, [`local`] with a person.
+//! - [`task`] works on one task; [`serve`] does so for a worker, [`local`] for a person.
 //!
 //! **Invariant:** on a CPU with a fixed number of threads, a task that was killed at any step and
 //! resumed from its latest checkpoint ends in the same bytes as one that was not. So nothing here
@@ -31,11 +31,13 @@ pub mod methods;
 pub mod nets;
 pub mod optim;
 pub mod penalty;
+pub mod probe;
 pub mod projection;
 pub mod rng;
 pub mod schedule;
 pub mod serve;
 pub mod sites;
+pub mod task;
 pub mod tensors;
 pub mod train_loop;
 pub mod training;

@@ -42,7 +42,10 @@ mod tests {
 
     #[test]
     fn distillation_equals_the_sum_written_out() {
-        let (s, t) = ([[1.0_f64, -2.0, 0.5], [0.0, 3.0, 1.0]], [[2.0, 0.0, -1.0], [1.0, 1.0, 4.0]]);
+        let (s, t) = (
+            [[1.0_f64, -2.0, 0.5], [0.0, 3.0, 1.0]],
+            [[2.0, 0.0, -1.0], [1.0, 1.0, 4.0]],
+        );
         let tensor = |rows: [[f64; 3]; 2]| Tensor::from_slice(&rows.concat()).view([2, 3]);
         let labels = Tensor::from_slice(&[0_i64, 2]);
         let softmax = |row: [f64; 3]| {
@@ -52,7 +55,10 @@ mod tests {
         let (mut soft, mut hard) = (0.0, 0.0);
         for (row, label) in [0_usize, 1].into_iter().zip([0_usize, 2]) {
             hard -= softmax(s[row])[label].ln() / 2.0;
-            let (p, q) = (softmax(t[row].map(|x| x / 4.0)), softmax(s[row].map(|x| x / 4.0)));
+            let (p, q) = (
+                softmax(t[row].map(|x| x / 4.0)),
+                softmax(s[row].map(|x| x / 4.0)),
+            );
             let kl: f64 = p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum();
             soft += 16.0 * kl / 2.0;
         }
@@ -64,8 +70,12 @@ mod tests {
 
     #[test]
     fn no_gradient_reaches_the_teacher() {
-        let student = Tensor::from_slice(&[1.0_f32, 2.0]).view([1, 2]).set_requires_grad(true);
-        let teacher = Tensor::from_slice(&[2.0_f32, 1.0]).view([1, 2]).set_requires_grad(true);
+        let student = Tensor::from_slice(&[1.0_f32, 2.0])
+            .view([1, 2])
+            .set_requires_grad(true);
+        let teacher = Tensor::from_slice(&[2.0_f32, 1.0])
+            .view([1, 2])
+            .set_requires_grad(true);
         let labels = Tensor::from_slice(&[0_i64]);
         distilled(&recipe(1.0, 1.0), &student, Some(&teacher), &labels).backward();
         assert!(student.grad().defined());

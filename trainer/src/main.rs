@@ -1,1 +1,57 @@
-fn main() {}
+//! `autorep-trainer`: works on one task in a process of its own.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context as _, bail};
+use autorep_trainer::{checkpoint, local, probe, serve};
+
+const USAGE: &str = "\
+usage: autorep-trainer              work for the worker at the other end of standard input
+       autorep-trainer local ...    work on one task without a worker
+       autorep-trainer --probe      print what this machine offers, as JSON
+       autorep-trainer --version
+";
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args_os().skip(1);
+    let Some(first) = arguments.next() else {
+        return serve_worker();
+    };
+    match first.to_str() {
+        Some("local") => run_local(arguments),
+        Some("--probe") => print(&serde_json::to_string(&probe::probe())?),
+        Some("--version") => print(&format!(
+            "autorep-trainer {} (libtorch {})",
+            checkpoint::TRAINER_VERSION,
+            checkpoint::LIBTORCH_VERSION
+        )),
+        Some("--help") => print(USAGE.trim_end()),
+        _ => bail!("unknown argument {}\n{USAGE}", first.display()),
+    }
+}
+
+/// The worker leaves one end of a socket pair as standard input.
+fn serve_worker() -> anyhow::Result<()> {
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let stream = UnixStream::from(stdin);
+    stream.peer_addr().context(
+        "expected a worker's socket as standard input; workers start this program, people use \
+         `autorep-trainer local`",
+    )?;
+    Ok(serve::serve(stream)?)
+}
+
+fn run_local(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
+    let arguments: Vec<OsString> = arguments.collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        return print(local::USAGE.trim_end());
+    }
+    local::run(&local::parse(arguments)?)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}

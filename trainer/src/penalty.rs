@@ -66,7 +66,10 @@ mod tests {
     fn an_annealed_budget_falls_geometrically_over_three_quarters_of_the_steps() {
         let falling = allowance(BudgetSchedule::Anneal, 100);
         assert_eq!(falling.at(0), 10_000.0);
-        assert!((falling.at(150) - 1000.0).abs() < 1e-6, "half way is the geometric mean");
+        assert!(
+            (falling.at(150) - 1000.0).abs() < 1e-6,
+            "half way is the geometric mean"
+        );
         assert_eq!(falling.at(300), 100.0);
         assert_eq!(falling.at(399), 100.0);
         for done in 0..400 {

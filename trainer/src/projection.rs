@@ -15,7 +15,11 @@ pub fn keep_largest(latents: &[f32], budget: u64) -> Vec<u8> {
     let rank = |at: usize| {
         let latent = latents[at];
         // Negative zero equals zero here, so that it cannot lose a tie.
-        if latent.is_nan() { f32::NEG_INFINITY } else { latent + 0.0 }
+        if latent.is_nan() {
+            f32::NEG_INFINITY
+        } else {
+            latent + 0.0
+        }
     };
     let mut order: Vec<usize> = (0..latents.len()).collect();
     order.select_nth_unstable_by(budget - 1, |a, b| {
@@ -36,7 +40,9 @@ mod tests {
     fn exactly_the_budget_is_kept_and_nothing_dropped_is_larger() {
         let mut rng = Rng::keyed("projection", &[]);
         // Coarse values, so that there are many ties.
-        let latents: Vec<f32> = (0..1000).map(|_| rng.below(50) as f32 / 25.0 - 1.0).collect();
+        let latents: Vec<f32> = (0..1000)
+            .map(|_| rng.below(50) as f32 / 25.0 - 1.0)
+            .collect();
         for budget in [0_u64, 1, 7, 500, 999, 1000, 2000] {
             let kept = keep_largest(&latents, budget);
             let count: u64 = kept.iter().copied().map(u64::from).sum();

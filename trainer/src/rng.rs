@@ -1,7 +1,7 @@
-//! Random numbers as a pure function of a key and a position (SplitMix64), written out here so
+//! Random numbers as a pure function of a key and a position (`SplitMix64`), written out here so
 //! that no upgrade of a dependency can change what a seed means.
 
-/// The increment of SplitMix64: 2^64 over the golden ratio, made odd.
+/// The increment of `SplitMix64`: 2^64 over the golden ratio, made odd.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// A stream of random numbers. Two streams with different keys are unrelated.
@@ -38,6 +38,15 @@ impl Rng {
         (wide >> 64) as u64
     }
 
+    /// The f32 that is nearest to [`Self::unit`], which may be one.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounds to nearest, in range"
+    )]
+    pub fn unit_f32(&mut self) -> f32 {
+        self.unit() as f32
+    }
+
     /// A number in the open interval (0, 1), a multiple of 2^-53 plus 2^-54.
     pub fn unit(&mut self) -> f64 {
         ((self.bits() >> 11) as f64 + 0.5) * (-53_f64).exp2()
@@ -51,7 +60,7 @@ impl Rng {
     }
 }
 
-/// The output function of SplitMix64.
+/// The output function of `SplitMix64`.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -62,7 +71,7 @@ fn mix(mut z: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The first outputs of SplitMix64 from state 0 in its published form.
+    /// The first outputs of `SplitMix64` from state 0 in its published form.
     #[test]
     fn the_generator_is_splitmix64() {
         let mut rng = Rng { state: 0 };

@@ -40,7 +40,10 @@ mod tests {
         assert!((lr(4) - 0.1).abs() < 1e-12);
         assert!((lr(9) - 0.2).abs() < 1e-12);
         assert!((lr(10) - 0.2).abs() < 1e-12);
-        assert!((lr(25) - 0.1).abs() < 1e-12, "half of the fall is half of the rate");
+        assert!(
+            (lr(25) - 0.1).abs() < 1e-12,
+            "half of the fall is half of the rate"
+        );
         assert!(lr(39) > 0.0 && lr(39) < 1e-3);
     }
 

@@ -258,7 +258,9 @@ mod tests {
     #[test]
     fn an_update_follows_the_latents() {
         let mut sites = Sites::with_polynomials(&two_sites(), 0, Device::Cpu);
-        sites.set_latents(&Tensor::from_slice(&[1.0_f32, -1.0, 0.0, -0.001, 0.001, -0.5]));
+        sites.set_latents(&Tensor::from_slice(&[
+            1.0_f32, -1.0, 0.0, -0.001, 0.001, -0.5,
+        ]));
         sites.update(0.003);
         assert_eq!(sites.count(), 4);
     }

@@ -139,7 +139,7 @@ impl<'a> Session<'a> {
     fn obey(&mut self) -> Result<Obeyed, TrainError> {
         let mut checkpoint = false;
         let mut stop = false;
-        while let Some(command) = self.host.command() {
+        while let Some(command) = self.host.command()? {
             match command {
                 Command::CheckpointNow => checkpoint = true,
                 Command::Stop => {

@@ -14,7 +14,6 @@ use crate::checkpoint::{
     TRAINER_VERSION, Tensors, Validated, read_document,
 };
 use crate::data::{Batch, Stream, Subset};
-use crate::error::TrainError;
 use crate::loss;
 use crate::masked::{Activations, MaskedNet};
 use crate::methods::replace::Search;
@@ -295,8 +294,15 @@ impl Training {
         }
         if document.steps_per_epoch != self.steps_per_epoch() || document.step > self.steps() {
             return Err(differs(
-                format!("{} steps of {} per epoch", self.steps(), self.steps_per_epoch()),
-                format!("step {} of {} per epoch", document.step, document.steps_per_epoch),
+                format!(
+                    "{} steps of {} per epoch",
+                    self.steps(),
+                    self.steps_per_epoch()
+                ),
+                format!(
+                    "step {} of {} per epoch",
+                    document.step, document.steps_per_epoch
+                ),
             ));
         }
         Ok(())

@@ -94,11 +94,12 @@ fn length(size: i64) -> usize {
 
 /// The file format's name of a tensor's type. Checkpoints hold f32 and u8 only.
 fn dtype(tensor: &Tensor) -> Dtype {
-    match tensor.kind() {
-        Kind::Uint8 => Dtype::U8,
-        Kind::Float => Dtype::F32,
-        other => unreachable!("checkpoints hold f32 and u8 tensors, found {other:?}"),
+    let kind = tensor.kind();
+    if kind == Kind::Uint8 {
+        return Dtype::U8;
     }
+    assert_eq!(kind, Kind::Float, "checkpoints hold f32 and u8 tensors");
+    Dtype::F32
 }
 
 /// The values as they lie in memory: little-endian on every platform that libtorch supports.

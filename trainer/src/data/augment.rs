@@ -130,17 +130,28 @@ mod tests {
 
     #[test]
     fn every_shift_up_to_the_padding_and_both_flips_occur() {
-        let draws: Vec<Augment> = (0..500).map(|index| Augment::draw(0, 0, index, 2)).collect();
+        let draws: Vec<Augment> = (0..500)
+            .map(|index| Augment::draw(0, 0, index, 2))
+            .collect();
         for shift in -2..=2 {
             assert!(draws.iter().any(|draw| draw.down == shift));
             assert!(draws.iter().any(|draw| draw.right == shift));
         }
-        assert!(draws.iter().all(|draw| draw.down.abs() <= 2 && draw.right.abs() <= 2));
+        assert!(
+            draws
+                .iter()
+                .all(|draw| draw.down.abs() <= 2 && draw.right.abs() <= 2)
+        );
         let flips = draws.iter().filter(|draw| draw.flip).count();
         assert!((200..300).contains(&flips), "{flips} of 500");
     }
 
     /// A 2 x 3 image, spelt out.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the table holds whole numbers up to 255"
+    )]
     fn changed(augment: Augment) -> Vec<u8> {
         let mut table = [0.0; 256];
         for (byte, value) in (0_u8..=255).zip(&mut table) {

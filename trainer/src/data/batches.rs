@@ -107,7 +107,10 @@ impl Batches {
                     if order.is_empty() || step % per_epoch == 0 {
                         order = order::epoch(stream.images.len(), stream.seed, step / per_epoch);
                     }
-                    if sender.send(stream.prepare(&normaliser, &order, step)).is_err() {
+                    if sender
+                        .send(stream.prepare(&normaliser, &order, step))
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -203,7 +206,10 @@ mod tests {
                 let value = batch.images.double_value(&[image, 0, 0, 0]);
                 let byte = (value * 0.353 + 0.286) * 255.0;
                 seen.push(byte.round() as i64);
-                assert_eq!(labels(&batch)[usize::try_from(image).unwrap()], seen[seen.len() - 1] % 10);
+                assert_eq!(
+                    labels(&batch)[usize::try_from(image).unwrap()],
+                    seen[seen.len() - 1] % 10
+                );
             }
         }
         seen.sort_unstable();
@@ -214,8 +220,7 @@ mod tests {
     #[test]
     fn unchanged_batches_hold_every_image_in_order() {
         let stream = stream(7, 3, true);
-        let batches: Vec<Batch> =
-            unchanged(&stream.images, stream.set, 3, Device::Cpu).collect();
+        let batches: Vec<Batch> = unchanged(&stream.images, stream.set, 3, Device::Cpu).collect();
         let all: Vec<i64> = batches.iter().flat_map(labels).collect();
         assert_eq!(all, [0, 1, 2, 3, 4, 5, 6]);
         assert_eq!(batches[2].images.size(), [1, 1, 28, 28]);

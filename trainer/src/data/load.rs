@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use autorep_core::data::{Check, DataError, DataSpec, Images, Part, UNVERIFIED_ENV, decode_with};
+use autorep_core::data::{Check, DataError, DataSpec, Images, Part, decode_with};
 
 use super::order;
 
@@ -94,13 +94,17 @@ impl Subset {
 }
 
 /// The training and the validation images of a task.
-pub fn load_training(spec: &DataSpec, folder: &Path) -> Result<(Subset, Subset), LoadError> {
+pub fn load_training(
+    spec: &DataSpec,
+    folder: &Path,
+    check: Check,
+) -> Result<(Subset, Subset), LoadError> {
     for (what, count) in [("training", spec.train), ("validation", spec.validation)] {
         if count == 0 {
             return Err(LoadError::NoneAskedFor { what });
         }
     }
-    let images = Arc::new(load(spec, Part::Train, folder)?);
+    let images = Arc::new(load(spec, Part::Train, folder, check)?);
     let (train, validation) = (spec.train as usize, spec.validation as usize);
     if train.saturating_add(validation) > images.len() {
         return Err(LoadError::TooFew {
@@ -119,13 +123,16 @@ pub fn load_training(spec: &DataSpec, folder: &Path) -> Result<(Subset, Subset),
 }
 
 /// The test images. Only tasks that evaluate may call this.
-pub fn load_test(spec: &DataSpec, folder: &Path) -> Result<Subset, LoadError> {
-    Ok(Subset::whole(Arc::new(load(spec, Part::Test, folder)?)))
+pub fn load_test(spec: &DataSpec, folder: &Path, check: Check) -> Result<Subset, LoadError> {
+    Ok(Subset::whole(Arc::new(load(
+        spec,
+        Part::Test,
+        folder,
+        check,
+    )?)))
 }
 
-fn load(spec: &DataSpec, part: Part, folder: &Path) -> Result<Images, LoadError> {
-    let asked = std::env::var(UNVERIFIED_ENV).ok();
-    let check = Check::from_env_value(asked.as_deref());
+fn load(spec: &DataSpec, part: Part, folder: &Path, check: Check) -> Result<Images, LoadError> {
     decode_with(spec.name, part, check, &mut |name| read(&folder.join(name))).map_err(|source| {
         LoadError::Files {
             folder: folder.display().to_string(),

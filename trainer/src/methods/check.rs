@@ -14,7 +14,10 @@ pub fn check_spec(spec: &TaskSpec) -> Result<(), TrainError> {
         format!("expected version {RESULT_VERSION}, found {}", spec.version)
     })?;
     require((1..=4096).contains(&spec.net.width), || {
-        format!("expected a net of width 1 to 4096, found {}", spec.net.width)
+        format!(
+            "expected a net of width 1 to 4096, found {}",
+            spec.net.width
+        )
     })?;
     let within = |budget: u64| {
         require(budget <= total, || {
@@ -27,7 +30,9 @@ pub fn check_spec(spec: &TaskSpec) -> Result<(), TrainError> {
             budgets, recipe, ..
         } => {
             check_schedule(&recipe.schedule, spec.data.train)?;
-            require(!budgets.is_empty(), || "expected a budget, found none".to_owned())?;
+            require(!budgets.is_empty(), || {
+                "expected a budget, found none".to_owned()
+            })?;
             require(budgets.is_sorted_by(|a, b| a > b), || {
                 format!("expected strictly falling budgets, found {budgets:?}")
             })?;
@@ -43,7 +48,9 @@ pub fn check_spec(spec: &TaskSpec) -> Result<(), TrainError> {
 }
 
 fn check_schedule(schedule: &Schedule, train: u32) -> Result<(), TrainError> {
-    require(schedule.epochs > 0, || "expected at least one epoch, found 0".to_owned())?;
+    require(schedule.epochs > 0, || {
+        "expected at least one epoch, found 0".to_owned()
+    })?;
     require((1..=train).contains(&schedule.batch), || {
         let batch = schedule.batch;
         format!("expected a batch of 1 to {train} images (all of them), found {batch}")
@@ -54,7 +61,9 @@ fn check_schedule(schedule: &Schedule, train: u32) -> Result<(), TrainError> {
         ("weight_decay", schedule.weight_decay),
         ("warmup_epochs", schedule.warmup_epochs),
     ];
-    rates.into_iter().try_for_each(|(what, value)| not_negative(what, value))
+    rates
+        .into_iter()
+        .try_for_each(|(what, value)| not_negative(what, value))
 }
 
 fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
@@ -62,7 +71,10 @@ fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
         format!("expected a degree of 0, 1 or 2, found {}", recipe.degree)
     })?;
     require((0.0..=1.0).contains(&recipe.freeze_at), || {
-        format!("expected freeze_at between 0 and 1, found {}", recipe.freeze_at)
+        format!(
+            "expected freeze_at between 0 and 1, found {}",
+            recipe.freeze_at
+        )
     })?;
     require(recipe.calibration_batches > 0, || {
         "expected at least one calibration batch, found 0".to_owned()
@@ -72,7 +84,9 @@ fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
         ("penalty", recipe.penalty),
         ("hysteresis", recipe.hysteresis),
     ];
-    numbers.into_iter().try_for_each(|(what, value)| not_negative(what, value))
+    numbers
+        .into_iter()
+        .try_for_each(|(what, value)| not_negative(what, value))
 }
 
 fn not_negative(what: &str, value: f64) -> Result<(), TrainError> {

@@ -26,11 +26,14 @@ pub fn evaluate(
         return Err(TrainError::WrongCount { budget, counted });
     }
     let masked = input.masked_net(setup)?;
-    let test = load_test(&setup.spec.data, &setup.data_folder)?;
+    let test = load_test(&setup.spec.data, &setup.data_folder, setup.check)?;
     Ok(Observation {
         relu_count: counted,
         relu_total: setup.spec.net.relu_total(set.input()),
-        validation: input.document.validation.map(|validated| validated.accuracy),
+        validation: input
+            .document
+            .validation
+            .map(|validated| validated.accuracy),
         test: Some(masked.accuracy(&test, set)),
         searched_count: None,
         selected_epoch: None,

@@ -29,12 +29,22 @@ pub(super) fn read(setup: &Setup, at: usize, wanted: &OutputRef) -> Result<Input
         )));
     };
     let document: OutputDocument = read_document(folder).map_err(TrainError::BadCheckpoint)?;
-    let found = (document.format, document.spec.id(), document.output.as_str());
+    let found = (
+        document.format,
+        document.spec.id(),
+        document.output.as_str(),
+    );
     if found != (FORMAT, wanted.task, wanted.output.as_str()) {
         return Err(other(
             folder.clone(),
-            format!("output {} of task {} in format {FORMAT}", wanted.output, wanted.task),
-            format!("output {} of task {} in format {}", found.2, found.1, found.0),
+            format!(
+                "output {} of task {} in format {FORMAT}",
+                wanted.output, wanted.task
+            ),
+            format!(
+                "output {} of task {} in format {}",
+                found.2, found.1, found.0
+            ),
         ));
     }
     if document.spec.net != setup.spec.net || document.spec.data.name != setup.spec.data.name {
@@ -65,7 +75,9 @@ impl Input {
             .map(|param| (param.name.clone(), param.tensor.detach()))
             .collect();
         self.tensors
-            .restore(&with_prefix("net.", targets), |name| name.starts_with("site."))
+            .restore(&with_prefix("net.", targets), |name| {
+                name.starts_with("site.")
+            })
             .map_err(TrainError::BadCheckpoint)
     }
 
@@ -96,17 +108,20 @@ impl Input {
             return Ok(None);
         };
         let name = format!("site.{}.coefficients", first.name);
-        let shape = self.tensors.shape(&name).map_err(TrainError::BadCheckpoint)?;
+        let shape = self
+            .tensors
+            .shape(&name)
+            .map_err(TrainError::BadCheckpoint)?;
         let Some(shape) = shape else {
             return Ok(None);
         };
         let powers = shape.first().copied().unwrap_or(0);
-        let degree = u32::try_from(powers).ok().and_then(|powers| powers.checked_sub(1));
+        let degree = u32::try_from(powers)
+            .ok()
+            .and_then(|powers| powers.checked_sub(1));
         match degree.filter(|degree| *degree <= dapa::MAX_DEGREE) {
             Some(degree) => Ok(Some(degree)),
-            None => Err(self.mismatch(format!(
-                "expected {name} with 1 to 3 rows, found {powers}"
-            ))),
+            None => Err(self.mismatch(format!("expected {name} with 1 to 3 rows, found {powers}"))),
         }
     }
 

@@ -9,7 +9,7 @@ pub mod replace;
 
 use std::path::PathBuf;
 
-use autorep_core::data::DataSpec;
+use autorep_core::data::{Check, DataSpec};
 use autorep_core::recipe::{Distillation, Schedule};
 use autorep_core::task::{OutputRef, TaskSpec, Work};
 use tch::Device;
@@ -30,6 +30,8 @@ pub struct Setup {
     pub input_folders: Vec<PathBuf>,
     /// The folder of the data set's files.
     pub data_folder: PathBuf,
+    /// What the data set's files are held against.
+    pub check: Check,
     /// Where to compute.
     pub device: Device,
 }
@@ -68,7 +70,7 @@ impl Setup {
     /// The training stream and the validation images.
     fn images(&self, schedule: &Schedule) -> Result<(Stream, Subset), TrainError> {
         let data: &DataSpec = &self.spec.data;
-        let (images, validation) = load_training(data, &self.data_folder)?;
+        let (images, validation) = load_training(data, &self.data_folder, self.check)?;
         let stream = Stream {
             set: data.name,
             images,

@@ -86,7 +86,7 @@ fn initial_latents(init: LatentInit, sites: &Sites, seed: u64) -> Tensor {
         let mut rng = Rng::keyed(&site.name, &[seed]);
         latents.extend((0..site.relus()).map(|_| match init {
             LatentInit::Constant => CONSTANT_LATENT,
-            LatentInit::Uniform => rng.unit() as f32,
+            LatentInit::Uniform => rng.unit_f32(),
         }));
     }
     Tensor::from_slice(&latents)
@@ -103,10 +103,9 @@ fn calibrate(
     let mut measuring = Measuring::new(masked.net.sites().len());
     for _ in 0..recipe.calibration_batches {
         let batch = batches.take()?;
-        tch::no_grad(|| {
-            masked
-                .net
-                .forward(&batch.images, Phase::Measure, &mut measuring)
+        let _logits = tch::no_grad(|| {
+            let net = &masked.net;
+            net.forward(&batch.images, Phase::Measure, &mut measuring)
         });
     }
     measuring.set_polynomials(&masked.sites, recipe.degree);
@@ -115,7 +114,7 @@ fn calibrate(
 
 impl Search {
     fn new(recipe: &ReplaceRecipe, budgets: &[u64], masked: &MaskedNet, per_epoch: u64) -> Self {
-        let steps = f64::from(recipe.schedule.epochs) * per_epoch as f64;
+        let steps = u64::from(recipe.schedule.epochs) * per_epoch;
         let latents = masked.sites.latents().into_iter();
         let latents = latents.map(|latents| Trainable {
             name: "flat".to_owned(),
@@ -129,7 +128,7 @@ impl Search {
                 schedule: recipe.budget_schedule,
                 total: masked.sites.total(),
                 budget: budgets.last().copied().unwrap_or(0),
-                steps: (steps * recipe.freeze_at).round() as u64,
+                steps: share_of(steps, recipe.freeze_at),
             },
             optimizer: Optimizer::Adam(Adam::new(latents.collect())),
             searched_count: None,
@@ -233,6 +232,16 @@ impl Search {
             .map(|passed| (*passed, snapshot(&masked.named())))
             .collect();
     }
+}
+
+/// The whole number nearest to `share` of `steps`; the share is between 0 and 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "not negative, and at most the number of steps"
+)]
+fn share_of(steps: u64, share: f64) -> u64 {
+    ((steps as f64 * share).round() as u64).min(steps)
 }
 
 /// Sets the indicators to exactly `budget` ReLUs: those with the largest latents.

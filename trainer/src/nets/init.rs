@@ -14,10 +14,12 @@ pub(super) fn kaiming_normal(seed: u64, name: &str, shape: &[i64]) -> Tensor {
     let count = usize::try_from(count).unwrap_or(0);
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
-        values.extend(rng.normals().map(|z| (z * deviation) as f32));
+        values.extend(rng.normals().map(|z| z * deviation));
     }
     values.truncate(count);
-    Tensor::from_slice(&values).reshape(shape)
+    Tensor::from_slice(&values)
+        .to_kind(Kind::Float)
+        .reshape(shape)
 }
 
 /// Zeros or ones, for biases and batch normalisation.

@@ -2,7 +2,7 @@
 //! the caller to apply one, so that one net serves as teacher, student and subject.
 //!
 //! Parameter names are checkpoint keys and follow torchvision's names, so that weights can be
-//! exchanged with PyTorch. They are a contract.
+//! exchanged with `PyTorch`. They are a contract.
 
 mod init;
 pub mod resnet;

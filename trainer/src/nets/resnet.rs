@@ -45,13 +45,7 @@ struct Block {
 impl ResNet {
     /// A net with initial weights that depend on the seed alone; for inputs of shape
     /// [batch, channels, height, width] and outputs of shape [batch, classes].
-    pub fn new(
-        spec: &NetSpec,
-        input: InputShape,
-        classes: u32,
-        seed: u64,
-        device: Device,
-    ) -> Self {
+    pub fn new(spec: &NetSpec, input: InputShape, classes: u32, seed: u64, device: Device) -> Self {
         Self::build(spec, input, classes, Some(seed), device)
     }
 
@@ -353,14 +347,20 @@ mod tests {
         };
         let kernel = |seed| {
             let net = ResNet::new(&spec, input(1, 28, 28), 10, seed, Device::Cpu);
-            let param = net.params().iter().find(|p| p.name == "layer3.0.conv2.weight");
+            let param = net
+                .params()
+                .iter()
+                .find(|p| p.name == "layer3.0.conv2.weight");
             param.unwrap().tensor.detach().copy()
         };
         assert!(kernel(3).equal(&kernel(3)));
         assert!(!kernel(3).equal(&kernel(4)));
         let deviation = kernel(3).std(false).double_value(&[]);
         let wanted = (2.0_f64 / (64.0 * 9.0)).sqrt();
-        assert!((deviation / wanted - 1.0).abs() < 0.03, "{deviation} against {wanted}");
+        assert!(
+            (deviation / wanted - 1.0).abs() < 0.03,
+            "{deviation} against {wanted}"
+        );
     }
 
     #[test]

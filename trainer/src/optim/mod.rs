@@ -90,6 +90,11 @@ fn named(prefix: &str, trainables: &[Trainable], buffers: &[Tensor]) -> Named {
     trainables
         .iter()
         .zip(buffers)
-        .map(|(trainable, buffer)| (format!("{prefix}.{}", trainable.name), buffer.shallow_clone()))
+        .map(|(trainable, buffer)| {
+            (
+                format!("{prefix}.{}", trainable.name),
+                buffer.shallow_clone(),
+            )
+        })
         .collect()
 }

@@ -1,0 +1,127 @@
+//! Works on one task without a worker, for people who look for a fault or measure.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use autorep_proto::v1;
+use autorep_proto::v1::trainer_event::Event;
+
+use crate::host::{Command, Host, HostGone, Outcome};
+use crate::task;
+
+/// How `autorep-trainer local` is used.
+pub const USAGE: &str = "\
+usage: autorep-trainer local SPEC.json --data DIR --out DIR [--input DIR]...
+           [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
+
+Works on the task that SPEC.json describes (`autorep plan --format json` prints specs) without a
+worker. Progress goes to stderr, the observation as JSON to stdout, checkpoints to folders in the
+output folder. Inputs are folders of outputs of earlier tasks, in the order of the spec's inputs.
+";
+
+/// Parses the arguments after `local`.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<v1::StartTask> {
+    let mut start = v1::StartTask {
+        device: "cpu".to_owned(),
+        ..v1::StartTask::default()
+    };
+    let mut spec = None;
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        let Some(name) = argument.to_str().filter(|text| text.starts_with("--")) else {
+            if spec.replace(PathBuf::from(&argument)).is_some() {
+                bail!("expected one spec, found a second: {}", argument.display());
+            }
+            continue;
+        };
+        let value = arguments
+            .next()
+            .and_then(|value| value.into_string().ok())
+            .with_context(|| format!("expected a value in UTF-8 after {name}"))?;
+        let number = || {
+            value
+                .parse()
+                .with_context(|| format!("expected a number after {name}"))
+        };
+        match name {
+            "--data" => start.data_folder = value,
+            "--out" => start.scratch_folder = value,
+            "--input" => start.input_folders.push(value),
+            "--resume" => start.resume_folder = value,
+            "--device" => start.device = value,
+            "--threads" => start.threads = number()?,
+            "--checkpoint-every" => start.checkpoint_every_s = number()?,
+            _ => bail!("unknown option {name}\n{USAGE}"),
+        }
+    }
+    let Some(spec) = spec else {
+        bail!("expected the path of a spec\n{USAGE}");
+    };
+    if start.data_folder.is_empty() || start.scratch_folder.is_empty() {
+        bail!("expected --data and --out\n{USAGE}");
+    }
+    start.spec = read(&spec)?;
+    Ok(start)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read the spec {}", path.display()))
+}
+
+/// Works on the task to its end.
+pub fn run(start: &v1::StartTask) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&start.scratch_folder)
+        .with_context(|| format!("cannot create {}", start.scratch_folder))?;
+    if let Outcome::Done(observation) = task::work(start, &mut Terminal)? {
+        writeln!(
+            std::io::stdout(),
+            "{}",
+            serde_json::to_string(&observation)?
+        )?;
+    }
+    Ok(())
+}
+
+/// A person at a terminal.
+struct Terminal;
+
+impl Host for Terminal {
+    fn command(&mut self) -> Result<Option<Command>, HostGone> {
+        Ok(None)
+    }
+
+    fn report(&mut self, event: Event) -> Result<(), HostGone> {
+        let line = match event {
+            Event::Progress(progress) => progress_line(&progress),
+            Event::CheckpointReady(ready) => format!("checkpoint {}", ready.folder),
+            Event::Done(_) | Event::Stopped(_) | Event::Failed(_) => return Ok(()),
+        };
+        writeln!(std::io::stderr(), "{line}").map_err(|error| HostGone(error.to_string()))
+    }
+}
+
+fn progress_line(progress: &v1::Progress) -> String {
+    let mut parts = vec![format!(
+        "epoch {}/{} step {}/{}",
+        progress.epoch, progress.epochs, progress.step, progress.steps
+    )];
+    if let Some(loss) = progress.loss {
+        parts.push(format!("loss {loss:.4}"));
+    }
+    if let (Some(count), Some(budget)) = (progress.relu_count, progress.relu_budget) {
+        parts.push(format!("relus {count} of {budget}"));
+    }
+    if let Some(accuracy) = &progress.validation {
+        let percent = 100.0 * accuracy.correct as f64 / accuracy.images.max(1) as f64;
+        parts.push(format!("validation {percent:.2} %"));
+    }
+    if let Some(rate) = progress.images_per_second {
+        parts.push(format!("{rate:.0} images/s"));
+    }
+    if let Some(left) = progress.seconds_left {
+        parts.push(format!("{left:.0} s left"));
+    }
+    parts.join(" ")
+}

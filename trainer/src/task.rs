@@ -1,0 +1,70 @@
+//! Works on one task from its message to its outcome.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use autorep_core::data::{Check, UNVERIFIED_ENV};
+use autorep_core::task::{TaskSpec, Work};
+use autorep_proto::v1;
+
+use crate::device;
+use crate::error::TrainError;
+use crate::host::{Host, Outcome};
+use crate::methods::{Setup, Start, check_spec, evaluate::evaluate};
+use crate::train_loop::{self, Checkpoints};
+
+/// Works on the task, reporting to `host`.
+///
+/// Tensor operations panic when libtorch refuses them, which after the checks here means that
+/// memory ran out or that there is a bug; see [`crate::error::is_out_of_memory`].
+pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, TrainError> {
+    let spec: TaskSpec = serde_json::from_slice(&start.spec)
+        .map_err(|error| TrainError::Spec(format!("expected a task's spec as JSON: {error}")))?;
+    check_spec(&spec)?;
+    // Before anything else that concerns libtorch, see `crate::cuda`.
+    let device = device::open(&start.device)?;
+    if let Ok(threads @ 1..) = i32::try_from(start.threads) {
+        tch::set_num_threads(threads);
+    }
+    let setup = Setup {
+        spec,
+        input_folders: start.input_folders.iter().map(PathBuf::from).collect(),
+        data_folder: PathBuf::from(&start.data_folder),
+        check: data_check(),
+        device,
+    };
+    if let Work::Evaluate { subject, budget } = &setup.spec.work {
+        return evaluate(&setup, subject, *budget).map(Outcome::Done);
+    }
+    let (how, resume) = match start.resume_folder.as_str() {
+        "" => (Start::Anew, None),
+        folder => (Start::Resumed, Some(PathBuf::from(folder))),
+    };
+    let Some(mut training) = setup.training(how)? else {
+        return Err(TrainError::Spec("expected a task that trains".to_owned()));
+    };
+    if let Some(folder) = resume {
+        training
+            .resume(&folder)
+            .map_err(TrainError::BadCheckpoint)?;
+    }
+    let every = u64::from(start.checkpoint_every_s);
+    let checkpoints = Checkpoints {
+        scratch: PathBuf::from(&start.scratch_folder),
+        every: (every > 0).then(|| Duration::from_secs(every)),
+    };
+    train_loop::run(&mut training, &checkpoints, host)
+}
+
+/// What the environment asks the data to be held against; anything but the published data is said
+/// on stderr.
+fn data_check() -> Check {
+    let asked = std::env::var(UNVERIFIED_ENV).ok();
+    let check = Check::from_env_value(asked.as_deref());
+    if check != Check::Published {
+        let warning = "the data set is not verified: results are not results on the published one";
+        let _unheard = writeln!(std::io::stderr(), "{UNVERIFIED_ENV} is set: {warning}");
+    }
+    check
+}

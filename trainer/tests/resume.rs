@@ -1,0 +1,202 @@
+//! A task that was stopped and resumed ends in the same bytes as one that was not.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use autorep_core::checkpoint::{STATE_PART, TENSORS_PART};
+use autorep_core::data::Check;
+use autorep_core::observation::Observation;
+use autorep_core::task::TaskSpec;
+use autorep_proto::v1::CheckpointRole;
+use autorep_proto::v1::trainer_event::Event;
+use autorep_trainer::checkpoint::{OutputDocument, read_document};
+use autorep_trainer::host::{Command, Host, HostGone, Outcome};
+use autorep_trainer::methods::{Setup, Start};
+use autorep_trainer::train_loop::{self, Checkpoints};
+use tch::Device;
+
+/// Stops after a number of steps and notes the folders reported.
+struct Observer {
+    stop_after: Option<u64>,
+    asked: u64,
+    resume: Option<PathBuf>,
+    outputs: Vec<PathBuf>,
+}
+
+impl Host for Observer {
+    fn command(&mut self) -> Result<Option<Command>, HostGone> {
+        self.asked += 1;
+        Ok((Some(self.asked) == self.stop_after).then_some(Command::Stop))
+    }
+
+    fn report(&mut self, event: Event) -> Result<(), HostGone> {
+        if let Event::CheckpointReady(ready) = event {
+            if ready.role() == CheckpointRole::Resume {
+                self.resume = Some(ready.folder.into());
+            } else {
+                self.outputs.push(ready.folder.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A place with data, where tasks are run.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// What a run ended with: the folder to resume from, or the outputs.
+enum Ended {
+    Stopped(PathBuf),
+    Done(Vec<PathBuf>, Observation),
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        common::write_data(folder.path());
+        Self { folder }
+    }
+
+    fn run(
+        &self,
+        spec: &TaskSpec,
+        inputs: &[PathBuf],
+        resume: Option<&Path>,
+        stop_after: Option<u64>,
+    ) -> Ended {
+        let scratch = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let setup = Setup {
+            spec: spec.clone(),
+            input_folders: inputs.to_vec(),
+            data_folder: self.folder.path().to_owned(),
+            check: Check::Format,
+            device: Device::Cpu,
+        };
+        let start = resume.map_or(Start::Anew, |_| Start::Resumed);
+        let mut training = setup.training(start).unwrap().unwrap();
+        if let Some(folder) = resume {
+            training.resume(folder).unwrap();
+        }
+        let mut host = Observer {
+            stop_after,
+            asked: 0,
+            resume: None,
+            outputs: vec![],
+        };
+        let checkpoints = Checkpoints {
+            scratch,
+            every: None,
+        };
+        match train_loop::run(&mut training, &checkpoints, &mut host).unwrap() {
+            Outcome::Done(observation) => Ended::Done(host.outputs, observation),
+            Outcome::Stopped => Ended::Stopped(host.resume.unwrap()),
+        }
+    }
+
+    fn undisturbed(&self, spec: &TaskSpec, inputs: &[PathBuf]) -> (Vec<PathBuf>, Observation) {
+        match self.run(spec, inputs, None, None) {
+            Ended::Done(outputs, observation) => (outputs, observation),
+            Ended::Stopped(_) => panic!("nobody stopped it"),
+        }
+    }
+
+    /// Stops after `first` steps, after `second` more, then goes on to the end.
+    fn disturbed(
+        &self,
+        spec: &TaskSpec,
+        inputs: &[PathBuf],
+        first: u64,
+        second: u64,
+    ) -> (Vec<PathBuf>, Observation) {
+        let Ended::Stopped(resume) = self.run(spec, inputs, None, Some(first)) else {
+            panic!("expected a stop after {first} steps");
+        };
+        let Ended::Stopped(resume) = self.run(spec, inputs, Some(&resume), Some(second)) else {
+            panic!("expected a stop after {second} more steps");
+        };
+        match self.run(spec, inputs, Some(&resume), None) {
+            Ended::Done(outputs, observation) => (outputs, observation),
+            Ended::Stopped(_) => panic!("nobody stopped it"),
+        }
+    }
+
+    /// Runs `spec` undisturbed and disturbed at several places, and compares every byte.
+    fn same_bytes(&self, spec: &TaskSpec, inputs: &[PathBuf]) -> Vec<PathBuf> {
+        let (wanted, whole) = self.undisturbed(spec, inputs);
+        for (first, second) in [(1, 1), (5, 4), (9, 2), (12, 3)] {
+            let (got, resumed) = self.disturbed(spec, inputs, first, second);
+            let what = format!("{} stopped after {first} and {second} steps", spec.kind());
+            assert_eq!(got.len(), wanted.len(), "{what}");
+            for (got, wanted) in got.iter().zip(&wanted) {
+                for part in [TENSORS_PART, STATE_PART] {
+                    let same = read(got, part) == read(wanted, part);
+                    assert!(same, "{what}: {part} differs");
+                }
+            }
+            let without_time = |observation: &Observation| Observation {
+                seconds: 0.0,
+                ..observation.clone()
+            };
+            assert_eq!(without_time(&resumed), without_time(&whole), "{what}");
+        }
+        wanted
+    }
+}
+
+fn read(folder: &Path, part: &str) -> Vec<u8> {
+    fs::read(folder.join(part)).unwrap()
+}
+
+#[test]
+fn stopped_and_resumed_tasks_end_in_the_same_bytes_as_undisturbed_ones() {
+    let bench = Bench::new();
+    let baseline = bench.same_bytes(&common::baseline(), &[]);
+    let snapshots = bench.same_bytes(&common::replace(), &baseline);
+    assert_eq!(snapshots.len(), common::BUDGETS.len());
+    for (folder, budget) in snapshots.iter().zip(common::BUDGETS) {
+        let document: OutputDocument = read_document(folder).unwrap();
+        assert_eq!(document.relu_count, budget);
+        assert_eq!(document.output, format!("b{budget}"));
+        // The larger budget was passed on the way down, not at the end.
+        assert!(document.searched_count.unwrap() < 6000);
+    }
+    let inputs = [snapshots[1].clone(), baseline[0].clone()];
+    bench.same_bytes(&common::finetune(common::BUDGETS[1]), &inputs);
+}
+
+#[test]
+fn seeds_matter() {
+    let bench = Bench::new();
+    let (one, _) = bench.undisturbed(&common::baseline(), &[]);
+    let other = TaskSpec {
+        seed: 2,
+        ..common::baseline()
+    };
+    let (two, _) = bench.undisturbed(&other, &[]);
+    assert_ne!(read(&one[0], TENSORS_PART), read(&two[0], TENSORS_PART));
+}
+
+#[test]
+fn a_checkpoint_of_another_task_is_refused() {
+    let bench = Bench::new();
+    let Ended::Stopped(resume) = bench.run(&common::baseline(), &[], None, Some(1)) else {
+        panic!("expected a stop");
+    };
+    let setup = Setup {
+        spec: TaskSpec {
+            seed: 2,
+            ..common::baseline()
+        },
+        input_folders: vec![],
+        data_folder: bench.folder.path().to_owned(),
+        check: Check::Format,
+        device: Device::Cpu,
+    };
+    let mut training = setup.training(Start::Resumed).unwrap().unwrap();
+    let error = training.resume(&resume).unwrap_err().to_string();
+    assert!(error.contains("expected a checkpoint of task"), "{error}");
+}
