@@ -11,7 +11,7 @@
 
 use tch::Tensor;
 
-use crate::nets::Activate;
+use crate::nets::{Activate, Layout};
 
 /// The indicator with its straight-through gradient: the value of `indicators` (zeros and ones)
 /// and the derivative `softplus(latents)`. Both have the same shape.
@@ -44,13 +44,16 @@ impl Mixture {
     /// From indicators of shape [channels, height, width], which may carry a gradient, and
     /// coefficients of shape [degree + 1, channels].
     pub fn new(keep: &Tensor, coefficients: &Tensor) -> Self {
+        // A mask in another layout than the feature maps makes every pass over them slower.
+        let layout = Layout::of(keep.device());
         let replaced = 1.0 - keep;
         let powers = coefficients.size()[0];
         let terms = (0..powers)
             .map(|power| &replaced * coefficients.select(0, power).view([-1, 1, 1]))
+            .map(|term| layout.arrange(&term))
             .collect();
         Self {
-            keep: Some(keep.shallow_clone()),
+            keep: Some(layout.arrange(keep)),
             terms,
         }
     }

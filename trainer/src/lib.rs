@@ -15,6 +15,7 @@
 //! of (seed, name), (seed, epoch) and (seed, epoch, index).
 
 pub mod activation;
+pub mod allocator;
 pub mod calibrate;
 pub mod checkpoint;
 pub mod count;

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, bail};
-use autorep_trainer::{checkpoint, local, probe, serve};
+use autorep_trainer::{allocator, checkpoint, local, probe, serve};
 
 const USAGE: &str = "\
 usage: autorep-trainer              work for the worker at the other end of standard input
@@ -16,6 +16,7 @@ usage: autorep-trainer              work for the worker at the other end of stan
 ";
 
 fn main() -> anyhow::Result<()> {
+    allocator::keep_freed_memory();
     let mut arguments = std::env::args_os().skip(1);
     let Some(first) = arguments.next() else {
         return serve_worker();

@@ -93,12 +93,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {
 /// Passes commands on until the stream ends, then sees to it that the process ends too: training
 /// on for nobody would keep the device from the next task.
 fn listen(mut reader: UnixStream, commands: SyncSender<Command>) {
-    loop {
-        let command = match read_message::<v1::TrainerCommand>(&mut reader) {
-            Ok(Some(message)) => message.command,
-            Ok(None) | Err(_) => break,
-        };
-        let passed = match command {
+    while let Ok(Some(message)) = read_message::<v1::TrainerCommand>(&mut reader) {
+        let passed = match message.command {
             Some(Wire::CheckpointNow(_)) => commands.send(Command::CheckpointNow),
             Some(Wire::Stop(_)) => commands.send(Command::Stop),
             // A second task or a command of a newer worker: nothing that can be obeyed.

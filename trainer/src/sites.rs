@@ -12,7 +12,8 @@ use crate::tensors::Named;
 /// The state of the activation sites of one net.
 #[derive(Debug)]
 pub struct Sites {
-    sites: Vec<Site>,
+    /// In forward order.
+    places: Vec<Site>,
     /// u8, 0 or 1, of shape [total].
     indicators: Tensor,
     /// f32 of shape [total], a leaf that requires a gradient.
@@ -36,7 +37,7 @@ impl Sites {
     pub fn full(sites: &[Site], device: Device) -> Self {
         let total: i64 = sites.iter().map(numel).sum();
         Self {
-            sites: sites.to_vec(),
+            places: sites.to_vec(),
             indicators: Tensor::ones([total], (Kind::Uint8, device)),
             latents: None,
             coefficients: Vec::new(),
@@ -65,12 +66,12 @@ impl Sites {
 
     /// The sites in forward order.
     pub fn sites(&self) -> &[Site] {
-        &self.sites
+        &self.places
     }
 
     /// Activation elements of the net: the total `T`.
     pub fn total(&self) -> u64 {
-        self.sites.iter().map(Site::relus).sum()
+        self.places.iter().map(Site::relus).sum()
     }
 
     /// ReLUs kept now. Waits for the device.
@@ -170,7 +171,7 @@ impl Sites {
         let mut named = Named::new();
         let indicators = self.split(&self.indicators);
         let latents = self.latents.as_ref().map(|flat| self.split(&flat.detach()));
-        for (at, site) in self.sites.iter().enumerate() {
+        for (at, site) in self.places.iter().enumerate() {
             let mut push = |part: &str, tensor: Tensor| {
                 named.push((format!("site.{}.{part}", site.name), tensor));
             };
@@ -187,10 +188,10 @@ impl Sites {
 
     /// Views of a flat tensor, of shape [channels, height, width] by site.
     fn split(&self, flat: &Tensor) -> Vec<Tensor> {
-        let sizes: Vec<i64> = self.sites.iter().map(numel).collect();
+        let sizes: Vec<i64> = self.places.iter().map(numel).collect();
         flat.split_with_sizes(&sizes[..], 0)
             .iter()
-            .zip(&self.sites)
+            .zip(&self.places)
             .map(|(part, site)| {
                 let shape = [site.channels, site.height, site.width].map(i64::from);
                 part.view(shape)
@@ -248,7 +249,7 @@ mod tests {
         let mut sites = Sites::with_polynomials(&two_sites(), 0, Device::Cpu);
         sites.set_latents(&Tensor::zeros([6], (Kind::Float, Device::Cpu)));
         let searching = sites.searching().unwrap();
-        assert_eq!(searching.count.double_value(&[]), 6.0);
+        assert!((searching.count.double_value(&[]) - 6.0).abs() < 1e-9);
         searching.count.backward();
         let gradient = sites.latents().unwrap().grad();
         let wanted = Tensor::full([6], std::f64::consts::LN_2, (Kind::Float, Device::Cpu));

@@ -1,5 +1,7 @@
 //! The built program at the end of a socket, as a worker would use it.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::os::fd::OwnedFd;
@@ -23,8 +25,7 @@ struct Trainer {
 impl Trainer {
     fn spawn() -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        ours.set_read_timeout(Some(Duration::from_secs(120)))
-            .unwrap();
+        ours.set_read_timeout(Some(Duration::from_mins(2))).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_autorep-trainer"))
             .env("AUTOREP_UNVERIFIED_DATA", "1")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -51,7 +52,7 @@ impl Trainer {
     }
 
     /// Every event up to the last one, which ends the task; then the program must exit with 0.
-    fn to_the_end(mut self) -> (Vec<Event>, Event) {
+    fn finish(mut self) -> (Vec<Event>, Event) {
         let mut events = Vec::new();
         loop {
             let event = self.event().expect("an ending before the stream closes");
@@ -96,7 +97,7 @@ impl Place {
     fn run(&self, spec: &TaskSpec, inputs: &[&Path]) -> (Vec<PathBuf>, v1::Observation) {
         let mut trainer = Trainer::spawn();
         trainer.send(Wire::Start(self.start(spec, inputs, "")));
-        let (events, ending) = trainer.to_the_end();
+        let (events, ending) = trainer.finish();
         let Event::Done(observation) = ending else {
             panic!("expected done, found {ending:?}");
         };
@@ -114,7 +115,7 @@ impl Place {
     fn failure(&self, start: v1::StartTask) -> v1::TrainerFailed {
         let mut trainer = Trainer::spawn();
         trainer.send(Wire::Start(start));
-        match trainer.to_the_end().1 {
+        match trainer.finish().1 {
             Event::Failed(failed) => failed,
             other => panic!("expected a failure, found {other:?}"),
         }
@@ -191,7 +192,7 @@ fn a_killed_trainer_is_resumed_from_its_checkpoint_to_the_same_bytes() {
 
     let mut trainer = Trainer::spawn();
     trainer.send(Wire::Start(place.start(&spec, &[], &ready.folder)));
-    let (events, ending) = trainer.to_the_end();
+    let (events, ending) = trainer.finish();
     assert!(matches!(ending, Event::Done(_)), "{ending:?}");
     let Some(Event::CheckpointReady(output)) = events.last() else {
         panic!("expected an output, found {events:?}");
@@ -212,7 +213,7 @@ fn a_stop_leaves_a_checkpoint_and_ends_the_program() {
     let mut trainer = Trainer::spawn();
     trainer.send(Wire::Start(place.start(&common::baseline(), &[], "")));
     trainer.send(Wire::Stop(v1::Stop {}));
-    let (events, ending) = trainer.to_the_end();
+    let (events, ending) = trainer.finish();
     assert!(matches!(ending, Event::Stopped(_)), "{ending:?}");
     let last = events.last();
     assert!(matches!(last, Some(Event::CheckpointReady(_))), "{last:?}");

@@ -205,7 +205,7 @@ mod tests {
             for image in 0..4 {
                 let value = batch.images.double_value(&[image, 0, 0, 0]);
                 let byte = (value * 0.353 + 0.286) * 255.0;
-                seen.push(byte.round() as i64);
+                seen.push(Tensor::from(byte.round()).int64_value(&[]));
                 assert_eq!(
                     labels(&batch)[usize::try_from(image).unwrap()],
                     seen[seen.len() - 1] % 10

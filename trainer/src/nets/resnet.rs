@@ -5,7 +5,7 @@
 use autorep_core::net::{InputShape, NetSpec, Site};
 use tch::{Device, Tensor};
 
-use super::{Activate, Param, Phase, Role, init};
+use super::{Activate, Layout, Param, Phase, Role, init};
 
 const NORM_EPSILON: f64 = 1e-5;
 const NORM_MOMENTUM: f64 = 0.1;
@@ -120,7 +120,11 @@ impl ResNet {
             site += 1;
             y
         };
-        let mut x = self.stem.forward(images, phase);
+        let layout = Layout::of(images.device());
+        let mut x = self.stem.forward(&layout.arrange(images), phase);
+        // An image of one channel lies the same way in both layouts, which leaves the stem's
+        // result in planes. Everything after it keeps the layout that it is given here.
+        x = layout.arrange(&x);
         if self.stem_relu {
             x = next(&x);
         }
