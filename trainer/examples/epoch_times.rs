@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use autorep_core::data::{Check, DataSet, DataSpec};
 use autorep_core::net::{Family, NetSpec};
+use autorep_core::observation::Accuracy;
 use autorep_core::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
     ReplaceRecipe, Schedule,
@@ -145,9 +146,7 @@ fn main() -> anyhow::Result<()> {
             let mut training = setup.training(Start::Anew)?.context("a task that trains")?;
             let setting_up = started.elapsed().as_secs_f64();
             let (train, whole) = epoch(&mut training)?;
-            let accuracy = training
-                .last_accuracy()
-                .map_or(0.0, |found| found.percent());
+            let accuracy = training.last_accuracy().map_or(0.0, Accuracy::percent);
             println!(
                 "{threads} threads, {}: {train:.2} s per epoch, {:.2} s validation of 5,000, \
                  {setting_up:.2} s set-up, accuracy {accuracy:.2} %",

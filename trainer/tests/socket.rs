@@ -112,12 +112,15 @@ impl Place {
         (folders.collect(), observation)
     }
 
-    fn failure(&self, start: v1::StartTask) -> v1::TrainerFailed {
+    fn failure(start: v1::StartTask) -> v1::TrainerFailed {
         let mut trainer = Trainer::spawn();
         trainer.send(Wire::Start(start));
         match trainer.finish().1 {
             Event::Failed(failed) => failed,
-            other => panic!("expected a failure, found {other:?}"),
+            other @ (Event::Progress(_)
+            | Event::CheckpointReady(_)
+            | Event::Done(_)
+            | Event::Stopped(_)) => panic!("expected a failure, found {other:?}"),
         }
     }
 }
@@ -160,7 +163,7 @@ fn four_tasks_lead_from_random_weights_to_a_test_accuracy_at_an_exact_budget() {
 
     // Another budget than the indicators': refused.
     let evaluate = common::evaluate(&finetune, "net", budget + 1);
-    let failed = place.failure(place.start(&evaluate, &[&tuned[0]], ""));
+    let failed = Place::failure(place.start(&evaluate, &[&tuned[0]], ""));
     assert_eq!(failed.class(), v1::FailureClass::BadCheckpoint);
     assert!(
         failed.message.contains("exactly 301 ReLUs, counted 300"),
@@ -182,7 +185,9 @@ fn a_killed_trainer_is_resumed_from_its_checkpoint_to_the_same_bytes() {
         match trainer.event().expect("a checkpoint before the end") {
             Event::CheckpointReady(ready) => break ready,
             Event::Progress(_) => {}
-            other => panic!("expected a checkpoint, found {other:?}"),
+            other @ (Event::Done(_) | Event::Stopped(_) | Event::Failed(_)) => {
+                panic!("expected a checkpoint, found {other:?}")
+            }
         }
     };
     trainer.child.kill().unwrap();
@@ -241,7 +246,7 @@ fn failures_are_reported_with_their_class() {
 
     let mut start = place.start(&spec, &[], "");
     start.data_folder = "/nowhere".to_owned();
-    let failed = place.failure(start);
+    let failed = Place::failure(start);
     assert_eq!(failed.class(), v1::FailureClass::BadData);
     assert!(
         failed.message.contains("train-images-idx3-ubyte"),
@@ -249,7 +254,7 @@ fn failures_are_reported_with_their_class() {
         failed.message
     );
 
-    let failed = place.failure(place.start(&spec, &[], "/nowhere"));
+    let failed = Place::failure(place.start(&spec, &[], "/nowhere"));
     assert_eq!(failed.class(), v1::FailureClass::BadCheckpoint);
     assert!(failed.message.contains("/nowhere"), "{}", failed.message);
 
@@ -257,16 +262,19 @@ fn failures_are_reported_with_their_class() {
     if let autorep_core::task::Work::Baseline { recipe } = &mut hot.work {
         recipe.schedule.lr = 1e30;
     }
-    let failed = place.failure(place.start(&hot, &[], ""));
+    let failed = Place::failure(place.start(&hot, &[], ""));
     assert_eq!(failed.class(), v1::FailureClass::Diverged);
 
     let mut start = place.start(&spec, &[], "");
     start.spec = b"{}".to_vec();
-    assert_eq!(place.failure(start).class(), v1::FailureClass::TrainerError);
+    assert_eq!(
+        Place::failure(start).class(),
+        v1::FailureClass::TrainerError
+    );
 
     let mut start = place.start(&spec, &[], "");
     start.device = "cuda:99".to_owned();
-    let failed = place.failure(start);
+    let failed = Place::failure(start);
     assert_eq!(failed.class(), v1::FailureClass::TrainerError);
     assert!(failed.message.to_lowercase().contains("cuda") || failed.message.contains("GPU"));
 }

@@ -143,9 +143,19 @@ impl ResNet {
 
 impl ConvNorm {
     fn forward(&self, x: &Tensor, phase: Phase) -> Tensor {
-        let stride = [self.stride, self.stride];
         let padding = [self.padding, self.padding];
-        let y = x.conv2d::<&Tensor>(&self.kernel, None, stride, padding, [1, 1], 1);
+        let y = if self.padding == 0 && self.stride > 1 {
+            // A 1 x 1 convolution with a stride reads some of the pixels; picking them first is as
+            // fast. oneDNN (of libtorch 2.11, AVX2) writes past its buffers when it does the
+            // picking on channels-last maps of fewer than eight channels.
+            let rows = x.slice(2, None, None, self.stride);
+            let picked = rows.slice(3, None, None, self.stride);
+            let picked = Layout::of(x.device()).arrange(&picked);
+            picked.conv2d::<&Tensor>(&self.kernel, None, [1, 1], padding, [1, 1], 1)
+        } else {
+            let stride = [self.stride, self.stride];
+            x.conv2d::<&Tensor>(&self.kernel, None, stride, padding, [1, 1], 1)
+        };
         let (mean, variance) = match phase {
             Phase::Train | Phase::Eval => (Some(&self.mean), Some(&self.variance)),
             Phase::Measure => (None, None),
