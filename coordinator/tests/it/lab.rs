@@ -92,12 +92,17 @@ impl Lab {
 
     /// Starts a coordinator and waits until it answers.
     pub(crate) async fn start(&self, config: Config) -> Running {
+        Self::start_on(self.store(), config).await
+    }
+
+    /// Starts a coordinator on another view of a store.
+    pub(crate) async fn start_on(store: Arc<dyn ObjectStore>, config: Config) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(autorep_coordinator::run(
             config,
-            self.store(),
+            store,
             listener,
             shutdown.clone(),
         ));

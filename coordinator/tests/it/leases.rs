@@ -1,5 +1,6 @@
 //! What a lease allows, and what is left of it when it has ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_coordinator::Config;
@@ -10,7 +11,8 @@ use autorep_proto::PROTOCOL_VERSION;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
-use crate::lab::{Lab, checkpoint, short_leases, within};
+use crate::gate::Gate;
+use crate::lab::{Lab, checkpoint, short_leases, until, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_lease_is_granted_again_and_its_claim_is_refused_as_stale() {
@@ -129,6 +131,57 @@ async fn a_worker_that_hangs_up_while_it_waits_leaves_no_lease_behind() {
     let counts = coordinator.counts("tiny").await;
     assert_eq!((counts.leased, counts.ready), (0, 3));
     three.acquire().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_up_while_its_lease_is_written_leaves_no_lease_behind() {
+    let lab = Lab::new();
+    let gate = Gate::new(lab.store());
+    let coordinator = Lab::start_on(Arc::new(gate.clone()), Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut one = coordinator.worker("one").await;
+    gate.close();
+    let asking = tokio::spawn(async move { one.acquire().await });
+    until("the lease to be written", || async {
+        (gate.held() > 0).then_some(())
+    })
+    .await;
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    // The server learns of the end through the connection that is closed now; another call on
+    // another connection gives it the time for that.
+    let mut people = coordinator.people().await;
+    let manifest = crate::lab::manifest("other");
+    people.plan(v1::PlanRequest { manifest }).await.unwrap();
+    gate.open();
+    let held = coordinator.worker("two").await.acquire().await;
+    assert_eq!(held.claim.generation, Generation(2));
+    assert_eq!(held.assignment.attempt, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_answered_before_the_answer_is_durable() {
+    let lab = Lab::new();
+    let gate = Gate::new(lab.store());
+    let coordinator = Lab::start_on(Arc::new(gate.clone()), Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let held = worker.acquire().await;
+    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
+    worker.commit(&held, &output).await.unwrap();
+    gate.close();
+    let finishing = tokio::spawn(async move { worker.finish(&held).await });
+    until("the result to be written", || async {
+        (gate.held() > 0).then_some(())
+    })
+    .await;
+    assert!(!finishing.is_finished());
+    // What was not acknowledged may be lost: that is the promise's other side.
+    coordinator.kill().await;
+    assert!(within("an end", finishing).await.unwrap().is_err());
+    let next = lab.start(Config::default()).await;
+    let counts = next.counts("tiny").await;
+    assert_eq!((counts.done, counts.leased), (0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! to it over gRPC. Trainers are made up.
 
 mod fence;
+mod gate;
 mod lab;
 mod leases;
 mod people;
