@@ -54,3 +54,17 @@ fn a_run_that_was_asked_to_stop_exits_130_and_goes_on_from_there() {
     );
     assert_eq!(sandbox.front_csv("store"), undisturbed(&sandbox));
 }
+
+#[test]
+fn a_worker_that_was_killed_is_replaced_and_the_front_is_the_same() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", TINY);
+    let mut run = Running::start(&mut sandbox.run("store"));
+    run.wait_for_line(&["start", "replace"]);
+    sandbox.signal("autorep worker", Signal::KILL);
+    run.wait_for_line(&["worker-0 ended", "starting it again"]);
+    let (status, stderr) = run.wait();
+    assert_eq!(status.code(), Some(0), "{stderr}");
+    assert_eq!(sandbox.front_csv("store"), undisturbed(&sandbox));
+    sandbox.wait_until_deserted(Duration::from_secs(10));
+}

@@ -22,7 +22,11 @@ fn problems_of_a_manifest_are_all_shown_with_their_places_and_nothing_starts() {
             let place = place(word);
             assert!(run.stderr.contains(&place), "no {place} in\n{}", run.stderr);
         }
-        assert!(run.stderr.contains("did you mean resnet9?"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("did you mean resnet9?"),
+            "{}",
+            run.stderr
+        );
         assert_eq!(run.stdout, "");
     }
     assert!(!sandbox.path("autorep-store").exists());

@@ -76,8 +76,21 @@ impl Sandbox {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 
-    /// The command lines of living processes that this sandbox started, directly or not.
-    fn processes(&self) -> Vec<String> {
+    /// Sends a signal to every living process of this sandbox whose command line has `word`.
+    #[track_caller]
+    pub(crate) fn signal(&self, word: &str, signal: Signal) {
+        let mut sent = 0;
+        for (pid, line) in self.processes() {
+            if line.contains(word) {
+                kill_process(pid, signal).unwrap();
+                sent += 1;
+            }
+        }
+        assert!(sent > 0, "no {word:?} in {:#?}", self.processes());
+    }
+
+    /// Living processes that this sandbox started, directly or not, with their command lines.
+    fn processes(&self) -> Vec<(Pid, String)> {
         let mark = format!("{MARK}={}", self.root.path().display());
         let mut living = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -87,7 +100,12 @@ impl Sandbox {
                 .any(|it| it == mark.as_bytes())
             {
                 let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-                living.push(String::from_utf8_lossy(&line).replace('\0', " "));
+                let name = entry.file_name();
+                let pid = name
+                    .to_str()
+                    .and_then(|name| Pid::from_raw(name.parse().ok()?));
+                let line = String::from_utf8_lossy(&line).replace('\0', " ");
+                living.push((pid.unwrap(), line));
             }
         }
         living
@@ -195,15 +213,15 @@ impl Running {
 
     /// Waits for a line on stderr that has all of `words`.
     #[track_caller]
-    pub(crate) fn wait_for_line(&mut self, words: &[&str]) {
+    pub(crate) fn wait_for_line(&mut self, words: &[&str]) -> String {
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             match self.lines.recv_timeout(Duration::from_millis(100)) {
                 Ok(line) => {
                     let found = words.iter().all(|word| line.contains(word));
-                    self.seen.push(line);
+                    self.seen.push(line.clone());
                     if found {
-                        return;
+                        return line;
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}

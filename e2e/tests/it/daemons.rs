@@ -1,0 +1,89 @@
+//! The daemons as a cluster runs them: a coordinator, a worker, and people who talk to them.
+
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::sandbox::{Running, Sandbox, finish, program};
+use crate::store::csv;
+use crate::sweep::TINY;
+
+/// A coordinator on a free port, with its address.
+fn coordinator(sandbox: &Sandbox) -> (Running, String) {
+    let mut command = sandbox.autorep();
+    command.args(["coordinator", "--store", "store", "--listen", "127.0.0.1:0"]);
+    let mut coordinator = Running::start(&mut command);
+    let line = coordinator.wait_for_line(&["coordinator starts"]);
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let url = format!("http://{}", line["listen"].as_str().unwrap());
+    coordinator.wait_for_line(&["coordinator ready"]);
+    (coordinator, url)
+}
+
+#[test]
+fn a_submitted_sweep_is_worked_on_watched_and_printed() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", &TINY.replace("[450, 40%]", "[450]"));
+    let (coordinator, url) = coordinator(&sandbox);
+    let lab = |arguments: &[&str]| -> Command {
+        let mut command = sandbox.autorep();
+        command.args(arguments).env("AUTOREP_COORDINATOR", &url);
+        command
+    };
+    let submitted = finish(&mut lab(&["submit", "sweep.yaml"])).expect_code(0);
+    assert_eq!(submitted.stdout, "tiny: 5 tasks, 0 done already\n");
+    let mut worker = lab(&["worker", "--store", "store", "--threads", "1"]);
+    worker.arg("--trainer").arg(program("autorep-trainer"));
+    let worker = Running::start(&mut worker);
+
+    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0);
+    assert!(
+        watched.stderr.contains("[5/5] done    evaluate"),
+        "{}",
+        watched.stderr
+    );
+    let list = finish(&mut lab(&["list"])).expect_code(0);
+    assert!(
+        list.stdout
+            .lines()
+            .any(|line| line.contains("tiny") && line.contains("done"))
+    );
+    let front = finish(&mut lab(&["front", "tiny", "--format", "csv"])).expect_code(0);
+    assert_eq!(csv(&front.stdout).len(), 2, "{}", front.stdout);
+    let unknown = finish(&mut lab(&["show", "huge"])).expect_code(1);
+    assert!(
+        unknown.stderr.contains("`autorep list`"),
+        "{}",
+        unknown.stderr
+    );
+
+    for daemon in [worker, coordinator] {
+        daemon.signal(Signal::TERM);
+        let (status, stderr) = daemon.wait();
+        assert_eq!(status.code(), Some(0), "{stderr}");
+    }
+    let offline = sandbox
+        .autorep()
+        .args(["front", "tiny", "--store", "store", "--format", "csv"])
+        .output();
+    assert_eq!(
+        String::from_utf8(offline.unwrap().stdout).unwrap(),
+        front.stdout
+    );
+}
+
+#[test]
+fn an_address_that_others_reach_is_refused_unless_it_is_meant() {
+    let sandbox = Sandbox::new();
+    let arguments = ["coordinator", "--store", "store", "--listen", "0.0.0.0:0"];
+    let refused = finish(sandbox.autorep().args(arguments)).expect_code(1);
+    assert!(
+        refused.stderr.contains("--insecure-listen"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!sandbox.path("store").exists());
+
+    let mut meant = Running::start(sandbox.autorep().args(arguments).arg("--insecure-listen"));
+    meant.wait_for_line(&["coordinator ready"]);
+}
