@@ -56,13 +56,14 @@ fn a_run_that_was_asked_to_stop_exits_130_and_goes_on_from_there() {
 }
 
 #[test]
-fn a_worker_that_was_killed_is_replaced_and_the_front_is_the_same() {
+fn workers_that_were_killed_are_replaced_and_two_make_the_same_front_as_one() {
     let sandbox = Sandbox::new();
     sandbox.write("sweep.yaml", TINY);
-    let mut run = Running::start(&mut sandbox.run("store"));
+    let mut run = Running::start(sandbox.run("store").args(["--workers", "2"]));
     run.wait_for_line(&["start", "replace"]);
     sandbox.signal("autorep worker", Signal::KILL);
-    run.wait_for_line(&["worker-0 ended", "starting it again"]);
+    run.wait_for_line(&["ended", "starting it again"]);
+    run.wait_for_line(&["ended", "starting it again"]);
     let (status, stderr) = run.wait();
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert_eq!(sandbox.front_csv("store"), undisturbed(&sandbox));

@@ -61,11 +61,12 @@ impl Sandbox {
         command
     }
 
-    /// `autorep run` of the manifest in `sweep.yaml` on a store of this sandbox.
+    /// `autorep run` of the manifest in `sweep.yaml` on a store of this sandbox, with one worker
+    /// unless more are added.
     pub(crate) fn run(&self, store: &str) -> Command {
         let mut command = self.autorep();
         command
-            .args(["run", "sweep.yaml", "--workers", "1", "--threads", "1"])
+            .args(["run", "sweep.yaml", "--threads", "1"])
             .args(["--store", store]);
         command
     }
