@@ -127,6 +127,16 @@ impl Sandbox {
     }
 }
 
+impl Drop for Sandbox {
+    /// A failed test leaves nobody behind either.
+    fn drop(&mut self) {
+        for (pid, _) in self.processes() {
+            // It may have ended meanwhile.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 /// A built program: it lies in the folder above the one of this test's own binary.
 pub(crate) fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
