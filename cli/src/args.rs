@@ -95,7 +95,12 @@ pub struct RunArgs {
     #[arg(value_name = "SWEEP.yaml")]
     pub manifest: PathBuf,
     /// Folder that keeps results, checkpoints and the coordinator's state.
-    #[arg(long, value_name = "DIR", default_value = "./autorep-store")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./autorep-store",
+        env = "AUTOREP_STORE"
+    )]
     pub store: PathBuf,
     /// Workers to start. Default: one on the CPU, one per device with --device cuda.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -171,9 +176,9 @@ pub struct FrontArgs {
     pub sweep: String,
     /// Read from this store: a folder, or s3://BUCKET/PREFIX. No coordinator is needed.
     /// Default: ./autorep-store, unless a coordinator is given.
-    #[arg(long, value_name = "DIR", conflicts_with = "coordinator")]
+    #[arg(long, value_name = "DIR|URL")]
     pub store: Option<String>,
-    /// Ask this coordinator instead.
+    /// Ask this coordinator, unless a store is given.
     #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR")]
     pub coordinator: Option<String>,
     /// How to print or draw it.
