@@ -3,7 +3,7 @@
 use autorep_core::recipe::Distillation;
 use tch::{Reduction, Tensor};
 
-/// The cross-entropy of `logits` [batch, classes] with `labels` [batch] (i64), a scalar.
+/// The cross-entropy of `logits` `[batch, classes]` with `labels` `[batch]` (i64), a scalar.
 pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Tensor {
     logits.cross_entropy_loss::<&Tensor>(labels, None, Reduction::Mean, -100, 0.0)
 }

@@ -58,7 +58,7 @@ impl Sites {
         this
     }
 
-    /// Starts a search from latents of shape [total].
+    /// Starts a search from latents of shape `[total]`.
     pub fn set_latents(&mut self, latents: &Tensor) {
         let latents = latents.to_device(self.indicators.device());
         self.latents = Some(latents.detach().copy().set_requires_grad(true));

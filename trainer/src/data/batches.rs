@@ -18,7 +18,7 @@ const AHEAD: usize = 2;
 pub struct Batch {
     /// f32 of shape [batch, channels, height, width].
     pub images: Tensor,
-    /// i64 of shape [batch].
+    /// i64 of shape `[batch]`.
     pub labels: Tensor,
 }
 
