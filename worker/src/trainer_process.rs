@@ -27,6 +27,10 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long a killed process may take to end: one that waits for a device cannot be killed.
 const DEAD_WITHIN: Duration = Duration::from_secs(30);
 
+/// How libtorch's threads wait for one another. By default they spin, and where a core has more
+/// than one thing to do a step then takes many times as long.
+const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
+
 /// Events read ahead. Beyond that a trainer that talks too fast waits.
 const EVENTS_AHEAD: usize = 64;
 
@@ -145,6 +149,9 @@ impl TrainerProcess {
             .kill_on_drop(true);
         if let Some(first) = &launch.library_path {
             command.env("LD_LIBRARY_PATH", library_path(first));
+        }
+        if std::env::var_os(WAIT_POLICY).is_none() {
+            command.env(WAIT_POLICY, "passive");
         }
         let mut child = command.spawn().map_err(|source| SpawnError::Process {
             binary: launch.binary.clone(),
