@@ -34,24 +34,24 @@ pub fn run(
     host: &mut dyn Host,
 ) -> Result<Outcome, TrainError> {
     let first = training.progress.step;
-    let mut session = Session::new(training, checkpoints, host);
-    session.report_progress()?;
-    if !session.training.finished() {
-        let stream = session.training.stream.clone();
-        let device = session.training.masked.device;
+    let mut work = Run::new(training, checkpoints, host);
+    work.report_progress()?;
+    if !work.training.finished() {
+        let stream = work.training.stream.clone();
+        let device = work.training.masked.device;
         let batches = Batches::start(stream, first, device).map_err(TrainError::Thread)?;
-        while !session.training.finished() {
-            session.step(&batches)?;
-            if session.obey()? == Obeyed::Stopped {
+        while !work.training.finished() {
+            work.step(&batches)?;
+            if work.obey()? == Obeyed::Stopped {
                 return Ok(Outcome::Stopped);
             }
         }
     }
-    session.write_outputs()
+    work.write_outputs()
 }
 
 /// One process's work on a training stage.
-struct Session<'a> {
+struct Run<'a> {
     training: &'a mut Training,
     checkpoints: &'a Checkpoints,
     host: &'a mut dyn Host,
@@ -101,7 +101,7 @@ enum Obeyed {
     Stopped,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Run<'a> {
     fn new(
         training: &'a mut Training,
         checkpoints: &'a Checkpoints,
