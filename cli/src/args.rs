@@ -102,7 +102,7 @@ pub struct RunArgs {
         env = "AUTOREP_STORE"
     )]
     pub store: PathBuf,
-    /// Workers to start. Default: one on the CPU, one per device with --device cuda.
+    /// Workers to start. Default: one per core, at most 8; one per device with --device cuda.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// Where to train.

@@ -30,14 +30,17 @@ impl Equipment {
         require_data(set, &data)?;
         let trainer = args.trainer.resolve()?;
         let devices = devices(args.device)?;
-        let workers = args.workers.map_or(devices.len(), usize::from);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = args.workers.map_or_else(
+            || default_workers(args.device, devices.len(), cores),
+            usize::from,
+        );
         let slots = (0..workers)
             .map(|index| Slot {
                 name: format!("worker-{index}"),
                 device: devices[index % devices.len()].clone(),
             })
             .collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = args
             .threads
             .map_or_else(|| (cores / workers).max(1), usize::from);
@@ -47,6 +50,19 @@ impl Equipment {
             slots,
             threads,
         })
+    }
+}
+
+/// The most workers that are started on the CPU by default: each holds a network in memory.
+const MOST_CPU_WORKERS: usize = 8;
+
+/// One worker per GPU. On the CPU one per core: tasks side by side keep the cores busier than the
+/// threads of one task do, which wait for each other at every layer of a small net (and spin
+/// while they wait, so that a busy machine slows them down many times over).
+fn default_workers(kind: DeviceKind, devices: usize, cores: usize) -> usize {
+    match kind {
+        DeviceKind::Cpu => cores.clamp(1, MOST_CPU_WORKERS),
+        DeviceKind::Cuda => devices,
     }
 }
 
