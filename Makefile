@@ -17,5 +17,5 @@ test: ## formatting, lints, all tests and documentation: what .ci/run decides by
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)
 	@bash scripts/bench.sh "$(ONLY)"
 
-libtorch: ## get libtorch and link it as .libtorch, so that plain cargo builds the trainer
+libtorch: ## get libtorch and link it as .libtorch, so that cargo builds the trainer too
 	@python3 scripts/stage-libtorch.py

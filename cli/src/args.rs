@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{data, doctor, figure};
+use crate::{data, doctor, figure, store};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
@@ -99,7 +99,8 @@ pub struct RunArgs {
         long,
         value_name = "DIR",
         default_value = "./autorep-store",
-        env = "AUTOREP_STORE"
+        env = "AUTOREP_STORE",
+        value_parser = store::local_folder
     )]
     pub store: PathBuf,
     /// Workers to start. Default: one per core, at most 8; one per device with --device cuda.
@@ -175,7 +176,7 @@ pub struct FrontArgs {
     #[arg(value_name = "SWEEP")]
     pub sweep: String,
     /// Read from this store: a folder, or s3://BUCKET/PREFIX. No coordinator is needed.
-    /// Default: ./autorep-store, unless a coordinator is given.
+    /// Default: unless a coordinator is given, $AUTOREP_STORE or ./autorep-store.
     #[arg(long, value_name = "DIR|URL")]
     pub store: Option<String>,
     /// Ask this coordinator, unless a store is given.
@@ -233,7 +234,8 @@ pub struct LogsArgs {
     /// The task's id, or a unique beginning of it, as `autorep show` prints.
     #[arg(value_name = "TASK")]
     pub task: String,
-    /// Go on printing while the task runs.
+    /// Go on with the logs of later attempts until the task is done (a log is stored when its
+    /// attempt ends).
     #[arg(short, long)]
     pub follow: bool,
     #[command(flatten)]

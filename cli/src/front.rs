@@ -29,13 +29,18 @@ pub async fn front(args: &FrontArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The store that `autorep run` would use.
+fn default_store() -> String {
+    std::env::var("AUTOREP_STORE").unwrap_or_else(|_| DEFAULT_STORE.to_owned())
+}
+
 async fn read(args: &FrontArgs) -> Result<FrontReport> {
     let sweep: SweepName = args.sweep.parse().context("read the sweep's name")?;
     if let (None, Some(url)) = (&args.store, &args.coordinator) {
         let mut lab = lab::connect(url).await?;
         return lab::front(&mut lab, sweep.as_str()).await;
     }
-    let text = args.store.as_deref().unwrap_or(DEFAULT_STORE);
+    let text = &args.store.clone().unwrap_or_else(default_store);
     let location = store::Location::parse(text)?;
     if let Some(folder) = location.folder()
         && !folder.is_dir()

@@ -1,14 +1,13 @@
 //! Manifests as files: read, and problems shown where they are.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use autorep_core::manifest::{self, Manifest};
 
 use crate::output;
-
-/// The largest manifest that is read.
-const MAX_BYTES: u64 = 4 << 20;
 
 /// A manifest with the text that it was read from.
 #[derive(Debug)]
@@ -19,23 +18,17 @@ pub struct ManifestFile {
     pub manifest: Manifest,
 }
 
-/// The text of the file at `path`.
-pub fn text(path: &Path) -> Result<String> {
-    let found = |what: &str| format!("expected a manifest at {}, found {what}", path.display());
-    let about = std::fs::metadata(path).with_context(|| found("no readable file"))?;
-    if about.is_dir() {
-        bail!(found("a folder"));
-    }
-    if about.len() > MAX_BYTES {
-        bail!(found("more than 4 MiB"));
-    }
-    std::fs::read_to_string(path).with_context(|| found("no readable text"))
-}
-
-/// Reads the manifest at `path`; nothing, once its problems have been shown on stderr.
+/// Reads the manifest at `path`; nothing, once what is wrong with it has been shown on stderr.
 pub fn read(path: &Path) -> Result<Option<ManifestFile>> {
-    let text = text(path)?;
-    match manifest::parse(&text) {
+    let bytes = match bytes(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            output::stderr(&format!("error: {error:#}; nothing was started\n"));
+            return Ok(None);
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match manifest::parse_bytes(&bytes) {
         Ok(manifest) => Ok(Some(ManifestFile { text, manifest })),
         Err(problems) => {
             let name = path.display().to_string();
@@ -48,4 +41,19 @@ pub fn read(path: &Path) -> Result<Option<ManifestFile>> {
             Ok(None)
         }
     }
+}
+
+/// The content of the file at `path`, up to one byte more than a manifest may have: the parser
+/// says what is wrong with that.
+fn bytes(path: &Path) -> Result<Vec<u8>> {
+    let found = |what: &str| format!("expected a manifest at {}, found {what}", path.display());
+    let file = File::open(path).with_context(|| found("no readable file"))?;
+    if file.metadata().is_ok_and(|about| about.is_dir()) {
+        bail!(found("a folder"));
+    }
+    let mut bytes = Vec::new();
+    file.take(manifest::MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| found("no readable file"))?;
+    Ok(bytes)
 }

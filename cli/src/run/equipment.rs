@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use autorep_core::data::DataSet;
+use autorep_core::manifest::Manifest;
 
 use super::workers::Slot;
 use crate::args::{DeviceKind, RunArgs};
@@ -25,9 +26,10 @@ pub struct Equipment {
 
 impl Equipment {
     /// Looks for the data set, the trainer and the devices.
-    pub fn find(args: &RunArgs, set: DataSet) -> Result<Self> {
+    pub fn find(args: &RunArgs, manifest: &Manifest) -> Result<Self> {
+        require_device(args.device, manifest.resources.gpus)?;
         let data = args.data.resolve()?;
-        require_data(set, &data)?;
+        require_data(manifest.data.name, &data)?;
         let trainer = args.trainer.resolve()?;
         let devices = devices(args.device)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -93,6 +95,17 @@ fn devices(kind: DeviceKind) -> Result<Vec<String>> {
     Ok((0..count).map(|index| format!("cuda:{index}")).collect())
 }
 
+/// A sweep that asks for GPUs is not trained on a CPU without a word: it might take months.
+fn require_device(kind: DeviceKind, gpus: u32) -> Result<()> {
+    if gpus > 0 && kind == DeviceKind::Cpu {
+        bail!(
+            "expected --device cuda, since the manifest asks for {gpus} GPU per task, found \
+             --device cpu; to train on the CPU all the same, set spec.resources.gpus to 0"
+        );
+    }
+    Ok(())
+}
+
 /// Checks that every file of a data set is there. What is in them, the trainer checks.
 fn require_data(set: DataSet, root: &Path) -> Result<()> {
     let folder = root.join(set.name());
@@ -113,6 +126,14 @@ mod tests {
     use autorep_core::data::Part;
 
     use super::*;
+
+    #[test]
+    fn a_sweep_that_asks_for_gpus_is_not_trained_on_the_cpu() {
+        let error = require_device(DeviceKind::Cpu, 1).unwrap_err().to_string();
+        assert!(error.contains("--device cuda"), "{error}");
+        require_device(DeviceKind::Cuda, 1).unwrap();
+        require_device(DeviceKind::Cpu, 0).unwrap();
+    }
 
     #[test]
     fn missing_data_is_refused_with_the_command_that_gets_it() {

@@ -48,7 +48,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     };
     let mut reporter = Reporter::new(file.manifest.name.as_str());
     logging::init(Audience::Person, reporter.log_writer());
-    let equipment = Equipment::find(args, file.manifest.data.name);
+    let equipment = Equipment::find(args, &file.manifest);
     if !args.store.exists() {
         // With an empty store there is work to do: do not even make the folder.
         equipment.as_ref().map_err(|error| anyhow!("{error:#}"))?;
@@ -120,18 +120,13 @@ impl Session<'_> {
             .await
             .map_err(|status| lab::refused(&status))?;
         let before = self.look(&mut lab).await?;
-        if state(&before) == v1::SweepState::Paused {
-            // Who runs a sweep wants it to go on.
-            let sweep = self.name().to_owned();
-            let answer = lab.resume(v1::ResumeRequest { sweep }).await;
-            answer.map_err(|status| lab::refused(&status))?;
-        }
         let mut workers = 0;
         let end = if is_over(&before) {
             End::Over(before.clone())
         } else {
             let equipment = equipment?;
             workers = equipment.slots.len();
+            self.pause_other_sweeps(&mut lab, reporter).await?;
             let command = self.worker_command(coordinator, &equipment)?;
             let mut fleet = Fleet::start(&command, equipment.slots);
             let end = tokio::select! {
@@ -170,6 +165,26 @@ impl Session<'_> {
             workers,
         };
         outcome.write(&self.args.store)
+    }
+
+    /// Leaves the store's other sweeps alone: their tasks would come first, unseen, and may need
+    /// a data set that is not here.
+    async fn pause_other_sweeps(&self, lab: &mut Lab, reporter: &mut Reporter) -> Result<()> {
+        let answer = lab.list(v1::ListRequest {}).await;
+        let listed = answer.map_err(|status| lab::refused(&status))?.into_inner();
+        for summary in listed.sweeps {
+            if summary.sweep == self.name() || summary.state() != v1::SweepState::Active {
+                continue;
+            }
+            let sweep = summary.sweep.clone();
+            let answer = lab.pause(v1::PauseRequest { sweep }).await;
+            answer.map_err(|status| lab::refused(&status))?;
+            reporter.line(&format!(
+                "paused the unfinished sweep {} of this store; `autorep run` its manifest to go on",
+                summary.sweep
+            ));
+        }
+        Ok(())
     }
 
     fn name(&self) -> &str {

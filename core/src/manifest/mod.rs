@@ -27,6 +27,7 @@ mod tree;
 pub use budget::{BudgetSpec, NotABudget};
 pub use problem::{Problem, render};
 pub use schema::json_schema;
+pub use tree::MAX_BYTES;
 
 /// The most tasks that a plan may have unless the caller says otherwise.
 pub const DEFAULT_TASK_LIMIT: u64 = 1_000_000;

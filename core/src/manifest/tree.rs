@@ -13,7 +13,7 @@ use serde_yaml::{Location, Spanned};
 use super::problem::Problem;
 
 /// The largest manifest that is read, in bytes: far above any that a person writes.
-pub(super) const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// The most levels of lists and mappings.
 const MAX_DEPTH: usize = 32;
