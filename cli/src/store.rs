@@ -51,6 +51,17 @@ impl Location {
     }
 }
 
+/// Reads the `--store` argument of a command that needs a folder.
+pub fn local_folder(text: &str) -> Result<PathBuf> {
+    match Location::parse(text)? {
+        Location::Folder(folder) => Ok(folder),
+        Location::Remote(url) => bail!(
+            "expected a folder, since everything runs on this machine, found {url}; for a bucket \
+             start `autorep coordinator` and `autorep worker`, and `autorep submit` the manifest"
+        ),
+    }
+}
+
 /// Opens the store that a `--store` argument names; a folder is made if it is not there.
 ///
 /// For S3 the usual `AWS_…` variables are read (key, secret, region, endpoint).
