@@ -20,6 +20,7 @@
 //! | `nonsense` | writes bytes that are no message |
 //! | `stopped` | reports that it stopped |
 //! | `failed TEXT` | reports a divergence |
+//! | `refuse TEXT` | reports a checkpoint that it cannot use |
 //! | `done` | reports a result |
 //! | `exit CODE` | exits |
 //! | `abort` | dies by a signal |
@@ -103,10 +104,8 @@ impl Double {
             ["escape"] => self.ready("net", 1, Path::new("/etc"))?,
             ["nonsense"] => (&self.stream).write_all(&[0xff; 64])?,
             ["stopped"] => self.say(Event::Stopped(v1::Stopped {}))?,
-            ["failed", ..] => self.say(Event::Failed(v1::TrainerFailed {
-                class: v1::FailureClass::Diverged.into(),
-                message: words.get(1..).unwrap_or_default().join(" "),
-            }))?,
+            ["failed", ..] => self.fail(v1::FailureClass::Diverged, words)?,
+            ["refuse", ..] => self.fail(v1::FailureClass::BadCheckpoint, words)?,
             ["done"] => self.say(Event::Done(v1::Observation {
                 relu_count: 10,
                 relu_total: 100,
@@ -124,6 +123,14 @@ impl Double {
     fn say(&self, event: Event) -> Result<(), Failure> {
         let event = v1::TrainerEvent { event: Some(event) };
         Ok(write_message(&mut &self.stream, &event)?)
+    }
+
+    /// Reports a failure with the words after the step's name.
+    fn fail(&self, class: v1::FailureClass, words: &[&str]) -> Result<(), Failure> {
+        self.say(Event::Failed(v1::TrainerFailed {
+            class: class.into(),
+            message: words.get(1..).unwrap_or_default().join(" "),
+        }))
     }
 
     /// Waits for a command. A stream that ends means that the worker is gone: exits, as every

@@ -24,20 +24,21 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::causes::chain;
 use crate::checkpoints::{self, Next, Queue, Ready, UploadError};
 use crate::config::Config;
-use crate::fleet::{Failure, Fleet, Terms};
+use crate::fleet::{Fleet, Terms};
 use crate::inputs::{self, FetchError, Inputs};
 use crate::report::{Outcome, Times};
 use crate::scratch::AttemptFolder;
 use crate::store::Store;
 use crate::task::Task;
-use crate::trainer_process::{End, Launch, Said, SpawnError, TrainerProcess, chain};
+use crate::trainer_process::{End, Launch, Said, SpawnError, TrainerProcess};
 use crate::wait::{at, finish};
 
 mod ending;
 
-use ending::{Clock, Verdict, end, refused, trainer_error};
+use ending::{Clock, Verdict, end, failure, refused, trainer_error, trainer_failed};
 
 /// What an attempt uses and does not own.
 #[derive(Clone, Debug)]
@@ -354,19 +355,7 @@ impl<'a> Attempt<'a> {
                 ));
             }
             trainer_event::Event::Failed(failed) => {
-                // A trainer cannot know what the worker's end is, nor mean nothing.
-                let known = failed.class();
-                let unfit = [v1::FailureClass::Unspecified, v1::FailureClass::WorkerLost];
-                let class = if unfit.contains(&known) {
-                    v1::FailureClass::TrainerError
-                } else {
-                    known
-                };
-                self.conclude(Verdict::Failed(Failure {
-                    class,
-                    message: failed.message,
-                    bad_checkpoint: None,
-                }));
+                self.conclude(trainer_failed(failed, self.task.resume.as_ref()));
             }
         }
         None
@@ -407,11 +396,8 @@ impl<'a> Attempt<'a> {
         self.stderr = end.stderr.text();
         if self.verdict.is_none() {
             let message = format!("the trainer ended without a word, {}", end.describe());
-            self.conclude(Verdict::Failed(Failure {
-                class: v1::FailureClass::TrainerCrashed,
-                message,
-                bad_checkpoint: None,
-            }));
+            let class = v1::FailureClass::TrainerCrashed;
+            self.conclude(Verdict::Failed(failure(class, message)));
         }
         None
     }

@@ -5,6 +5,10 @@
 //! trainer process is started on them, its checkpoints are stored and committed while it trains,
 //! and what it measured ends the task. The lease is renewed all along.
 //!
+//! What a trainer prints is stored when its attempt ends, before the coordinator is told of the
+//! end. Until then it is in the scratch folder alone, and an attempt that loses its lease or is
+//! cancelled leaves none.
+//!
 //! The crate knows nothing of training: a trainer is a process behind a socket. It knows nothing
 //! of the coordinator but its service. It never decides whether a lease is held: it repeats its
 //! claim with every call, and once it is told or has to assume that the lease has ended, it kills
@@ -15,6 +19,7 @@
 
 mod attempt;
 mod backoff;
+mod causes;
 mod checkpoints;
 pub mod config;
 mod fleet;

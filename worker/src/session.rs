@@ -14,13 +14,13 @@ use tracing::Instrument as _;
 use crate::RunError;
 use crate::attempt::{Attempt, Report, Surroundings};
 use crate::backoff::Backoff;
+use crate::causes::chain;
 use crate::config::Config;
 use crate::fleet::{Failure, Fleet, Terms};
 use crate::report::{Outcome, Summary, Times};
 use crate::scratch::WorkerFolder;
 use crate::store::Store;
 use crate::task::{self, Task};
-use crate::trainer_process::chain;
 
 /// How long one request for a task waits. A new one shows the coordinator that the worker lives.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(10);

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
+use crate::causes::chain;
 use crate::logs::{self, Tail};
 use crate::stream;
 use crate::wait::at;
@@ -100,18 +101,6 @@ impl End {
             None => status,
         }
     }
-}
-
-/// An error with its causes, in a line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// A running trainer. Dropping it kills the process.

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::Observation;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::time::Instant;
 
+use crate::causes::chain;
 use crate::checkpoints::UploadError;
 use crate::fleet::{Failure, Fleet};
 use crate::inputs::FetchError;
 use crate::report::{Outcome, Times};
 use crate::store::{GetError, PutError, Store};
-use crate::trainer_process::chain;
 
 /// How long a stopping worker tries to give its lease back. It runs out by itself in the end.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
@@ -43,6 +44,27 @@ pub(super) fn failure(class: v1::FailureClass, message: String) -> Failure {
         message,
         bad_checkpoint: None,
     }
+}
+
+/// What a trainer's own word of its failure means, that was to go on from `resume`.
+pub(super) fn trainer_failed(failed: v1::TrainerFailed, resume: Option<&CheckpointRef>) -> Verdict {
+    // A trainer cannot know what the worker's end is, nor mean nothing.
+    let known = failed.class();
+    let unfit = [v1::FailureClass::Unspecified, v1::FailureClass::WorkerLost];
+    let class = if unfit.contains(&known) {
+        v1::FailureClass::TrainerError
+    } else {
+        known
+    };
+    // The trainer does not say which checkpoint it refuses. The one to go on from is the one that
+    // can be done without: named, it is set aside and the next attempt begins anew; kept, it would
+    // make every attempt fail alike.
+    let refuses = class == v1::FailureClass::BadCheckpoint;
+    Verdict::Failed(Failure {
+        class,
+        message: failed.message,
+        bad_checkpoint: resume.filter(|_| refuses).cloned(),
+    })
 }
 
 impl From<FetchError> for Failure {

@@ -107,6 +107,41 @@ async fn a_missing_resume_checkpoint_is_a_bad_one() {
     assert_eq!(failure.bad_checkpoint, Some(resume.into()));
 }
 
+/// The failure of a trainer that does what `script` says, with or without a checkpoint to go on
+/// from, and that checkpoint.
+async fn failure_of(script: &str, resumes: bool) -> (v1::FailRequest, v1::CheckpointRef) {
+    let lab = Lab::new(script);
+    let output = CheckpointRole::Output("b1500".to_owned());
+    let input = lab.stored(other_task(), output, 100).await;
+    let spec = evaluate(other_task());
+    let resume = lab.stored(spec.id(), CheckpointRole::Resume, 40).await;
+    lab.offer(&spec, vec![input], resumes.then(|| resume.clone()));
+    let summary = lab.run().await;
+    assert_eq!(summary.failed, 1);
+    (only_failure(&lab), resume.into())
+}
+
+#[tokio::test]
+async fn a_resume_checkpoint_that_the_trainer_refuses_is_named_so_that_it_is_set_aside() {
+    let script = "refuse an older format\nexit 1";
+
+    let (failure, resume) = failure_of(script, true).await;
+    assert_eq!(failure.class(), FailureClass::BadCheckpoint);
+    assert_eq!(failure.message, "an older format");
+    assert_eq!(failure.bad_checkpoint, Some(resume));
+
+    let (failure, _unused) = failure_of(script, false).await;
+    assert_eq!(failure.class(), FailureClass::BadCheckpoint);
+    assert_eq!(failure.bad_checkpoint, None);
+}
+
+#[tokio::test]
+async fn a_trainer_that_fails_for_another_reason_keeps_its_resume_checkpoint() {
+    let (failure, _kept) = failure_of("failed no number\nexit 1", true).await;
+    assert_eq!(failure.class(), FailureClass::Diverged);
+    assert_eq!(failure.bad_checkpoint, None);
+}
+
 #[tokio::test]
 async fn a_store_that_takes_nothing_fails_the_attempt_and_not_the_worker() {
     let folder = tempfile::tempdir().unwrap();
