@@ -16,8 +16,8 @@ pub const USAGE: &str = "\
 usage: autorep-trainer local SPEC.json --data DIR --out DIR [--input DIR]...
            [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
 
-Works on the task that SPEC.json describes (`autorep plan --format json` prints specs) without a
-worker. Progress goes to stderr, the observation as JSON to stdout, checkpoints to folders in the
+Works on the task that SPEC.json describes (the `spec` in a checkpoint's state.json is one) without
+a worker. Progress goes to stderr, the observation as JSON to stdout, checkpoints to folders in the
 output folder. Inputs are folders of outputs of earlier tasks, in the order of the spec's inputs.
 ";
 

@@ -1,7 +1,7 @@
 //! What a spec must fulfil before work on it starts: a plan made by this version does, so a
 //! violation means that somebody else made it.
 
-use autorep_core::recipe::{ReplaceRecipe, Schedule};
+use autorep_core::recipe::{Distillation, ReplaceRecipe, Schedule};
 use autorep_core::task::{RESULT_VERSION, TaskSpec, Work};
 
 use crate::dapa;
@@ -37,10 +37,12 @@ pub fn check_spec(spec: &TaskSpec) -> Result<(), TrainError> {
                 format!("expected strictly falling budgets, found {budgets:?}")
             })?;
             budgets.iter().try_for_each(|budget| within(*budget))?;
+            check_distillation(&recipe.distillation)?;
             check_search(recipe)
         }
         Work::Finetune { budget, recipe, .. } => {
             within(*budget)?;
+            check_distillation(&recipe.distillation)?;
             check_schedule(&recipe.schedule, spec.data.train)
         }
         Work::Evaluate { budget, .. } => within(*budget),
@@ -64,6 +66,23 @@ fn check_schedule(schedule: &Schedule, train: u32) -> Result<(), TrainError> {
     rates
         .into_iter()
         .try_for_each(|(what, value)| not_negative(what, value))
+}
+
+/// The temperature counts even where the teacher does not: a plan then says 1.
+fn check_distillation(recipe: &Distillation) -> Result<(), TrainError> {
+    let Distillation {
+        temperature,
+        kd_weight,
+        ce_weight,
+    } = *recipe;
+    not_negative("kd_weight", kd_weight)?;
+    not_negative("ce_weight", ce_weight)?;
+    require(kd_weight > 0.0 || ce_weight > 0.0, || {
+        "expected kd_weight or ce_weight above 0, found both at 0".to_owned()
+    })?;
+    require(temperature.is_finite() && temperature > 0.0, || {
+        format!("expected a finite temperature above 0, found {temperature}")
+    })
 }
 
 fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
@@ -100,5 +119,120 @@ fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), TrainE
         Ok(())
     } else {
         Err(TrainError::Spec(otherwise()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autorep_core::data::{DataSet, DataSpec};
+    use autorep_core::digest::Digest;
+    use autorep_core::id::TaskId;
+    use autorep_core::net::{Family, NetSpec};
+    use autorep_core::recipe::{BudgetSchedule, FinetuneRecipe, LatentInit, OptimizerKind};
+    use autorep_core::task::{NET_OUTPUT, OutputRef};
+
+    use super::*;
+
+    fn spec(work: Work) -> TaskSpec {
+        TaskSpec {
+            version: RESULT_VERSION,
+            net: NetSpec {
+                name: Family::Resnet9,
+                width: 2,
+                stem_relu: false,
+            },
+            data: DataSpec {
+                name: DataSet::FashionMnist,
+                train: 100,
+                validation: 60,
+                augment: true,
+            },
+            seed: 1,
+            work,
+        }
+    }
+
+    /// A search and a fine-tuning that distil like this.
+    fn distilling(temperature: f64, kd_weight: f64, ce_weight: f64) -> [TaskSpec; 2] {
+        let distillation = Distillation {
+            temperature,
+            kd_weight,
+            ce_weight,
+        };
+        let schedule = Schedule {
+            epochs: 1,
+            batch: 20,
+            optimizer: OptimizerKind::Adam,
+            lr: 1e-3,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            warmup_epochs: 0.0,
+        };
+        let baseline = OutputRef {
+            task: TaskId(Digest::of(b"baseline")),
+            output: NET_OUTPUT.to_owned(),
+        };
+        let search = Work::Replace {
+            baseline: baseline.clone(),
+            budgets: vec![300],
+            recipe: ReplaceRecipe {
+                schedule: schedule.clone(),
+                distillation: distillation.clone(),
+                latent_lr: 0.1,
+                latent_init: LatentInit::Uniform,
+                penalty: 1e-2,
+                hysteresis: 0.003,
+                degree: 2,
+                budget_schedule: BudgetSchedule::Anneal,
+                freeze_at: 0.5,
+                calibration_batches: 3,
+            },
+        };
+        let finetune = Work::Finetune {
+            start: baseline.clone(),
+            baseline,
+            budget: 300,
+            recipe: FinetuneRecipe {
+                schedule,
+                distillation,
+            },
+        };
+        [spec(search), spec(finetune)]
+    }
+
+    #[test]
+    fn distillation_that_teaches_something_is_accepted() {
+        for (kd_weight, ce_weight) in [(1.0, 1.0), (0.0, 1.0), (1.0, 0.0)] {
+            for spec in distilling(4.0, kd_weight, ce_weight) {
+                let checked = check_spec(&spec);
+                assert!(checked.is_ok(), "{kd_weight} {ce_weight}: {checked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn distillation_that_cannot_be_computed_or_teaches_nothing_is_refused() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let cases = [
+            (0.0, 1.0, 1.0, "temperature"),
+            (-4.0, 1.0, 1.0, "temperature"),
+            (nan, 1.0, 1.0, "temperature"),
+            (inf, 1.0, 1.0, "temperature"),
+            (4.0, -1.0, 1.0, "kd_weight"),
+            (4.0, nan, 1.0, "kd_weight"),
+            (4.0, 1.0, -1.0, "ce_weight"),
+            (4.0, 1.0, inf, "ce_weight"),
+            (4.0, 0.0, 0.0, "both at 0"),
+        ];
+        for (temperature, kd_weight, ce_weight, about) in cases {
+            for spec in distilling(temperature, kd_weight, ce_weight) {
+                let checked = check_spec(&spec);
+                let refused = matches!(&checked, Err(TrainError::Spec(it)) if it.contains(about));
+                assert!(
+                    refused,
+                    "{temperature} {kd_weight} {ce_weight}: {checked:?}"
+                );
+            }
+        }
     }
 }
