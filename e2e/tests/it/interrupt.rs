@@ -59,7 +59,7 @@ fn a_run_that_was_asked_to_stop_exits_130_and_goes_on_from_there() {
 fn workers_that_were_killed_are_replaced_and_two_make_the_same_front_as_one() {
     let sandbox = Sandbox::new();
     sandbox.write("sweep.yaml", TINY);
-    let mut run = Running::start(sandbox.run("store").args(["--workers", "2"]));
+    let mut run = Running::start(&mut sandbox.run_with_workers("store", 2));
     run.wait_for_line(&["start", "replace"]);
     sandbox.signal("autorep worker", Signal::KILL);
     run.wait_for_line(&["ended", "starting it again"]);
@@ -68,4 +68,28 @@ fn workers_that_were_killed_are_replaced_and_two_make_the_same_front_as_one() {
     assert_eq!(status.code(), Some(0), "{stderr}");
     assert_eq!(sandbox.front_csv("store"), undisturbed(&sandbox));
     sandbox.wait_until_deserted(Duration::from_secs(10));
+}
+
+#[test]
+fn another_sweep_of_the_same_store_waits_and_says_so() {
+    let sandbox = Sandbox::new();
+    let other = TINY.replace("name: tiny", "name: other");
+    assert_ne!(other, TINY, "the sweep is called tiny");
+    sandbox.write("sweep.yaml", &other);
+    let mut run = Running::start(&mut sandbox.run("store"));
+    run.wait_for_line(&["start", "baseline"]);
+    run.signal(Signal::TERM);
+    let (status, stderr) = run.wait();
+    assert_eq!(status.code(), Some(130), "{stderr}");
+
+    sandbox.write("sweep.yaml", TINY);
+    let tiny = finish(&mut sandbox.run("store")).expect_code(0);
+    assert!(
+        tiny.stderr.contains("paused the unfinished sweep other"),
+        "{}",
+        tiny.stderr
+    );
+    assert_eq!(sandbox.front_csv("store"), undisturbed(&sandbox));
+    sandbox.write("sweep.yaml", &other);
+    finish(&mut sandbox.run("store")).expect_code(0);
 }

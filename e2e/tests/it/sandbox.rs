@@ -61,12 +61,17 @@ impl Sandbox {
         command
     }
 
-    /// `autorep run` of the manifest in `sweep.yaml` on a store of this sandbox, with one worker
-    /// unless more are added.
+    /// `autorep run` of the manifest in `sweep.yaml` on a store of this sandbox, with one worker.
     pub(crate) fn run(&self, store: &str) -> Command {
+        self.run_with_workers(store, 1)
+    }
+
+    /// The same with any number of workers.
+    pub(crate) fn run_with_workers(&self, store: &str, workers: u32) -> Command {
         let mut command = self.autorep();
         command
             .args(["run", "sweep.yaml", "--threads", "1"])
+            .args(["--workers", &workers.to_string()])
             .args(["--store", store]);
         command
     }
