@@ -46,9 +46,10 @@ impl OnTheWire for FinishRefusal {
         match self {
             Self::NotHeld(not_held) => not_held.on_the_wire(),
             Self::OutputsMissing { .. } => Refusal::NotReady(self.to_string()),
-            Self::WrongReluCount { .. } | Self::WrongTestAccuracy => {
-                Refusal::BadRequest(self.to_string())
-            }
+            Self::WrongReluCount { .. }
+            | Self::NoBudgetsReluCount { .. }
+            | Self::WrongReluTotal { .. }
+            | Self::WrongTestAccuracy => Refusal::BadRequest(self.to_string()),
         }
     }
 }

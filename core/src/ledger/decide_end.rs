@@ -12,6 +12,9 @@ use crate::lease::LeaseClaim;
 use crate::observation::Observation;
 use crate::task::Work;
 
+/// The shortest wait after a reported failure that does not count as an attempt.
+const MIN_UNCOUNTED_BACKOFF_MS: u64 = 1000;
+
 /// Says what a claim is worth.
 enum Hold<'a> {
     /// The claim's lease lives.
@@ -278,7 +281,14 @@ impl Ledger {
             return Next::GiveUp;
         }
         let doublings = failed.saturating_sub(1).min(32);
-        let wait_ms = retry.backoff_ms.saturating_mul(1 << doublings);
+        let backoff_ms = if counted {
+            retry.backoff_ms
+        } else {
+            // Nothing ends a row of failures that do not count: they must not follow one another
+            // as fast as they can.
+            retry.backoff_ms.max(MIN_UNCOUNTED_BACKOFF_MS)
+        };
+        let wait_ms = backoff_ms.saturating_mul(1 << doublings);
         let wait_ms = wait_ms.min(MAX_BACKOFF_MS);
         Next::Again {
             not_before_ms: now_ms.saturating_add(wait_ms),
@@ -342,20 +352,35 @@ fn repeated_failure(task: &Task) -> Result<AfterFailure, NotHeld> {
     }
 }
 
-/// A net is only reported at exactly the ReLUs that were asked for, and only evaluations have
-/// seen the test set.
+/// A net is only reported at exactly the ReLUs that were asked for, out of the full network's, and
+/// only evaluations have seen the test set.
 fn check_observation(task: &Task, observation: &Observation) -> Result<(), FinishRefusal> {
-    let (budget, evaluates) = match &task.spec().work {
-        Work::Baseline { .. } | Work::Replace { .. } => (None, false),
-        Work::Finetune { budget, .. } => (Some(*budget), false),
-        Work::Evaluate { budget, .. } => (Some(*budget), true),
-    };
-    match budget {
-        Some(budget) if budget != observation.relu_count => Err(FinishRefusal::WrongReluCount {
-            budget,
-            found: observation.relu_count,
-        }),
-        _ if evaluates != observation.test.is_some() => Err(FinishRefusal::WrongTestAccuracy),
-        _ => Ok(()),
+    let spec = task.spec();
+    let total = spec.net.relu_total(spec.data.name.input());
+    if observation.relu_total != total {
+        return Err(FinishRefusal::WrongReluTotal {
+            total,
+            found: observation.relu_total,
+        });
     }
+    let found = observation.relu_count;
+    let (budget, evaluates) = match &spec.work {
+        Work::Baseline { .. } => (total, false),
+        Work::Replace { budgets, .. } if budgets.contains(&found) => (found, false),
+        Work::Replace { budgets, .. } => {
+            return Err(FinishRefusal::NoBudgetsReluCount {
+                budgets: budgets.clone(),
+                found,
+            });
+        }
+        Work::Finetune { budget, .. } => (*budget, false),
+        Work::Evaluate { budget, .. } => (*budget, true),
+    };
+    if found != budget {
+        return Err(FinishRefusal::WrongReluCount { budget, found });
+    }
+    if evaluates != observation.test.is_some() {
+        return Err(FinishRefusal::WrongTestAccuracy);
+    }
+    Ok(())
 }

@@ -79,6 +79,7 @@ pub struct Task {
     place: u32,
     generation: Generation,
     parents: Box<[u32]>,
+    /// In rising order.
     children: Vec<u32>,
     /// The sweeps whose plans have the task, cancelled ones included.
     sweeps: Vec<u32>,

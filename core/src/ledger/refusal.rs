@@ -111,9 +111,25 @@ pub enum FinishRefusal {
     /// The net does not have the ReLUs that the task asks for.
     #[error("expected a net with exactly {budget} ReLUs, found {found}")]
     WrongReluCount {
-        /// What the task asks for.
+        /// What the task asks for: its budget, or the total for a baseline.
         budget: u64,
         /// What was counted.
+        found: u64,
+    },
+    /// The net that a search reports has the ReLUs of none of its outputs.
+    #[error("expected a net with the ReLUs of one of the budgets {budgets:?}, found {found}")]
+    NoBudgetsReluCount {
+        /// The search's budgets.
+        budgets: Vec<u64>,
+        /// What was counted.
+        found: u64,
+    },
+    /// The result is of a network of another size.
+    #[error("expected a network with {total} ReLUs in full, found one with {found}")]
+    WrongReluTotal {
+        /// ReLUs of the task's full network.
+        total: u64,
+        /// What the result says.
         found: u64,
     },
     /// The result has, or lacks, an accuracy on the test set.

@@ -269,7 +269,10 @@ fn a_release_and_an_unreachable_store_cost_no_attempt() {
     let unreachable = report(FailureClass::StoreUnavailable);
     let failure = checked.ledger.fail(again.claim, unreachable, 0).unwrap();
     assert_eq!(checked.apply(failure), AfterFailure::WillRetry);
-    assert_eq!(checked.acquire("w", 100).attempt, 1);
+    // The policy's wait is 100 ms; what may go on for ever takes its time.
+    let nothing = Acquired::Nothing { idle: false };
+    assert_eq!(checked.try_acquire("w", 999), nothing);
+    assert_eq!(checked.acquire("w", 1000).attempt, 1);
 }
 
 #[test]
@@ -366,6 +369,47 @@ fn a_result_above_its_budget_or_without_a_test_accuracy_is_refused() {
     untested.test = None;
     let refusal = checked.ledger.finish(evaluate, untested).unwrap_err();
     assert_eq!(refusal, FinishRefusal::WrongTestAccuracy);
+}
+
+#[test]
+fn a_result_of_another_network_is_refused() {
+    let mut checked = Checked::tiny(2);
+    let baseline = checked.acquire("w", 0).claim;
+    checked.commit_outputs(baseline);
+    let good = observation(&checked.spec(baseline));
+    let mut smaller = good.clone();
+    smaller.relu_total = 12_000;
+    let refusal = checked.ledger.finish(baseline, smaller).unwrap_err();
+    let (total, found) = (good.relu_total, 12_000);
+    assert_eq!(refusal, FinishRefusal::WrongReluTotal { total, found });
+    let mut fewer = good;
+    fewer.relu_count -= 1;
+    let refusal = checked.ledger.finish(baseline, fewer).unwrap_err();
+    let (budget, found) = (total, total - 1);
+    assert_eq!(refusal, FinishRefusal::WrongReluCount { budget, found });
+}
+
+#[test]
+fn a_search_may_report_any_of_its_budgets_and_no_other_count() {
+    let mut checked = Checked::tiny(2);
+    for _ in 0..2 {
+        let before = checked.acquire("w", 0).claim;
+        checked.complete(before);
+    }
+    let search = checked.acquire("w", 0).claim;
+    assert_eq!(checked.spec(search).kind(), TaskKind::Replace);
+    checked.commit_outputs(search);
+    let mut measured = observation(&checked.spec(search));
+    measured.relu_count = 70;
+    let refusal = checked.ledger.finish(search, measured.clone()).unwrap_err();
+    let (budgets, found) = (vec![100, 50], 70);
+    assert_eq!(
+        refusal,
+        FinishRefusal::NoBudgetsReluCount { budgets, found }
+    );
+    measured.relu_count = 50;
+    let finish = checked.ledger.finish(search, measured).unwrap();
+    assert_eq!(checked.apply(finish), Finish::Finished);
 }
 
 #[test]
