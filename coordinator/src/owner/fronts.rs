@@ -48,7 +48,16 @@ impl LiveFront {
     }
 
     pub(super) fn observe(&mut self, task: TaskId, observation: &Observation) {
-        self.front.observe(task, observation);
+        let change = self.front.observe(task, observation);
+        for refused in change.refused {
+            tracing::warn!(
+                task = %task.short(),
+                candidate = %refused.candidate,
+                seed = refused.seed,
+                reason = %refused.refusal,
+                "the result is no part of the front"
+            );
+        }
         self.stale = true;
     }
 
@@ -58,8 +67,9 @@ impl LiveFront {
         at.ok().map(|at| self.candidates[at].1)
     }
 
-    pub(super) fn watch(&mut self) -> watch::Receiver<Arc<FrontReport>> {
-        self.publish();
+    /// Publishes nothing: what the turn has decided is not durable yet. The turn's end does, before
+    /// the receiver is handed out.
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<FrontReport>> {
         self.watchers.subscribe()
     }
 
@@ -93,5 +103,54 @@ impl Owner {
                 live.publish();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autorep_core::candidate::PointKind;
+    use autorep_core::digest::Digest;
+    use autorep_core::id::CandidateId;
+    use autorep_core::observation::Accuracy;
+
+    use super::*;
+
+    #[test]
+    fn watching_tells_nothing_that_is_not_published_yet() {
+        let task = TaskId(Digest::of(b"evaluation"));
+        let candidates = [Candidate {
+            id: CandidateId(Digest::of(b"candidate")),
+            label: "default".to_owned(),
+            kind: PointKind::Replaced,
+            budget: 100,
+            relu_total: 1000,
+            evaluations: vec![(0, task)],
+        }];
+        let front = SweepFront::new(&"s".parse().unwrap(), &candidates);
+        let mut live = LiveFront::new(front, &candidates);
+        let accuracy = Accuracy {
+            correct: 8,
+            images: 10,
+        };
+        let before = live.watch();
+        live.observe(
+            task,
+            &Observation {
+                relu_count: 100,
+                relu_total: 1000,
+                validation: None,
+                test: Some(accuracy),
+                searched_count: None,
+                selected_epoch: None,
+                epochs: 0,
+                seconds: 1.0,
+            },
+        );
+        let after = live.watch();
+        assert_eq!(before.borrow().rows.len(), 0);
+        assert_eq!(after.borrow().rows.len(), 0);
+        live.publish();
+        assert_eq!(before.borrow().rows.len(), 1);
+        assert_eq!(after.borrow().rows.len(), 1);
     }
 }

@@ -147,12 +147,13 @@ impl Owner {
             self.turn.answers = answers;
             return Err(self.give_up(error));
         }
+        // Fronts are told only what is durable, and who asked for one gets it as it is now.
+        self.publish_fronts();
         for answer in answers {
             if let Some(claim) = answer(None) {
                 self.take_back(claim);
             }
         }
-        self.publish_fronts();
         measure::leases(self.ledger.lease_count(), self.ledger.ready_count());
         Ok(())
     }

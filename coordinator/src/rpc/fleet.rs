@@ -1,5 +1,6 @@
 //! The service for workers.
 
+use autorep_core::failure::FailureClass;
 use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{AfterFailure, FailureReport};
@@ -162,7 +163,7 @@ impl Fleet for FleetService {
         } = request.into_inner();
         let claim = lease_claim("FailRequest.claim", claim)?;
         let report = FailureReport {
-            class: failure_class("FailRequest.class", class)?,
+            class: reported_class(class)?,
             message: beginning_of(&message, MESSAGE_BYTES),
             stderr_tail: end_of(&stderr_tail, STDERR_BYTES),
             bad_checkpoint: bad_checkpoint.map(TryInto::try_into).transpose()?,
@@ -197,6 +198,17 @@ fn lease_claim(
     claim: Option<v1::LeaseClaim>,
 ) -> Result<LeaseClaim, BadMessage> {
     required(field, claim)?.try_into()
+}
+
+/// What a worker may say of its own attempt: that it was lost is the coordinator's to say.
+fn reported_class(class: i32) -> Result<FailureClass, BadMessage> {
+    let field = "FailRequest.class";
+    let class = failure_class(field, class)?;
+    if class == FailureClass::WorkerLost {
+        let expected = "a failure that a worker can report";
+        return Err(BadMessage::new(field, expected, "WORKER_LOST"));
+    }
+    Ok(class)
 }
 
 fn worker_id(field: &'static str, worker: String) -> Result<WorkerId, BadMessage> {

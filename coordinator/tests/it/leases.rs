@@ -185,6 +185,19 @@ async fn nobody_is_answered_before_the_answer_is_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_cannot_report_itself_lost() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let held = worker.acquire().await;
+    let class = v1::FailureClass::WorkerLost;
+    let refusal = worker.fail(&held, class, None).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::BadRequest(_)), "{refusal:?}");
+    assert_eq!(worker.renew(&held).await, Ok(v1::Directive::Continue));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_follow_the_protocol_is_refused() {
     let lab = Lab::new();
     let coordinator = lab.start(Config::default()).await;

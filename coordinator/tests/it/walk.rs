@@ -12,6 +12,21 @@ use tokio_stream::StreamExt as _;
 use crate::lab::{Lab, TASKS, TOTAL};
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_front_that_nobody_has_watched_is_up_to_date_when_it_is_asked_for() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("tiny").await;
+    assert_eq!(coordinator.worker("w").await.work().await, TASKS);
+    let request = v1::WatchFrontRequest {
+        sweep: "tiny".to_owned(),
+        follow: false,
+    };
+    let mut people = coordinator.people().await;
+    let mut once = people.watch_front(request).await.unwrap().into_inner();
+    assert_eq!(once.next().await.unwrap().unwrap().rows.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_walks_a_sweep_to_its_front_and_the_store_tells_the_same_without_a_coordinator() {
     let lab = Lab::new();
     let coordinator = lab.start(Config::default()).await;
