@@ -38,6 +38,7 @@ pub struct Observation {
     pub selected_epoch: Option<u32>,
     /// Epochs trained by this task, over all its attempts.
     pub epochs: u32,
-    /// Seconds spent training and measuring, over all its attempts.
+    /// Seconds that trainers worked on it, over all its attempts: reading data, training and
+    /// measuring, but not the start of their processes.
     pub seconds: f64,
 }

@@ -141,6 +141,7 @@ fn main() -> anyhow::Result<()> {
                 check: Check::Published,
                 device,
                 spec,
+                begun: std::time::Instant::now(),
             };
             let started = Instant::now();
             let mut training = setup.training(Start::Anew)?.context("a task that trains")?;

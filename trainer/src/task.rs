@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autorep_core::data::{Check, UNVERIFIED_ENV};
 use autorep_core::task::{TaskSpec, Work};
@@ -19,6 +19,7 @@ use crate::train_loop::{self, Checkpoints};
 /// Tensor operations panic when libtorch refuses them, which after the checks here means that
 /// memory ran out or that there is a bug; see [`crate::error::is_out_of_memory`].
 pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, TrainError> {
+    let begun = Instant::now();
     let spec: TaskSpec = serde_json::from_slice(&start.spec)
         .map_err(|error| TrainError::Spec(format!("expected a task's spec as JSON: {error}")))?;
     check_spec(&spec)?;
@@ -33,6 +34,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         data_folder: PathBuf::from(&start.data_folder),
         check: data_check(),
         device,
+        begun,
     };
     if let Work::Evaluate { subject, budget } = &setup.spec.work {
         return evaluate(&setup, subject, *budget).map(Outcome::Done);

@@ -65,29 +65,23 @@ pub struct Standing {
     best: Option<(Validated, Named)>,
     /// Seconds of earlier attempts.
     seconds_before: f64,
-    started: Instant,
+    begun: Instant,
 }
 
 impl Standing {
-    /// Before the first step.
-    pub fn new() -> Self {
+    /// Before the first step of work that began then.
+    pub fn begun(begun: Instant) -> Self {
         Self {
             step: 0,
             last: None,
             best: None,
             seconds_before: 0.0,
-            started: Instant::now(),
+            begun,
         }
     }
 
     fn seconds(&self) -> f64 {
-        self.seconds_before + self.started.elapsed().as_secs_f64()
-    }
-}
-
-impl Default for Standing {
-    fn default() -> Self {
-        Self::new()
+        self.seconds_before + self.begun.elapsed().as_secs_f64()
     }
 }
 

@@ -79,6 +79,7 @@ impl Bench {
             data_folder: self.folder.path().to_owned(),
             check: Check::Format,
             device: Device::Cpu,
+            begun: std::time::Instant::now(),
         };
         let start = resume.map_or(Start::Anew, |_| Start::Resumed);
         let mut training = setup.training(start).unwrap().unwrap();
@@ -199,6 +200,7 @@ fn a_checkpoint_of_another_task_is_refused() {
         data_folder: bench.folder.path().to_owned(),
         check: Check::Format,
         device: Device::Cpu,
+        begun: std::time::Instant::now(),
     };
     let mut training = setup.training(Start::Resumed).unwrap().unwrap();
     let error = training.resume(&resume).unwrap_err().to_string();

@@ -160,7 +160,11 @@ fn gunzip(
         Check::Published => file.bytes,
         Check::Format => UNPUBLISHED_LIMIT,
     };
-    let mut plain = Vec::new();
+    // A published size is worth reserving: growing by doubling copies the images several times.
+    let mut plain = Vec::with_capacity(match check {
+        Check::Published => limit + 1,
+        Check::Format => 0,
+    });
     MultiGzDecoder::new(zipped)
         .take(limit as u64 + 1)
         .read_to_end(&mut plain)

@@ -25,6 +25,6 @@ pub(super) fn training(setup: &Setup, recipe: &BaselineRecipe) -> Result<Trainin
         schedule,
         lesson: None,
         search: None,
-        progress: Standing::new(),
+        progress: Standing::begun(setup.begun),
     })
 }

@@ -1,7 +1,5 @@
 //! `evaluate`: measures a net on the test set. The only code that reads the test images.
 
-use std::time::Instant;
-
 use autorep_core::observation::Observation;
 use autorep_core::task::OutputRef;
 
@@ -16,7 +14,6 @@ pub fn evaluate(
     subject: &OutputRef,
     budget: u64,
 ) -> Result<Observation, TrainError> {
-    let started = Instant::now();
     let input = inputs::read(setup, 0, subject)?;
     let set = setup.spec.data.name;
     let sites = setup.spec.net.sites(set.input());
@@ -38,6 +35,6 @@ pub fn evaluate(
         searched_count: None,
         selected_epoch: None,
         epochs: 0,
-        seconds: started.elapsed().as_secs_f64(),
+        seconds: setup.begun.elapsed().as_secs_f64(),
     })
 }

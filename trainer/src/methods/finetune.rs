@@ -34,6 +34,6 @@ pub(super) fn training(
         schedule,
         lesson: Some(lesson),
         search: None,
-        progress: Standing::new(),
+        progress: Standing::begun(setup.begun),
     })
 }

@@ -8,6 +8,7 @@ mod inputs;
 pub mod replace;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use autorep_core::data::{Check, DataSpec};
 use autorep_core::recipe::{Distillation, Schedule};
@@ -34,6 +35,8 @@ pub struct Setup {
     pub check: Check,
     /// Where to compute.
     pub device: Device,
+    /// When the work began: reading data and calibrating are part of its cost.
+    pub begun: Instant,
 }
 
 /// Whether a stage starts anew or from a checkpoint that overwrites its state: then work that

@@ -71,7 +71,7 @@ pub(super) fn training(
         schedule,
         lesson: Some(setup.lesson(&recipe.distillation, 0, baseline)?),
         search: Some(search),
-        progress: Standing::new(),
+        progress: Standing::begun(setup.begun),
     };
     if let (Some(search), Start::Anew) = (&mut training.search, start) {
         search.freeze_if_due(&mut training.masked, 0);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
-use crate::manifest::{Axis, AxisValue};
+use crate::manifest::{Axis, AxisValue, BudgetSpec};
 use crate::plan::grouped;
 use crate::recipe::{Distillation, Schedule};
 
@@ -219,6 +219,7 @@ impl Checker {
         let depends = ["data.name", "net.name", "net.width", "net.stem_relu"];
         let unknown = |field: &&str| self.broken.contains(&format!("spec.{field}"));
         if depends.iter().any(unknown) {
+            self.budgets_differ();
             return;
         }
         // One problem per budget, however many nets of the grid it does not fit.
@@ -244,7 +245,7 @@ impl Checker {
                 } else if let Some(&first) = counts.get(&relus) {
                     let (first, second) = (self.budgets[first].budget, given.budget);
                     if first == second {
-                        format!("the budget {second} is given twice")
+                        given_twice(second)
                     } else {
                         let relus = grouped(relus);
                         let net = of_net(subject, total);
@@ -257,6 +258,19 @@ impl Checker {
                 if reported.insert(index) {
                     found.push(given.place.problem(given.path.clone(), message));
                 }
+            }
+        }
+        self.problems.append(&mut found);
+    }
+
+    /// What can be said of budgets where no total is known: none is given twice.
+    fn budgets_differ(&mut self) {
+        let mut seen: BTreeSet<BudgetSpec> = BTreeSet::new();
+        let mut found = Vec::new();
+        for given in &self.budgets {
+            if !seen.insert(given.budget) {
+                let message = given_twice(given.budget);
+                found.push(given.place.problem(given.path.clone(), message));
             }
         }
         self.problems.append(&mut found);
@@ -294,6 +308,10 @@ fn reason(part: Part, field: &str) -> &'static str {
         }
         _ => "",
     }
+}
+
+fn given_twice(budget: BudgetSpec) -> String {
+    format!("the budget {budget} is given twice")
 }
 
 fn of_net(subject: &Variant<Subject>, total: u64) -> String {
