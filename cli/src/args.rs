@@ -185,6 +185,9 @@ pub struct FrontArgs {
     /// How to print or draw it.
     #[arg(long, value_enum, default_value = "table")]
     pub format: figure::Format,
+    /// Put published fronts of the same data set and network beside it (table, svg, png).
+    #[arg(long, value_enum)]
+    pub overlay: Option<figure::Overlay>,
     /// Write to this file instead of stdout.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

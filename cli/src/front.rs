@@ -8,7 +8,7 @@ use autorep_core::id::SweepName;
 
 use crate::args::FrontArgs;
 use crate::exit::Exit;
-use crate::figure::{self, Format};
+use crate::figure::{self, Format, Overlay, published};
 use crate::{lab, output, store};
 
 /// The store that `autorep run` uses when nobody names one.
@@ -20,8 +20,20 @@ pub async fn front(args: &FrontArgs) -> Result<Exit> {
     if binary && args.output.is_none() && std::io::stdout().is_terminal() {
         bail!("expected a file for this format, found a terminal; name a file with -o FILE");
     }
+    let drawn = matches!(args.format, Format::Table | Format::Svg | Format::Png);
+    if args.overlay.is_some() && !drawn {
+        bail!(
+            "expected one of the formats table, svg and png with --overlay, found one that holds \
+             the sweep's own figures only; the published ones are in `--overlay published \
+             --format table`"
+        );
+    }
     let report = read(args).await?;
-    let bytes = figure::render(&report, args.format)?;
+    let published = match args.overlay {
+        Some(Overlay::Published) => published::beside(&report)?,
+        None => vec![],
+    };
+    let bytes = figure::render_with(&report, &published, args.format)?;
     match &args.output {
         Some(path) => output::file(path, &bytes)?,
         None => output::stdout(&bytes)?,

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::DataSet;
 use crate::id::{CandidateId, TaskId};
+use crate::net::Family;
 
 /// What kind of point a candidate is on the front's plot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub struct Candidate {
     pub label: String,
     /// Baseline or replaced.
     pub kind: PointKind,
+    /// The data set that it is trained and measured on.
+    pub data: DataSet,
+    /// The family of its network.
+    pub net: Family,
     /// ReLUs allowed. A baseline's is its total.
     pub budget: u64,
     /// ReLUs of the full network.

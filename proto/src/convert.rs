@@ -300,6 +300,8 @@ impl From<FrontRow> for v1::FrontRow {
             seeds: row.seeds,
             seeds_planned: row.seeds_planned,
             on_front: row.on_front,
+            data: row.data,
+            net: row.net,
         }
     }
 }
@@ -335,6 +337,8 @@ impl TryFrom<v1::FrontRow> for FrontRow {
             seeds: row.seeds,
             seeds_planned: row.seeds_planned,
             on_front: row.on_front,
+            data: row.data,
+            net: row.net,
         })
     }
 }

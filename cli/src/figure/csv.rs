@@ -9,7 +9,7 @@ use autorep_core::front::{FrontReport, FrontRow};
 use super::relu_share;
 
 const HEADER: &str = "candidate,budget,relu_count,relu_total,accuracy_mean,accuracy_std,seeds,\
-                      on_front,kind,seeds_planned,relu_share,validation_mean,id\n";
+                      on_front,kind,seeds_planned,relu_share,validation_mean,id,data,net\n";
 
 pub(super) fn render(report: &FrontReport) -> String {
     let mut text = String::from(HEADER);
@@ -24,7 +24,7 @@ fn write_row(text: &mut String, row: &FrontRow) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         quoted(&row.candidate),
         row.budget,
         row.relu_count,
@@ -38,6 +38,8 @@ fn write_row(text: &mut String, row: &FrontRow) {
         number(relu_share(row)),
         number(row.validation_mean),
         row.id,
+        quoted(&row.data),
+        quoted(&row.net),
     );
 }
 

@@ -8,6 +8,7 @@ mod json;
 mod parquet;
 mod plot;
 mod png;
+pub mod published;
 mod table;
 mod text;
 
@@ -17,6 +18,15 @@ mod samples;
 mod tests;
 
 use autorep_core::front::{FrontReport, FrontRow};
+
+use self::published::Series;
+
+/// What may stand beside a sweep's front.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Overlay {
+    /// Published fronts of the same data set and network.
+    Published,
+}
 
 /// How a front is printed or drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -72,13 +82,23 @@ pub enum FigureError {
 
 /// The front in a format: text formats as UTF-8 that ends in a line break.
 pub fn render(report: &FrontReport, format: Format) -> Result<Vec<u8>, FigureError> {
+    render_with(report, &[], format)
+}
+
+/// The front with published series behind it, in the formats for people; the others hold what
+/// the sweep measured and nothing else.
+pub fn render_with(
+    report: &FrontReport,
+    published: &[Series],
+    format: Format,
+) -> Result<Vec<u8>, FigureError> {
     Ok(match format {
-        Format::Table => table::render(report).into_bytes(),
+        Format::Table => table::render(report, published).into_bytes(),
         Format::Csv => csv::render(report).into_bytes(),
         Format::Json => json::render(report)?,
         Format::Parquet => parquet::render(report)?,
-        Format::Svg => plot::render(report).into_bytes(),
-        Format::Png => png::render(&plot::render(report))?,
+        Format::Svg => plot::render(report, published).into_bytes(),
+        Format::Png => png::render(&plot::render(report, published))?,
     })
 }
 

@@ -46,6 +46,8 @@ pub(super) fn render(report: &FrontReport) -> Result<Vec<u8>, FigureError> {
     write_optional(&mut group, &each(rows, relu_share))?;
     write_optional(&mut group, &each(rows, |row| row.validation_mean))?;
     write::<ByteArrayType>(&mut group, &each(rows, |row| text(&row.id.to_string())))?;
+    write::<ByteArrayType>(&mut group, &each(rows, |row| text(&row.data)))?;
+    write::<ByteArrayType>(&mut group, &each(rows, |row| text(&row.net)))?;
 
     group.close()?;
     Ok(file.into_inner()?)
@@ -68,6 +70,8 @@ fn schema() -> Result<TypePtr, FigureError> {
         ("relu_share", DOUBLE, optional),
         ("validation_mean", DOUBLE, optional),
         ("id", BYTE_ARRAY, required),
+        ("data", BYTE_ARRAY, required),
+        ("net", BYTE_ARRAY, required),
     ];
     let mut fields = vec![];
     for (name, physical, repetition) in columns {

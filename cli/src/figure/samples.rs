@@ -1,9 +1,11 @@
 //! Made-up sweeps with numbers like real ones, for the tests of all formats.
 
 use autorep_core::candidate::{Candidate, PointKind};
+use autorep_core::data::DataSet;
 use autorep_core::digest::Digest;
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{CandidateId, SweepName, TaskId};
+use autorep_core::net::Family;
 use autorep_core::observation::{Accuracy, Observation};
 
 const IMAGES: u64 = 10_000;
@@ -39,6 +41,8 @@ impl Sample {
             id: CandidateId(Digest::of(format!("{number}").as_bytes())),
             label: label.to_owned(),
             kind,
+            data: DataSet::Cifar100,
+            net: Family::Resnet18,
             budget,
             relu_total: self.total,
             evaluations: (0..planned).map(|seed| (seed, task(seed))).collect(),

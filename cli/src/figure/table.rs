@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use autorep_core::candidate::PointKind;
 use autorep_core::front::{FrontReport, FrontRow};
 
+use super::published::Series;
 use super::text::{mean_and_spread, percent_of_total, printable, rounded, thousands};
 use super::{common_total, relu_share};
 
@@ -42,7 +43,7 @@ impl Column {
     }
 }
 
-pub(super) fn render(report: &FrontReport) -> String {
+pub(super) fn render(report: &FrontReport, published: &[Series]) -> String {
     let total = common_total(report);
     let heading = total.map(|total| format!(" (T = {} ReLUs)", thousands(total)));
     let mut text = format!("{}{}\n\n", report.sweep, heading.unwrap_or_default());
@@ -53,6 +54,7 @@ pub(super) fn render(report: &FrontReport) -> String {
     let cells: Vec<_> = report.rows.iter().map(|row| cells(row, total)).collect();
     write_aligned(&mut text, &cells);
     write_legend(&mut text, report);
+    write_published(&mut text, published);
     text
 }
 
@@ -104,6 +106,25 @@ fn write_aligned(text: &mut String, rows: &[[String; COLUMNS.len()]]) {
         }
         text.push_str(line.trim_end());
         text.push('\n');
+    }
+}
+
+fn write_published(text: &mut String, published: &[Series]) {
+    for series in published {
+        let _ = writeln!(
+            text,
+            "\npublished: {}, {} on {}",
+            series.name, series.net, series.data
+        );
+        for point in &series.points {
+            let _ = writeln!(
+                text,
+                "  {:>10}  {:>6}  {}",
+                thousands(point.relu_count),
+                rounded(point.accuracy, 2),
+                point.source
+            );
+        }
     }
 }
 

@@ -109,8 +109,10 @@ impl Owner {
 #[cfg(test)]
 mod tests {
     use autorep_core::candidate::PointKind;
+    use autorep_core::data::DataSet;
     use autorep_core::digest::Digest;
     use autorep_core::id::CandidateId;
+    use autorep_core::net::Family;
     use autorep_core::observation::Accuracy;
 
     use super::*;
@@ -122,6 +124,8 @@ mod tests {
             id: CandidateId(Digest::of(b"candidate")),
             label: "default".to_owned(),
             kind: PointKind::Replaced,
+            data: DataSet::FashionMnist,
+            net: Family::Resnet9,
             budget: 100,
             relu_total: 1000,
             evaluations: vec![(0, task)],

@@ -30,6 +30,10 @@ pub struct FrontRow {
     pub candidate: String,
     /// Baseline (a reference) or replaced (may be on the front).
     pub kind: PointKind,
+    /// The name of the data set.
+    pub data: String,
+    /// The name of the network's family.
+    pub net: String,
     /// ReLUs allowed.
     pub budget: u64,
     /// ReLUs that the measured nets evaluate for one image: the largest count over the seeds, so

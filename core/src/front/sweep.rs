@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Estimate, Flips, FrontChange, FrontReport, FrontRow, Pareto, Point, hypervolume};
 use crate::candidate::{Candidate, PointKind};
+use crate::data::DataSet;
 use crate::id::{CandidateId, SweepName, TaskId};
+use crate::net::Family;
 use crate::observation::{Accuracy, Observation};
 
 /// Why an observation cannot be part of a candidate's estimate.
@@ -68,6 +70,8 @@ struct Entry {
     id: CandidateId,
     label: String,
     kind: PointKind,
+    data: DataSet,
+    net: Family,
     budget: u64,
     relu_total: u64,
     seeds_planned: u32,
@@ -221,6 +225,8 @@ impl Entry {
             id: candidate.id,
             label: candidate.label.clone(),
             kind: candidate.kind,
+            data: candidate.data,
+            net: candidate.net,
             budget: candidate.budget,
             relu_total: candidate.relu_total,
             seeds_planned: u32::try_from(candidate.evaluations.len()).unwrap_or(u32::MAX),
@@ -287,6 +293,8 @@ impl Entry {
             id: self.id,
             candidate: self.label.clone(),
             kind: self.kind,
+            data: self.data.name().to_owned(),
+            net: self.net.name().to_owned(),
             budget: self.budget,
             relu_count: self.relu_count(),
             relu_total: self.relu_total,

@@ -140,6 +140,8 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
             } else {
                 PointKind::Replaced
             },
+            data: DataSet::FashionMnist,
+            net: Family::Resnet9,
             budget,
             relu_total: TOTAL,
             evaluations,

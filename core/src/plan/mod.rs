@@ -305,6 +305,8 @@ fn candidate(
         id: CandidateId(Digest::of(&text)),
         label,
         kind,
+        data: spec.data.name,
+        net: spec.net.name,
         budget: spec.budget,
         relu_total,
         evaluations: Vec::with_capacity(seeds),

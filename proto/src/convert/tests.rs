@@ -35,6 +35,8 @@ fn row() -> FrontRow {
         id: CandidateId(Digest::of(b"candidate")),
         candidate: "default".to_owned(),
         kind: PointKind::Replaced,
+        data: "fashion-mnist".to_owned(),
+        net: "resnet9".to_owned(),
         budget: 1500,
         relu_count: 1500,
         relu_total: 30_000,

@@ -7,7 +7,8 @@ use super::marks::{
     Anchor, BASELINE, FRONT, INK, arrow_down, diamond, disc, group, line, rectangle, text, width_of,
 };
 use super::points::is_crowd;
-use super::{LEFT, RIGHT, TEXT_SIZE, spread};
+use super::published::Style;
+use super::{LEFT, RIGHT, Series, TEXT_SIZE, spread};
 
 /// The baseline of the first line's text.
 const TOP: f64 = 72.0;
@@ -23,6 +24,7 @@ enum Swatch {
     Dominated,
     Sunk,
     Baseline { band: bool },
+    Published(Style),
 }
 
 /// What is explained: only what is drawn.
@@ -36,6 +38,7 @@ impl Legend {
         front: &[&FrontRow],
         dominated: &[&FrontRow],
         sunk: &[&FrontRow],
+        published: &[Series],
     ) -> Self {
         let mut wanted: Vec<(Swatch, String)> = vec![];
         let waiting = |row: &&FrontRow| row.seeds < row.seeds_planned;
@@ -56,6 +59,9 @@ impl Legend {
         if !baselines.is_empty() {
             let band = baselines.iter().any(|row| spread(row) > 0.0);
             wanted.push((Swatch::Baseline { band }, "full-ReLU baseline".to_owned()));
+        }
+        for (style, series) in Style::each().zip(published) {
+            wanted.push((Swatch::Published(style), series.name.clone()));
         }
         Self::laid_out(wanted)
     }
@@ -96,7 +102,7 @@ impl Swatch {
     const fn width(self) -> f64 {
         match self {
             Self::Front | Self::Baseline { .. } => 26.0,
-            Self::Waiting | Self::Dominated | Self::Sunk => 11.0,
+            Self::Waiting | Self::Dominated | Self::Sunk | Self::Published(_) => 11.0,
         }
     }
 
@@ -112,6 +118,7 @@ impl Swatch {
             Self::Waiting => drawn.add(disc(middle, 4.8, false)),
             Self::Dominated => drawn.add(diamond(middle, 4.6)),
             Self::Sunk => drawn.add(arrow_down((x, y + 4.0))),
+            Self::Published(style) => drawn.add(style.mark(middle)),
             Self::Baseline { band } => {
                 let dashes = line(from, to, BASELINE, 1.5).set("stroke-dasharray", "7 4");
                 if band {

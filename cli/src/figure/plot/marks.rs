@@ -45,7 +45,7 @@ pub(super) fn polyline(places: &[(f64, f64)], colour: &str, width: f64) -> Path 
         .set("stroke-linejoin", "round")
 }
 
-fn path(places: &[(f64, f64)]) -> String {
+pub(super) fn path(places: &[(f64, f64)]) -> String {
     let mut data = String::new();
     for (at, (x, y)) in places.iter().enumerate() {
         data.push(if at == 0 { 'M' } else { 'L' });

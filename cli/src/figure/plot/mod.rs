@@ -3,12 +3,13 @@
 //! Points of the front are joined by straight lines, which show their order and promise nothing
 //! about counts in between. Dominated points stand apart in colour and shape. A full-ReLU
 //! baseline is a dashed line across, in a band of one standard deviation to each side. Every
-//! point carries its numbers as a tooltip.
+//! point carries its numbers as a tooltip. Published series lie behind what the sweep measured.
 
 mod axes;
 mod legend;
 mod marks;
 mod points;
+mod published;
 mod scale;
 
 use autorep_core::candidate::PointKind;
@@ -19,6 +20,7 @@ use svg::node::element::{Description, Title};
 use self::marks::{Anchor, INK, SOFT_INK, text, width_of};
 use self::scale::{AccuracyAxis, CountAxis, Frame};
 use super::common_total;
+use super::published::Series;
 use super::text::thousands;
 
 /// The size of the drawing, in units that are pixels of a screen.
@@ -50,13 +52,14 @@ struct Scene<'a> {
     dominated: Vec<&'a FrontRow>,
     /// Dominated points below the axis.
     sunk: Vec<&'a FrontRow>,
+    published: &'a [Series],
     total: Option<u64>,
     counts: CountAxis,
     accuracies: AccuracyAxis,
     frame: Frame,
 }
 
-pub(super) fn render(report: &FrontReport) -> String {
+pub(super) fn render(report: &FrontReport, published: &[Series]) -> String {
     let drawable: Vec<&FrontRow> = report.rows.iter().filter(|row| has_a_place(row)).collect();
     let of = |wanted: fn(&FrontRow) -> bool| -> Vec<&FrontRow> {
         drawable.iter().copied().filter(|row| wanted(row)).collect()
@@ -66,26 +69,27 @@ pub(super) fn render(report: &FrontReport) -> String {
     let others = of(|row| row.kind == PointKind::Replaced && !row.on_front);
 
     let (low, high, sinking) = accuracy_range(&baselines, &front, &others);
+    let (low, high) = published::widened((low, high), published);
     let (dominated, sunk): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|row| row.accuracy_mean >= sinking);
-    let legend = legend::Legend::of(&baselines, &front, &dominated, &sunk);
+    let legend = legend::Legend::of(&baselines, &front, &dominated, &sunk, published);
     let frame = Frame {
         left: LEFT,
         right: RIGHT,
         top: legend.bottom() + 12.0,
         bottom: BOTTOM,
     };
+    let mut counts = counts_to_show(&baselines, &front, &dominated, &sunk);
+    counts.extend(published::counts(published));
     let scene = Scene {
-        counts: CountAxis::over(
-            &counts_to_show(&baselines, &front, &dominated, &sunk),
-            &frame,
-        ),
+        counts: CountAxis::over(&counts, &frame),
         accuracies: AccuracyAxis::over(low, high, &frame),
         baselines,
         front,
         dominated,
         sunk,
+        published,
         total: common_total(report),
         frame,
     };
@@ -168,6 +172,7 @@ fn document(report: &FrontReport, scene: &Scene<'_>, legend: &legend::Legend) ->
         .add(Description::new().add(svg::node::Text::new(DESCRIPTION)))
         .add(marks::rectangle((0.0, 0.0), WIDTH, HEIGHT).set("fill", "#FFFFFF"))
         .add(axes::grid(scene))
+        .add(published::series(scene))
         .add(points::baselines(scene))
         .add(points::dominated(scene))
         .add(points::front(scene))

@@ -7,7 +7,7 @@ use resvg::usvg::roxmltree::{Document, Node};
 
 use super::{samples, text_of};
 use crate::figure::samples::{Sample, paper, quickstart};
-use crate::figure::{Format, render};
+use crate::figure::{Format, published, render, render_with};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 480.0;
@@ -276,4 +276,48 @@ fn the_bitmap_shows_the_drawing_with_its_text() {
     assert!(count(180..1_750, 220..1_020, [0x00, 0x72, 0xB2]) > 4_000);
     assert!(count(180..1_750, 220..1_020, [0xD5, 0x5E, 0x00]) > 2_000);
     assert!(pixels.pixels().iter().all(|pixel| pixel.alpha() == 255));
+}
+
+#[test]
+fn published_points_lie_inside_the_frame_and_are_named() {
+    let report = paper().report();
+    let published = published::beside(&report).unwrap();
+    let points: usize = published.iter().map(|series| series.points.len()).sum();
+    assert!(points > 20, "{points}");
+    let bytes = render_with(&report, &published, Format::Svg).unwrap();
+    let svg = String::from_utf8(bytes).unwrap();
+    let document = Document::parse(&svg).unwrap();
+    let (left, right, top, bottom) = frame(&document);
+    let drawn = of_class(&document, "published-point");
+    assert_eq!(drawn.len(), points);
+    for point in drawn {
+        let mark = point.children().find(|node| node.has_tag_name("path"));
+        for (x, y) in corners(mark.unwrap()) {
+            assert!(left < x && x < right && top < y && y < bottom, "{point:?}");
+        }
+    }
+    let texts: Vec<&str> = document
+        .descendants()
+        .filter_map(|node| node.text())
+        .collect();
+    for series in &published {
+        assert!(texts.contains(&series.name.as_str()), "{}", series.name);
+    }
+    // Behind the sweep's own points.
+    let (theirs, ours) = (
+        svg.find("\"published\"").unwrap(),
+        svg.find("\"front\"").unwrap(),
+    );
+    assert!(theirs < ours);
+}
+
+#[test]
+fn a_network_that_nobody_published_is_an_error_that_names_those_there_are() {
+    let mut report = quickstart().report();
+    for row in &mut report.rows {
+        row.net = "resnet9".to_owned();
+    }
+    let error = published::beside(&report).unwrap_err().to_string();
+    assert!(error.contains("resnet9 on cifar100"), "{error}");
+    assert!(error.contains("resnet18 on cifar100"), "{error}");
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use crate::candidate::{Candidate, PointKind};
+use crate::data::DataSet;
 use crate::digest::Digest;
 use crate::front::{FrontChange, FrontReport, FrontRow, Refusal, SweepFront, hypervolume};
 use crate::id::{CandidateId, SweepName, TaskId};
+use crate::net::Family;
 use crate::observation::{Accuracy, Observation};
 
 const TOTAL: u64 = 50;
@@ -30,6 +32,8 @@ fn candidate(number: u8, kind: PointKind, budget: u64, tasks: &[u8]) -> Candidat
         id: id(number),
         label: format!("label {}", number % 3),
         kind,
+        data: DataSet::Cifar100,
+        net: Family::Resnet18,
         budget,
         relu_total: TOTAL,
         evaluations: (0..).zip(tasks.iter().copied().map(task)).collect(),
@@ -116,6 +120,8 @@ fn brute_force_row(
         id: candidate.id,
         candidate: candidate.label.clone(),
         kind: candidate.kind,
+        data: "cifar100".to_owned(),
+        net: "resnet18".to_owned(),
         budget: candidate.budget,
         relu_count: seeds.iter().map(|seed| seed.relu_count).max()?,
         relu_total: TOTAL,

@@ -1,0 +1,158 @@
+//! Published fronts, to hold a sweep's own against.
+//!
+//! `cli/published/fronts.tsv` has a row for every figure: data set, network's family (empty where
+//! the source does not say), method, where it was published, ReLU count, T if the source gives
+//! it, test accuracy in percent, and where the figure was read.
+
+use std::collections::BTreeSet;
+
+use autorep_core::front::FrontReport;
+
+static TABLE: &str = include_str!("../../published/fronts.tsv");
+
+/// One published figure.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PublishedPoint {
+    /// ReLUs per image.
+    pub relu_count: u64,
+    /// Test accuracy in percent.
+    pub accuracy: f64,
+    /// Where the figure was read.
+    pub source: &'static str,
+}
+
+/// What one publication reports of one method for one data set and network.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Series {
+    /// The method and where it was published.
+    pub name: String,
+    /// The data set.
+    pub data: &'static str,
+    /// The network's family.
+    pub net: &'static str,
+    /// By rising ReLU count.
+    pub points: Vec<PublishedPoint>,
+}
+
+/// There is nothing to hold a sweep against.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected a published front of {wanted}, found fronts of {known} only")]
+pub struct NothingPublished {
+    wanted: String,
+    known: String,
+}
+
+/// The published series of the data sets and networks of a report.
+pub fn beside(report: &FrontReport) -> Result<Vec<Series>, NothingPublished> {
+    let subjects: BTreeSet<(&str, &str)> = report
+        .rows
+        .iter()
+        .map(|row| (row.data.as_str(), row.net.as_str()))
+        .collect();
+    let mut all = all();
+    let known: BTreeSet<(&str, &str)> = all.iter().map(|it| (it.data, it.net)).collect();
+    all.retain(|series| subjects.contains(&(series.data, series.net)));
+    if all.is_empty() && !subjects.is_empty() {
+        return Err(NothingPublished {
+            wanted: listed(&subjects),
+            known: listed(&known),
+        });
+    }
+    Ok(all)
+}
+
+fn listed(subjects: &BTreeSet<(&str, &str)>) -> String {
+    let named: Vec<String> = subjects
+        .iter()
+        .map(|(data, net)| format!("{net} on {data}"))
+        .collect();
+    named.join(", ")
+}
+
+/// Every series whose source says which network it is of.
+fn all() -> Vec<Series> {
+    let mut series: Vec<Series> = Vec::new();
+    for line in TABLE.lines().skip(1) {
+        let Some((new, point)) = parse(line).filter(|(new, _)| !new.net.is_empty()) else {
+            continue;
+        };
+        match series.last_mut().filter(|last| is_same(last, &new)) {
+            Some(last) => last.points.push(point),
+            None => series.push(Series {
+                points: vec![point],
+                ..new
+            }),
+        }
+    }
+    series
+}
+
+fn is_same(one: &Series, other: &Series) -> bool {
+    (one.data, one.net, &one.name) == (other.data, other.net, &other.name)
+}
+
+/// A line of the table; a test holds that every one can be read.
+fn parse(line: &'static str) -> Option<(Series, PublishedPoint)> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [data, net, method, venue, count, _total, accuracy, source] = fields[..] else {
+        return None;
+    };
+    let venue = if venue == "-" {
+        String::new()
+    } else {
+        format!(", {venue}")
+    };
+    let series = Series {
+        name: format!("{method}{venue}"),
+        data,
+        net,
+        points: vec![],
+    };
+    let point = PublishedPoint {
+        relu_count: count.parse().ok()?,
+        accuracy: accuracy.parse().ok()?,
+        source,
+    };
+    Some((series, point))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_can_be_read_and_has_a_source() {
+        let lines: Vec<&str> = TABLE.lines().skip(1).collect();
+        assert_eq!(lines.len(), 207);
+        for line in lines {
+            let (series, point) = parse(line).unwrap_or_else(|| panic!("{line}"));
+            assert!((1.0..100.0).contains(&point.accuracy), "{line}");
+            assert!(
+                !point.source.is_empty() && !series.data.is_empty(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_series_is_one_methods_points_by_rising_count() {
+        let all = all();
+        let wanted = ("cifar100", "resnet18", "AutoReP, ICCV 2023");
+        let found: Vec<&Series> = all
+            .iter()
+            .filter(|it| (it.data, it.net, it.name.as_str()) == wanted)
+            .collect();
+        assert_eq!(found.len(), 1);
+        let points: Vec<(u64, f64)> = found[0]
+            .points
+            .iter()
+            .map(|point| (point.relu_count, point.accuracy))
+            .collect();
+        assert_eq!(points, [(12_900, 67.73), (50_000, 74.28)]);
+        for series in &all {
+            assert!(series.points.is_sorted_by_key(|point| point.relu_count));
+            let again = all.iter().filter(|it| is_same(it, series)).count();
+            assert_eq!(again, 1, "{} stands in two places", series.name);
+        }
+    }
+}
