@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn a_series_is_one_methods_points_by_rising_count() {
         let all = all();
-        let wanted = ("cifar100", "resnet18", "AutoReP, ICCV 2023");
+        let wanted = ("cifar-100", "resnet18", "AutoReP, ICCV 2023");
         let found: Vec<&Series> = all
             .iter()
             .filter(|it| (it.data, it.net, it.name.as_str()) == wanted)

@@ -21,7 +21,7 @@ fn the_csv_has_the_promised_columns_first_and_quotes_labels() {
         "candidate,budget,relu_count,relu_total,accuracy_mean,accuracy_std,seeds,on_front,\
          kind,seeds_planned,relu_share,validation_mean,id,data,net\n\
          \"net.width=16, \"\"wide\"\"\",3000,3000,48000,86.2,0.282842712474619,2,true,\
-         replaced,2,0.0625,85.8,{id},cifar100,resnet18\n"
+         replaced,2,0.0625,85.8,{id},cifar-100,resnet18\n"
     );
     assert_eq!(text_of(&report, Format::Csv), expected);
 }
@@ -31,7 +31,7 @@ fn unknown_numbers_are_empty_in_the_csv() {
     let mut report = Sample::new("small", 0).point("a", 0, &[8_600]).report();
     report.rows[0].validation_mean = None;
     let id = report.rows[0].id;
-    let line = format!("a,0,0,0,86,0,1,true,replaced,1,,,{id},cifar100,resnet18");
+    let line = format!("a,0,0,0,86,0,1,true,replaced,1,,,{id},cifar-100,resnet18");
     assert_eq!(
         text_of(&report, Format::Csv).lines().nth(1),
         Some(line.as_str())

@@ -318,6 +318,6 @@ fn a_network_that_nobody_published_is_an_error_that_names_those_there_are() {
         row.net = "resnet9".to_owned();
     }
     let error = published::beside(&report).unwrap_err().to_string();
-    assert!(error.contains("resnet9 on cifar100"), "{error}");
-    assert!(error.contains("resnet18 on cifar100"), "{error}");
+    assert!(error.contains("resnet9 on cifar-100"), "{error}");
+    assert!(error.contains("resnet18 on cifar-100"), "{error}");
 }

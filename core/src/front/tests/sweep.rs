@@ -120,7 +120,7 @@ fn brute_force_row(
         id: candidate.id,
         candidate: candidate.label.clone(),
         kind: candidate.kind,
-        data: "cifar100".to_owned(),
+        data: "cifar-100".to_owned(),
         net: "resnet18".to_owned(),
         budget: candidate.budget,
         relu_count: seeds.iter().map(|seed| seed.relu_count).max()?,
