@@ -21,3 +21,4 @@ pub mod plan;
 pub mod recipe;
 pub mod schedule;
 pub mod task;
+pub mod text;

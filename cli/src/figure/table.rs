@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use autorep_core::candidate::PointKind;
 use autorep_core::front::{FrontReport, FrontRow};
+use autorep_core::text::grouped;
 
 use super::published::Series;
-use super::text::{mean_and_spread, percent_of_total, printable, rounded, thousands};
+use super::text::{mean_and_spread, percent_of_total, printable, rounded};
 use super::{common_total, relu_share};
 
 const BASELINE: &str = "─";
@@ -45,7 +46,7 @@ impl Column {
 
 pub(super) fn render(report: &FrontReport, published: &[Series]) -> String {
     let total = common_total(report);
-    let heading = total.map(|total| format!(" (T = {} ReLUs)", thousands(total)));
+    let heading = total.map(|total| format!(" (T = {} ReLUs)", grouped(total)));
     let mut text = format!("{}{}\n\n", report.sweep, heading.unwrap_or_default());
     if report.rows.is_empty() {
         text.push_str("no results yet\n");
@@ -72,12 +73,12 @@ fn cells(row: &FrontRow, total: Option<u64>) -> [String; COLUMNS.len()] {
             PointKind::Baseline => format!("{} (full ReLU)", printable(&row.candidate)),
             PointKind::Replaced => printable(&row.candidate),
         },
-        thousands(row.budget),
-        thousands(row.relu_count),
+        grouped(row.budget),
+        grouped(row.relu_count),
         if total.is_some() {
             share
         } else {
-            format!("{share} of {}", thousands(row.relu_total))
+            format!("{share} of {}", grouped(row.relu_total))
         },
         mean_and_spread(row.accuracy_mean, row.accuracy_std, row.seeds),
         validation.map_or_else(|| "-".to_owned(), |mean| rounded(mean, 2)),
@@ -120,7 +121,7 @@ fn write_published(text: &mut String, published: &[Series]) {
             let _ = writeln!(
                 text,
                 "  {:>10}  {:>6}  {}",
-                thousands(point.relu_count),
+                grouped(point.relu_count),
                 rounded(point.accuracy, 2),
                 point.source
             );

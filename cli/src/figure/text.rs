@@ -1,18 +1,5 @@
 //! Numbers as people read them, in tables and on axes.
 
-/// 491520 as `491,520`.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A count for an axis, in at most three significant digits: `950`, `1.5K`, `492K`, `2M`.
 pub(super) fn short_count(number: u64) -> String {
     let mut scaled = number as f64;
@@ -86,20 +73,6 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_are_grouped_by_thousands() {
-        let cases = [
-            (0, "0"),
-            (950, "950"),
-            (1_500, "1,500"),
-            (491_520, "491,520"),
-        ];
-        for (number, text) in cases {
-            assert_eq!(thousands(number), text);
-        }
-        assert_eq!(thousands(u64::MAX), "18,446,744,073,709,551,615");
-    }
 
     #[test]
     fn axis_counts_have_at_most_three_digits() {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use autorep_core::text::grouped;
 use autorep_proto::v1;
 
 use super::{Lab, connect, refused};
@@ -36,7 +37,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
             "{}: {}, {} done already\n",
             answer.sweep,
             text::tasks(answer.tasks),
-            text::count(answer.done)
+            grouped(answer.done)
         )
         .as_bytes(),
     )?;
@@ -236,7 +237,7 @@ fn describe(show: &v1::ShowResponse) -> String {
         ("cancelled", counts.cancelled),
     ] {
         if count > 0 {
-            let _ = writeln!(said, "  {:>9}  {name}", text::count(count));
+            let _ = writeln!(said, "  {:>9}  {name}", grouped(count));
         }
     }
     for task in &show.running {

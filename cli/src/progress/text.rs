@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::text::grouped;
 use autorep_proto::v1;
 
 /// A duration of up to days in two units at most: `0:07`, `12:03`, `3:00:10`, `2d 4h`.
@@ -21,19 +22,6 @@ pub fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
-/// An integer with commas: `12,500`.
-pub fn count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A rate of images: whole numbers, except where that would say zero.
 pub fn rate(images_per_second: f64) -> String {
     if images_per_second >= 10.0 {
@@ -43,7 +31,7 @@ pub fn rate(images_per_second: f64) -> String {
             reason = "positive, and a rate beyond 2^64 saturates"
         )]
         let whole = images_per_second.round() as u64;
-        format!("{} img/s", count(whole))
+        format!("{} img/s", grouped(whole))
     } else {
         format!("{images_per_second:.1} img/s")
     }
@@ -53,7 +41,7 @@ pub fn rate(images_per_second: f64) -> String {
 pub fn tasks(number: u64) -> String {
     match number {
         1 => "1 task".to_owned(),
-        _ => format!("{} tasks", count(number)),
+        _ => format!("{} tasks", grouped(number)),
     }
 }
 
@@ -82,9 +70,9 @@ pub fn progress(progress: &v1::Progress) -> String {
     }
     match (progress.relu_count, progress.relu_budget) {
         (Some(now), Some(budget)) if now != budget => {
-            parts.push(format!("{}/{} ReLUs", count(now), count(budget)));
+            parts.push(format!("{}/{} ReLUs", grouped(now), grouped(budget)));
         }
-        (Some(now), _) => parts.push(format!("{} ReLUs", count(now))),
+        (Some(now), _) => parts.push(format!("{} ReLUs", grouped(now))),
         (None, _) => {}
     }
     if let Some(validation) = progress.validation.and_then(|it| it.try_into().ok()) {
@@ -107,8 +95,8 @@ pub fn observation(observation: &Observation) -> String {
     }
     parts.push(format!(
         "{} of {} ReLUs",
-        count(observation.relu_count),
-        count(observation.relu_total)
+        grouped(observation.relu_count),
+        grouped(observation.relu_total)
     ));
     parts.push(format!("{:.1} s", observation.seconds));
     parts.join("  ")
@@ -147,12 +135,6 @@ mod tests {
         assert_eq!(text(187_200), "2d 4h");
         assert_eq!(duration(seconds(f64::NAN)), "0:00");
         assert_eq!(duration(seconds(-1.0)), "0:00");
-    }
-
-    #[test]
-    fn counts_have_a_comma_at_every_third_place() {
-        let texts = [0, 999, 1_000, 491_520, 1_000_000].map(count);
-        assert_eq!(texts, ["0", "999", "1,000", "491,520", "1,000,000"]);
     }
 
     #[test]

@@ -16,8 +16,6 @@ use crate::task::{NET_OUTPUT, OutputRef, TaskSpec, Work, budget_output};
 
 mod summary;
 
-pub(crate) use summary::grouped;
-
 pub use summary::{BudgetSummary, KindSummary, NetSummary, PlanSummary, WorkSummary};
 
 /// One task of a plan.

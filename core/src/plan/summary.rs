@@ -14,6 +14,7 @@ use crate::manifest::Manifest;
 use crate::manifest::grid::{Parts, Subject};
 use crate::net::NetSpec;
 use crate::task::TaskKind;
+use crate::text::grouped;
 
 /// A plan in numbers, for `autorep plan`'s table and JSON.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -342,19 +343,6 @@ fn write_row(
     )
 }
 
-/// A count with its thousands set apart: `24,000`.
-pub(crate) fn grouped(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A large number with three digits and a metric prefix: `1.23 P`.
 fn metric(number: f64) -> String {
     const PREFIXES: [&str; 9] = ["", " k", " M", " G", " T", " P", " E", " Z", " Y"];
@@ -377,15 +365,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_numbers_are_short_and_counts_are_grouped() {
+    fn large_numbers_are_short() {
         assert_eq!(metric(0.0), "0");
         assert_eq!(metric(999.0), "999");
         assert_eq!(metric(1_234.0), "1.23 k");
         assert_eq!(metric(12_345_678.0), "12.3 M");
         assert_eq!(metric(999_600.0), "1.00 M");
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_000), "1,000");
-        assert_eq!(grouped(12_345_678), "12,345,678");
     }
 }

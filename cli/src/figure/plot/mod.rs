@@ -14,6 +14,7 @@ mod scale;
 
 use autorep_core::candidate::PointKind;
 use autorep_core::front::{FrontReport, FrontRow};
+use autorep_core::text::grouped;
 use svg::Node as _;
 use svg::node::element::{Description, Title};
 
@@ -21,7 +22,6 @@ use self::marks::{Anchor, INK, SOFT_INK, text, width_of};
 use self::scale::{AccuracyAxis, CountAxis, Frame};
 use super::common_total;
 use super::published::Series;
-use super::text::thousands;
 
 /// The size of the drawing, in units that are pixels of a screen.
 const WIDTH: f64 = 720.0;
@@ -219,15 +219,15 @@ const DESCRIPTION: &str = "Test accuracy in percent against the number of ReLUs 
 fn title(report: &FrontReport, total: Option<u64>) -> String {
     let sweep = &report.sweep;
     if let Some(total) = total {
-        return format!("{sweep} (T = {} ReLUs)", thousands(total));
+        return format!("{sweep} (T = {} ReLUs)", grouped(total));
     }
     let totals = report.rows.iter().map(|row| row.relu_total);
     match (totals.clone().min(), totals.max()) {
         (Some(least), Some(most)) => {
             format!(
                 "{sweep} (T = {} to {} ReLUs)",
-                thousands(least),
-                thousands(most)
+                grouped(least),
+                grouped(most)
             )
         }
         _ => sweep.to_string(),

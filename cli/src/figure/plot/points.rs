@@ -1,6 +1,7 @@
 //! The data: points with error bars, the front's line, the baselines' lines and bands.
 
 use autorep_core::front::FrontRow;
+use autorep_core::text::grouped;
 use svg::node::element::{Group, Title};
 
 use super::marks::{
@@ -9,7 +10,7 @@ use super::marks::{
 };
 use super::{Scene, spread};
 use crate::figure::relu_share;
-use crate::figure::text::{mean_and_spread, percent_of_total, printable, thousands};
+use crate::figure::text::{mean_and_spread, percent_of_total, printable};
 
 /// Whether so many dominated points are to be drawn that they are drawn small and without error
 /// bars, which would hide them.
@@ -102,7 +103,7 @@ fn tooltip(row: &FrontRow) -> Title {
     Title::new(format!(
         "{}: {} ReLUs{}, {} %, {} of {} seeds",
         printable(&row.candidate),
-        thousands(row.relu_count),
+        grouped(row.relu_count),
         share.unwrap_or_default(),
         mean_and_spread(row.accuracy_mean, spread(row), row.seeds),
         row.seeds,

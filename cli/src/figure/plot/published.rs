@@ -1,10 +1,10 @@
 //! Published series: small marks joined by thin lines, behind what the sweep measured.
 
+use autorep_core::text::grouped;
 use svg::node::element::{Group, Path, Title};
 
 use super::marks::{group, path, polyline};
 use super::{Scene, Series};
-use crate::figure::text::thousands;
 
 /// Colours of Okabe and Ito's palette that the sweep's own points do not have.
 const COLOURS: [&str; 4] = ["#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
@@ -100,7 +100,7 @@ fn one(scene: &Scene<'_>, style: Style, series: &Series) -> Group {
         let tooltip = format!(
             "published, {}: {} ReLUs, {} %; {}",
             series.name,
-            thousands(point.relu_count),
+            grouped(point.relu_count),
             point.accuracy,
             point.source
         );

@@ -1,6 +1,8 @@
 //! Axes: from counts and accuracies to places in the drawing, and where their ticks are.
 
-use crate::figure::text::{percent_of_total, short_count, thousands, trimmed};
+use autorep_core::text::grouped;
+
+use crate::figure::text::{percent_of_total, short_count, trimmed};
 
 /// Where the data are drawn, in units of the drawing. Down is positive.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +168,7 @@ fn whole(number: f64) -> u64 {
 pub(super) fn count_labels(counts: &[u64], total: Option<u64>) -> Vec<(String, Option<String>)> {
     let mut numbers: Vec<String> = counts.iter().copied().map(short_count).collect();
     if numbers.windows(2).any(|pair| pair[0] == pair[1]) {
-        numbers = counts.iter().copied().map(thousands).collect();
+        numbers = counts.iter().copied().map(grouped).collect();
     }
     let share = |count: u64| {
         let total = total.filter(|&total| total > 0)?;

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
 use crate::manifest::{Axis, AxisValue, BudgetSpec};
-use crate::plan::grouped;
 use crate::recipe::{Distillation, Schedule};
+use crate::text::grouped;
 
 /// The training stages, with whether one may have no epochs.
 const STAGES: [&str; 3] = ["baseline", "replace", "finetune"];
