@@ -297,6 +297,11 @@ fn data_set(set: DataSet, root: &Path) -> Finding {
             "if a sweep needs it: `autorep data fetch {name} --from {name}-binary.tar.gz`",
             name = set.name()
         ),
+        DataSet::TinyImagenet | DataSet::Imagenet => format!(
+            "if a sweep needs it: `autorep data check {name}` says what belongs in {folder}",
+            name = set.name(),
+            folder = folder.display()
+        ),
     };
     if !folder.exists() {
         let detail = format!("no {} in {}", set.name(), root.display());

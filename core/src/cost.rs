@@ -225,6 +225,7 @@ mod tests {
             train: 1_000,
             validation: 100,
             augment: false,
+            max_corrupt: 0,
         };
         let model = CostModel::new(&net(Family::Resnet18, 64), &data);
         let cost = model.baseline(&BaselineRecipe {
@@ -242,6 +243,7 @@ mod tests {
             train: 1_000,
             validation: 1,
             augment: false,
+            max_corrupt: 0,
         };
         let model = CostModel::new(&net(Family::Resnet18, 64), &data);
         let cost = |kd_weight| {

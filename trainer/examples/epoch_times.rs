@@ -35,6 +35,7 @@ fn spec(work: Work) -> TaskSpec {
             train: 10_000,
             validation: 5_000,
             augment: true,
+            max_corrupt: 0,
         },
         seed: 0,
         work,

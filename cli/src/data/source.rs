@@ -86,6 +86,16 @@ impl Source {
                  {name} --from {name}-binary.tar.gz`",
                 name = set.name()
             ),
+            DataSet::TinyImagenet | DataSet::Imagenet => bail!(
+                "{name} is one JPEG per image and is not fetched: unpack what its authors publish \
+                 at {place} into the data folder under {name}, then `autorep data check {name}`",
+                name = set.name(),
+                place = if set == DataSet::Imagenet {
+                    "https://image-net.org"
+                } else {
+                    "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+                },
+            ),
         }
     }
 

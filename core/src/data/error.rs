@@ -129,4 +129,10 @@ pub enum DataError {
         /// Contents given.
         found: usize,
     },
+    /// The data set is one file per image and is not read this way. A bug, not a bad file.
+    #[error("{set} is one file per image; expected a data set that is packed into a few files")]
+    NotPacked {
+        /// The data set's name.
+        set: &'static str,
+    },
 }

@@ -7,7 +7,8 @@ use super::DataSet;
 pub enum Part {
     /// The training part, of which validation images are held out.
     Train,
-    /// The test part, which only `evaluate` tasks read.
+    /// The test part, which only `evaluate` tasks read. Where the labels of the published test
+    /// split are secret, it is the published validation split.
     Test,
 }
 
@@ -120,7 +121,8 @@ const CIFAR_100_TEST: [DataFile; 1] = [DataFile::sized(
 )];
 
 impl DataSet {
-    /// The files of one part, in the order in which [`super::decode`] takes their contents.
+    /// The files of one part, in the order in which [`super::decode`] takes their contents; none
+    /// where a set is one file per image.
     pub const fn files(self, part: Part) -> &'static [DataFile] {
         match (self, part) {
             (Self::FashionMnist, Part::Train) => &FASHION_MNIST_TRAIN,
@@ -129,6 +131,7 @@ impl DataSet {
             (Self::Cifar10, Part::Test) => &CIFAR_10_TEST,
             (Self::Cifar100, Part::Train) => &CIFAR_100_TRAIN,
             (Self::Cifar100, Part::Test) => &CIFAR_100_TEST,
+            (Self::TinyImagenet | Self::Imagenet, _) => &[],
         }
     }
 

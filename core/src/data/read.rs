@@ -101,6 +101,9 @@ pub fn decode(
         DataSet::FashionMnist => decode_idx(set, files, contents)?,
         DataSet::Cifar10 => decode_cifar(set, files, contents, 1)?,
         DataSet::Cifar100 => decode_cifar(set, files, contents, 2)?,
+        DataSet::TinyImagenet | DataSet::Imagenet => {
+            return Err(DataError::NotPacked { set: set.name() });
+        }
     };
     if check == Check::Published {
         check_balance(set, part, &images)?;

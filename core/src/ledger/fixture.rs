@@ -63,6 +63,7 @@ fn spec(seed: u64, work: Work) -> TaskSpec {
             train: 100,
             validation: 10,
             augment: false,
+            max_corrupt: 0,
         },
         seed,
         work,

@@ -93,7 +93,7 @@ impl Parts {
         Self {
             subjects: subjects.variants(&mut twins, |settings| Subject {
                 net: settings.net,
-                data: settings.data,
+                data: settings.data.canonical(),
             }),
             baselines: baselines.variants(&mut twins, |settings| BaselineRecipe {
                 schedule: canonical_schedule(settings.baseline.schedule),

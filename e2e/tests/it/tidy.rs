@@ -11,16 +11,21 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("autorep-core", &[]),
+    ("autorep-data", &["autorep-core"]),
     ("autorep-proto", &["autorep-core"]),
     ("autorep-coordinator", &["autorep-core", "autorep-proto"]),
     ("autorep-worker", &["autorep-core", "autorep-proto"]),
-    ("autorep-trainer", &["autorep-core", "autorep-proto"]),
+    (
+        "autorep-trainer",
+        &["autorep-core", "autorep-data", "autorep-proto"],
+    ),
     (
         "autorep-cli",
         &[
             "autorep-core",
+            "autorep-data",
             "autorep-proto",
             "autorep-coordinator",
             "autorep-worker",

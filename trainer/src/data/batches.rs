@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvError, sync_channel};
 use std::thread;
 
-use autorep_core::data::DataSet;
+use autorep_core::data::{DataSet, Framing};
 use tch::{Device, Tensor};
 
 use super::order;
@@ -47,7 +47,10 @@ impl Stream {
     fn prepare(&self, normaliser: &Normaliser, order: &[u32], step: u64) -> Prepared {
         let per_epoch = self.per_epoch();
         let first = usize::try_from(step % per_epoch).unwrap_or(0) * self.batch;
-        let padding = self.set.crop_padding();
+        let padding = match self.set.framing() {
+            Framing::Padded { padding } => padding,
+            Framing::Resized { .. } => 0,
+        };
         let mut pixels = Vec::with_capacity(self.batch * normaliser.len());
         let mut labels = Vec::with_capacity(self.batch);
         for at in &order[first..first + self.batch] {

@@ -146,6 +146,7 @@ mod tests {
                 train: 100,
                 validation: 60,
                 augment: true,
+                max_corrupt: 0,
             },
             seed: 1,
             work,

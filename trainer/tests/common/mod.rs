@@ -62,6 +62,7 @@ fn spec(seed: u64, work: Work) -> TaskSpec {
             train: 100,
             validation: 60,
             augment: true,
+            max_corrupt: 0,
         },
         seed,
         work,

@@ -224,6 +224,7 @@ pub(crate) fn spec(work: Work) -> TaskSpec {
             train: 1000,
             validation: 1000,
             augment: false,
+            max_corrupt: 0,
         },
         seed: 0,
         work,

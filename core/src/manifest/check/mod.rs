@@ -383,6 +383,7 @@ fn blank_settings() -> Settings {
             train: 0,
             validation: 0,
             augment: false,
+            max_corrupt: 0,
         },
         net: NetSpec {
             name: Family::Resnet9,

@@ -205,7 +205,13 @@ pub(crate) static SECTIONS: &[Section] = &[
         fields: &[&[
             Field {
                 key: "name",
-                kind: Kind::Choice(&["fashion-mnist", "cifar-10", "cifar-100"]),
+                kind: Kind::Choice(&[
+                    "fashion-mnist",
+                    "cifar-10",
+                    "cifar-100",
+                    "tiny-imagenet",
+                    "imagenet",
+                ]),
                 default: Fallback::Required,
                 doc: "The data set.",
                 place: Target::Fixed(choice!(data.name)),
@@ -236,6 +242,16 @@ pub(crate) static SECTIONS: &[Section] = &[
                 default: Fallback::Switch(true),
                 doc: "Whether training images are flipped and cropped at random.",
                 place: Target::Axis(switch!(data.augment)),
+            },
+            Field {
+                key: "max_corrupt",
+                kind: Kind::Count {
+                    min: 0,
+                    max: 1_000_000,
+                },
+                default: Fallback::Count(0),
+                doc: "Images that may fail to decode and are skipped; with one more the attempt fails and names them. Without effect on sets that are not one JPEG per image.",
+                place: Target::Fixed(count!(data.max_corrupt)),
             },
         ]],
     },
