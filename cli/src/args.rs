@@ -180,7 +180,7 @@ pub struct FrontArgs {
     #[arg(long, value_name = "DIR|URL")]
     pub store: Option<String>,
     /// Ask this coordinator, unless a store is given.
-    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR")]
+    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR", value_parser = url)]
     pub coordinator: Option<String>,
     /// How to print or draw it.
     #[arg(long, value_enum, default_value = "table")]
@@ -193,11 +193,20 @@ pub struct FrontArgs {
     pub output: Option<PathBuf>,
 }
 
+/// A coordinator's address: without its scheme it would look like a machine that does not answer.
+fn url(text: &str) -> Result<String, String> {
+    let known = ["http://", "https://"];
+    if known.iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok(text.to_owned());
+    }
+    Err("expected an address that begins with http:// or https://".to_owned())
+}
+
 /// Which coordinator to talk to.
 #[derive(Debug, Clone, Args)]
 pub struct CoordinatorUrl {
     /// The coordinator's address.
-    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR")]
+    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR", value_parser = url)]
     pub coordinator: String,
 }
 

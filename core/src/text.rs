@@ -13,9 +13,23 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// A count with what it counts: `1 seed`, `24,000 seeds`.
+pub fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{} {noun}s", grouped(count)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        let texts = [0, 1, 2_000].map(|count| counted(count, "seed"));
+        assert_eq!(texts, ["0 seeds", "1 seed", "2,000 seeds"]);
+    }
 
     #[test]
     fn thousands_are_set_apart_at_every_third_place() {

@@ -183,8 +183,15 @@ pub async fn logs(args: &LogsArgs) -> Result<Exit> {
     };
     let answer = lab.logs(request).await;
     let mut chunks = answer.map_err(|status| refused(&status))?.into_inner();
+    let mut silent = true;
     while let Some(chunk) = chunks.message().await.map_err(|status| refused(&status))? {
+        silent &= chunk.text.is_empty();
         output::stdout(&chunk.text)?;
+    }
+    if silent {
+        output::stderr(
+            "the trainer wrote nothing, or its attempt has not ended; `autorep show` says how it stands\n",
+        );
     }
     Ok(Exit::Done)
 }

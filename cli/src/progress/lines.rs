@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use autorep_core::text::counted;
+
 use super::{Look, text};
 
 /// At most one line of progress in this time.
@@ -35,8 +37,8 @@ impl Lines {
         let left = left.map_or_else(String::new, |left| {
             format!(", about {} left", text::duration(left))
         });
-        let points = look.front_points;
-        self.change(&format!("at work; front has {points} points{left}"), look);
+        let points = counted(look.front_points as u64, "point");
+        self.change(&format!("at work; front has {points}{left}"), look);
         for task in &look.show.running {
             let name = text::task(&task.kind, &task.label);
             let progress = match &task.progress {

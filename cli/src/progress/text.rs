@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use autorep_core::observation::{Accuracy, Observation};
-use autorep_core::text::grouped;
+use autorep_core::text::{counted, grouped};
 use autorep_proto::v1;
 
 /// A duration of up to days in two units at most: `0:07`, `12:03`, `3:00:10`, `2d 4h`.
@@ -39,10 +39,7 @@ pub fn rate(images_per_second: f64) -> String {
 
 /// `one task`, `3 tasks`.
 pub fn tasks(number: u64) -> String {
-    match number {
-        1 => "1 task".to_owned(),
-        _ => format!("{} tasks", grouped(number)),
-    }
+    counted(number, "task")
 }
 
 /// What a task is, for people: its kind with its label.

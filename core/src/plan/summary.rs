@@ -14,7 +14,7 @@ use crate::manifest::Manifest;
 use crate::manifest::grid::{Parts, Subject};
 use crate::net::NetSpec;
 use crate::task::TaskKind;
-use crate::text::grouped;
+use crate::text::{counted, grouped};
 
 /// A plan in numbers, for `autorep plan`'s table and JSON.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -248,11 +248,11 @@ impl PlanSummary {
     fn write_table(&self, text: &mut String) -> std::fmt::Result {
         writeln!(
             text,
-            "sweep {}: {} candidates ({} baselines) over {} seeds, plan {}",
+            "sweep {}: {} ({}) over {}, plan {}",
             self.sweep,
-            grouped(self.candidates),
-            grouped(self.baselines),
-            self.seeds.len(),
+            counted(self.candidates, "candidate"),
+            counted(self.baselines, "baseline"),
+            counted(self.seeds.len() as u64, "seed"),
             self.plan.short(),
         )?;
         if !self.axes.is_empty() {

@@ -8,7 +8,7 @@ use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
 use crate::manifest::{Axis, AxisValue, BudgetSpec};
 use crate::recipe::{Distillation, Schedule};
-use crate::text::grouped;
+use crate::text::{counted, grouped};
 
 /// The training stages, with whether one may have no epochs.
 const STAGES: [&str; 3] = ["baseline", "replace", "finetune"];
@@ -203,11 +203,16 @@ impl Checker {
             Ok(count) => grouped(count),
             Err(_) => format!("more than {}", grouped(u64::MAX)),
         };
+        let points = match points {
+            1 => "1 grid point".to_owned(),
+            many => format!("{} grid points", shown(many)),
+        };
         let message = format!(
-            "expected a plan of at most {} tasks, found {} ({} grid points, {budgets} budgets, {seeds} seeds)",
+            "expected a plan of at most {} tasks, found {} ({points}, {}, {})",
             grouped(task_limit),
             shown(tasks),
-            shown(points),
+            counted(budgets as u64, "budget"),
+            counted(seeds as u64, "seed"),
         );
         let path = if axes.is_empty() { "spec" } else { "spec.grid" };
         self.problem(self.place(path), path, message);
