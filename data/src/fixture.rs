@@ -1,5 +1,9 @@
 //! Pictures for tests, made up and encoded here.
 
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
 use crate::picture::Picture;
 
 /// A smooth colour picture that differs by `key`.
@@ -29,4 +33,49 @@ pub(crate) fn jpeg(picture: &Picture) -> Vec<u8> {
         .encode(picture.pixels(), width, height, kind)
         .unwrap();
     bytes
+}
+
+/// A small Tiny-ImageNet as its archive lays it out: classes `n2`, `n0`, `n1` in this order in
+/// `wnids.txt`, `each` training pictures of every class, one validation picture of every class.
+pub(crate) fn tiny(folder: &Path, each: u32) {
+    let root = folder.join("tiny-imagenet-200");
+    let put = |path: &str, bytes: &[u8]| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    put("wnids.txt", b"n2\nn0\nn1\n");
+    let mut annotations = String::new();
+    for class in 0..3 {
+        for image in 0..each {
+            let bytes = jpeg(&picture(64, 64, 10 * class + image));
+            put(
+                &format!("train/n{class}/images/n{class}_{image}.JPEG"),
+                &bytes,
+            );
+        }
+        put(&format!("train/n{class}/n{class}_boxes.txt"), b"boxes");
+        let name = format!("val_{}.JPEG", 2 - class);
+        put(
+            &format!("val/images/{name}"),
+            &jpeg(&picture(64, 64, 100 + class)),
+        );
+        writeln!(annotations, "{name}\tn{class}\t0\t32\t44\t62").unwrap();
+    }
+    put("val/val_annotations.txt", annotations.as_bytes());
+}
+
+/// A small set in class folders, with pictures of several sizes.
+pub(crate) fn class_folders(folder: &Path, each: u32) {
+    for (part, first) in [("train", 0), ("val", 50)] {
+        for class in 0..3 {
+            for image in 0..each {
+                let path = folder.join(format!("{part}/c{class}/p{image}.JPEG"));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let size = 40 + 7 * image;
+                let made = picture(size, 90 - size / 2, first + 10 * class + image);
+                fs::write(path, jpeg(&made)).unwrap();
+            }
+        }
+    }
 }

@@ -1,7 +1,18 @@
-//! Pictures as files: from the bytes of a JPEG to pixels, resized and cropped. It knows neither
-//! tensors nor tasks.
+//! Data sets of one JPEG per image: where their files lie, in folders or in tar shards, and how
+//! they become pixels. The trainer reads with it, the command line converts and checks with it;
+//! it knows neither tensors nor tasks.
 
+mod error;
+mod folders;
 pub mod picture;
+mod pictures;
+pub mod shards;
+pub mod verify;
+
+pub use error::OpenError;
+pub use pictures::Pictures;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod tests;

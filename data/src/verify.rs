@@ -1,0 +1,147 @@
+//! Verifies that every picture of a part decodes, and that shards are the bytes they should be.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use autorep_core::data::Part;
+use sha2::{Digest as _, Sha256};
+
+use crate::picture::Picture;
+use crate::pictures::Pictures;
+use crate::shards::{Index, ShardEntry, scan};
+
+/// A picture or a shard that is not what it should be.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Bad {
+    /// Its position in the part or in the index.
+    pub position: usize,
+    /// Its name.
+    pub name: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Reads and decodes every picture on `workers` threads; returns those that do not decode, in
+/// the order of the data set.
+pub fn pictures(pictures: &Pictures, workers: NonZero<usize>) -> Vec<Bad> {
+    in_parallel(pictures.len(), workers, |position| {
+        let problem = match pictures.read(position) {
+            Err(error) => error.to_string(),
+            Ok(bytes) => Picture::decode(&bytes).err()?.to_string(),
+        };
+        Some(Bad {
+            position,
+            name: pictures.name(position),
+            problem,
+        })
+    })
+}
+
+/// Reads every shard of a part on `workers` threads: its size and digest must be those of the
+/// index, and the pictures in it those that the index lists.
+pub fn shards(index: &Index, part: Part, folder: &Path, workers: NonZero<usize>) -> Vec<Bad> {
+    let entries = index.part(part);
+    in_parallel(entries.len(), workers, |position| {
+        let entry = &entries[position];
+        let problem = shard(entry, index.classes.len(), &folder.join(&entry.file))?;
+        Some(Bad {
+            position,
+            name: entry.file.clone(),
+            problem,
+        })
+    })
+}
+
+fn shard(entry: &ShardEntry, classes: usize, path: &Path) -> Option<String> {
+    let digest = match digest(path) {
+        Ok(digest) => digest,
+        Err(error) => return Some(format!("cannot read it: {error}")),
+    };
+    let file = match File::open(path) {
+        Ok(file) => BufReader::new(file),
+        Err(error) => return Some(format!("cannot read it: {error}")),
+    };
+    let (found, problems) = scan(file, classes);
+    let mut told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let mut places: Vec<_> = found
+        .iter()
+        .map(|one| (one.offset, one.bytes, one.label))
+        .collect();
+    places.sort_unstable();
+    if places != entry.images {
+        told.push(format!(
+            "expected the {} pictures of the index at their places with their labels, found {} \
+             and others",
+            entry.images.len(),
+            places.len()
+        ));
+    }
+    if digest != entry.sha256 {
+        told.push(format!(
+            "expected the sha256 {}, found {digest}",
+            entry.sha256
+        ));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+/// The SHA-256 of a file in lowercase hexadecimal digits.
+pub fn digest(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut sha256 = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        sha256.update(&buffer[..read]);
+    }
+    Ok(hex(&sha256.finalize()))
+}
+
+/// Lowercase hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Looks at `count` things on `workers` threads and returns what was found, sorted.
+fn in_parallel(
+    count: usize,
+    workers: NonZero<usize>,
+    look: impl Fn(usize) -> Option<Bad> + Sync,
+) -> Vec<Bad> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut bad = Vec::new();
+        loop {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            if position >= count {
+                return bad;
+            }
+            bad.extend(look(position));
+        }
+    };
+    let mut bad: Vec<Bad> = thread::scope(|scope| {
+        let threads: Vec<_> = (1..workers.get()).map(|_| scope.spawn(work)).collect();
+        let mut bad = work();
+        for thread in threads {
+            match thread.join() {
+                Ok(more) => bad.extend(more),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        bad
+    });
+    bad.sort();
+    bad
+}
