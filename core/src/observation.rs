@@ -41,4 +41,15 @@ pub struct Observation {
     /// Seconds that trainers worked on it, over all its attempts: reading data, training and
     /// measuring, but not the start of their processes.
     pub seconds: f64,
+    /// Different images that do not decode and were skipped; `data.max_corrupt` limits them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped_images: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -233,6 +233,7 @@ impl From<Observation> for v1::Observation {
             selected_epoch: observation.selected_epoch,
             epochs: observation.epochs,
             seconds: observation.seconds,
+            skipped_images: observation.skipped_images,
         }
     }
 }
@@ -262,6 +263,7 @@ impl TryFrom<v1::Observation> for Observation {
             selected_epoch: observation.selected_epoch,
             epochs: observation.epochs,
             seconds,
+            skipped_images: observation.skipped_images,
         })
     }
 }

@@ -107,12 +107,12 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
 
 /// Trains one epoch; returns its seconds without and with validation.
 fn epoch(training: &mut Training) -> anyhow::Result<(f64, f64)> {
-    let batches = Batches::start(training.stream.clone(), 0, training.masked.device)?;
+    let mut batches = Batches::start(training.stream.clone(), 0, training.masked.device)?;
     let last = training.steps() - 1;
     let started = Instant::now();
     let mut before_last = 0.0;
     while !training.finished() {
-        let _loss = training.advance(&batches.take()?);
+        let _loss = training.advance(&batches.take()?)?;
         if training.progress.step == last {
             before_last = started.elapsed().as_secs_f64();
         }
@@ -141,6 +141,7 @@ fn main() -> anyhow::Result<()> {
                 data_folder: Path::new(&data).to_owned(),
                 check: Check::Published,
                 device,
+                threads: 1,
                 spec,
                 begun: std::time::Instant::now(),
             };

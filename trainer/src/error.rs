@@ -1,11 +1,9 @@
 //! Why a task cannot go on.
 
-use std::sync::mpsc::RecvError;
-
 use autorep_core::failure::FailureClass;
 
 use crate::checkpoint::CheckpointError;
-use crate::data::LoadError;
+use crate::data::{BatchError, LoadError, TooManySkipped};
 use crate::device::DeviceError;
 use crate::host::HostGone;
 
@@ -45,12 +43,12 @@ pub enum TrainError {
         /// Indicators that are one.
         counted: u64,
     },
-    /// The thread that prepares batches could not be started.
-    #[error("cannot start the thread that prepares batches: {0}")]
-    Thread(std::io::Error),
-    /// The thread that prepares batches has died; its panic is on stderr.
-    #[error("the thread that prepares batches has died")]
-    Batches(#[from] RecvError),
+    /// A batch could not be had.
+    #[error(transparent)]
+    Batches(#[from] BatchError),
+    /// More images do not decode than the task allows.
+    #[error(transparent)]
+    Corrupt(#[from] TooManySkipped),
     /// Nobody is there to report to.
     #[error(transparent)]
     Host(#[from] HostGone),
@@ -60,15 +58,14 @@ impl TrainError {
     /// What a scheduler may conclude from it.
     pub const fn class(&self) -> FailureClass {
         match self {
-            Self::Data(_) => FailureClass::BadData,
+            Self::Data(_) | Self::Corrupt(_) | Self::Batches(BatchError::NoneDecodes { .. }) => {
+                FailureClass::BadData
+            }
             Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
             Self::Diverged { .. } => FailureClass::Diverged,
-            Self::Spec(_)
-            | Self::Device(_)
-            | Self::Write(_)
-            | Self::Thread(_)
-            | Self::Batches(_)
-            | Self::Host(_) => FailureClass::TrainerError,
+            Self::Spec(_) | Self::Device(_) | Self::Write(_) | Self::Batches(_) | Self::Host(_) => {
+                FailureClass::TrainerError
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use autorep_core::observation::Accuracy;
 use tch::{Device, Kind, Tensor};
 
 use crate::activation::Mixed;
-use crate::data::{Subset, batches};
+use crate::data::{BatchError, Skipped, Subset, batches};
 use crate::nets::{Phase, Relu, ResNet};
 use crate::optim::Trainable;
 use crate::sites::Sites;
@@ -91,17 +91,37 @@ impl MaskedNet {
         tch::no_grad(|| self.constant_forward(images, Phase::Eval))
     }
 
-    /// How many of the images are classified correctly.
-    pub fn accuracy(&self, images: &Subset, set: autorep_core::data::DataSet) -> Accuracy {
+    /// How many of the images are classified correctly, of those that decode; the others are
+    /// returned with it. `threads` decode pictures.
+    pub fn accuracy(
+        &self,
+        images: &Subset,
+        set: autorep_core::data::DataSet,
+        threads: usize,
+    ) -> Result<(Accuracy, Vec<Skipped>), BatchError> {
         let mut correct = Tensor::zeros([], (Kind::Int64, self.device));
-        for batch in batches::unchanged(images, set, MEASURE_BATCH, self.device) {
+        let mut skipped = Vec::new();
+        for batch in batches::unchanged(images, set, MEASURE_BATCH, threads, self.device)? {
+            let batch = batch?;
+            skipped.extend(batch.skipped);
+            if batch.labels.numel() == 0 {
+                continue;
+            }
             let classes = self.measure(&batch.images).argmax(1, false);
             correct += classes.eq_tensor(&batch.labels).sum(Kind::Int64);
         }
-        Accuracy {
-            correct: u64::try_from(correct.int64_value(&[])).unwrap_or(0),
-            images: images.len() as u64,
+        let measured = images.len().saturating_sub(skipped.len());
+        if let (0, Some(last)) = (measured, skipped.pop()) {
+            return Err(BatchError::NoneDecodes {
+                name: last.name,
+                why: last.why,
+            });
         }
+        let accuracy = Accuracy {
+            correct: u64::try_from(correct.int64_value(&[])).unwrap_or(0),
+            images: measured as u64,
+        };
+        Ok((accuracy, skipped))
     }
 
     fn constant_forward(&self, images: &Tensor, phase: Phase) -> Tensor {

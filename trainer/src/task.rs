@@ -34,6 +34,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         data_folder: PathBuf::from(&start.data_folder),
         check: data_check(),
         device,
+        threads: decoding_threads(start.threads),
         begun,
     };
     if let Work::Evaluate { subject, budget } = &setup.spec.work {
@@ -57,6 +58,18 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         every: (every > 0).then(|| Duration::from_secs(every)),
     };
     train_loop::run(&mut training, &checkpoints, host)
+}
+
+/// Threads that decode pictures: as many as the task may use, by default all of the machine, but
+/// not so many that the batches in their hands take much memory.
+fn decoding_threads(asked: u32) -> usize {
+    const MOST: usize = 16;
+    let asked = usize::try_from(asked).unwrap_or(MOST);
+    let threads = match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    };
+    threads.min(MOST)
 }
 
 /// What the environment asks the data to be held against; anything but the published data is said

@@ -39,9 +39,9 @@ pub fn run(
     if !work.training.finished() {
         let stream = work.training.stream.clone();
         let device = work.training.masked.device;
-        let batches = Batches::start(stream, first, device).map_err(TrainError::Thread)?;
+        let mut batches = Batches::start(stream, first, device)?;
         while !work.training.finished() {
-            work.step(&batches)?;
+            work.step(&mut batches)?;
             if work.obey()? == Obeyed::Stopped {
                 return Ok(Outcome::Stopped);
             }
@@ -119,9 +119,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn step(&mut self, batches: &Batches) -> Result<(), TrainError> {
+    fn step(&mut self, batches: &mut Batches) -> Result<(), TrainError> {
         let epochs = self.training.epochs_done();
-        let loss = self.training.advance(&batches.take()?);
+        let loss = self.training.advance(&batches.take()?)?;
         self.interval.add(loss);
         let epoch_ended = self.training.epochs_done() > epochs;
         if epoch_ended || self.interval.since.elapsed() >= REPORT_EVERY {

@@ -13,7 +13,8 @@ use crate::checkpoint::{
     CheckpointError, FORMAT, LIBTORCH_VERSION, OutputDocument, Passed, ResumeDocument,
     TRAINER_VERSION, Tensors, Validated, read_document,
 };
-use crate::data::{Batch, Stream, Subset};
+use crate::data::{Batch, Skips, Stream, Subset};
+use crate::error::TrainError;
 use crate::loss;
 use crate::masked::{Activations, MaskedNet};
 use crate::methods::replace::Search;
@@ -42,6 +43,8 @@ pub struct Training {
     pub stream: Stream,
     /// The images on which choices are made.
     pub validation: Subset,
+    /// The images that do not decode.
+    pub skips: Skips,
     /// Epochs and learning rate.
     pub schedule: Schedule,
     /// Distillation; `None` trains on labels alone.
@@ -127,7 +130,8 @@ impl Training {
 
     /// One optimizer step with all that follows from it: indicators move, and at an epoch's end
     /// the net is validated. Returns the batch's loss, a scalar on the device.
-    pub fn advance(&mut self, batch: &Batch) -> Tensor {
+    pub fn advance(&mut self, batch: &Batch) -> Result<Tensor, TrainError> {
+        self.skips.note(&batch.skipped)?;
         let loss = self.loss(batch);
         let gradients = self.gradients(&loss);
         let done = self.progress.step;
@@ -141,9 +145,9 @@ impl Training {
             search.step(&mut self.masked, &gradients[weights..], done);
         }
         if self.progress.step.is_multiple_of(self.steps_per_epoch()) {
-            self.validate();
+            self.validate()?;
         }
-        loss.detach()
+        Ok(loss.detach())
     }
 
     fn loss(&self, batch: &Batch) -> Tensor {
@@ -184,21 +188,25 @@ impl Training {
         .collect()
     }
 
-    fn validate(&mut self) {
+    fn validate(&mut self) -> Result<(), TrainError> {
         let set = self.spec.data.name;
+        let threads = self.stream.threads;
+        let (accuracy, skipped) = self.masked.accuracy(&self.validation, set, threads)?;
+        self.skips.note(&skipped)?;
         let validated = Validated {
             epoch: self.epochs_done(),
-            accuracy: self.masked.accuracy(&self.validation, set),
+            accuracy,
         };
         self.progress.last = Some(validated);
         if self.search.is_some() {
-            return;
+            return Ok(());
         }
         let correct = validated.accuracy.correct;
         let best = self.progress.best.as_ref();
         if best.is_none_or(|(best, _)| correct > best.accuracy.correct) {
             self.progress.best = Some((validated, snapshot(&self.masked.named())));
         }
+        Ok(())
     }
 
     /// The last finished epoch's accuracy.
@@ -236,6 +244,7 @@ impl Training {
             searched_count: self.search.as_ref().and_then(Search::searched_count),
             passed: self.search.as_ref().map_or_else(Vec::new, Search::passed),
             seconds: self.progress.seconds(),
+            skipped: self.skips.positions(),
         }
     }
 
@@ -256,6 +265,7 @@ impl Training {
             .best
             .map(|validated| (validated, snapshot(&self.masked.named())));
         self.progress.seconds_before = document.seconds;
+        self.skips.restore(&document.skipped);
         Tensors::read(folder)?.restore(&self.resume_tensors(), |_| false)?;
         if document.searched_count.is_some() {
             // Which sites are left without a ReLU follows from the restored indicators.
@@ -377,6 +387,7 @@ impl Training {
             selected_epoch: selected.map(|validated| validated.epoch),
             epochs: self.schedule.epochs,
             seconds: self.progress.seconds(),
+            skipped_images: self.skips.count(),
         }
     }
 }

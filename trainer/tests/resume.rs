@@ -79,6 +79,7 @@ impl Bench {
             data_folder: self.folder.path().to_owned(),
             check: Check::Format,
             device: Device::Cpu,
+            threads: 2,
             begun: std::time::Instant::now(),
         };
         let start = resume.map_or(Start::Anew, |_| Start::Resumed);
@@ -200,6 +201,7 @@ fn a_checkpoint_of_another_task_is_refused() {
         data_folder: bench.folder.path().to_owned(),
         check: Check::Format,
         device: Device::Cpu,
+        threads: 2,
         begun: std::time::Instant::now(),
     };
     let mut training = setup.training(Start::Resumed).unwrap().unwrap();

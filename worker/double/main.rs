@@ -111,6 +111,7 @@ impl Double {
                 relu_total: 100,
                 epochs: 1,
                 seconds: 0.5,
+                skipped_images: 0,
                 ..v1::Observation::default()
             }))?,
             ["exit", code] => return Ok(Some(ExitCode::from(code.parse::<u8>()?))),

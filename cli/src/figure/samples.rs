@@ -62,6 +62,7 @@ impl Sample {
                 selected_epoch: Some(3),
                 epochs: 4,
                 seconds: 12.5,
+                skipped_images: 0,
             };
             self.observations.push((task(seed), observation));
         }

@@ -148,6 +148,7 @@ mod tests {
                 selected_epoch: None,
                 epochs: 0,
                 seconds: 1.0,
+                skipped_images: 0,
             },
         );
         let after = live.watch();

@@ -336,6 +336,7 @@ fn observation(spec: &TaskSpec) -> Observation {
         selected_epoch: Some(1),
         epochs: 1,
         seconds: 2.0,
+        skipped_images: 0,
     }
 }
 

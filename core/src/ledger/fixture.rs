@@ -203,6 +203,7 @@ pub(crate) fn observation(spec: &TaskSpec) -> Observation {
         selected_epoch: Some(1),
         epochs: 1,
         seconds: 1.0,
+        skipped_images: 0,
     }
 }
 

@@ -27,6 +27,7 @@ fn observation() -> Observation {
         selected_epoch: Some(3),
         epochs: 4,
         seconds: 12.5,
+        skipped_images: 3,
     }
 }
 

@@ -123,6 +123,9 @@ pub struct ResumeDocument {
     pub passed: Vec<Passed>,
     /// Seconds spent so far, over all attempts.
     pub seconds: f64,
+    /// Positions in the training part of images that do not decode, rising.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<u32>,
 }
 
 /// The document of an output. It holds nothing that differs between two runs of one task.

@@ -2,6 +2,7 @@
 
 use autorep_core::data::DataSet;
 use autorep_core::net::InputShape;
+use autorep_data::picture::Window;
 
 use crate::rng::Rng;
 
@@ -40,6 +41,78 @@ impl Augment {
             right: shift(),
         }
     }
+}
+
+/// The part of a picture of `width` x `height` pixels that is resized to the net's input, and
+/// whether it is then flipped, for the image at `index` of the training part in an epoch counted
+/// from 0. As torchvision's `RandomResizedCrop` with its defaults: ten tries at 8 % to 100 % of
+/// the area in an aspect ratio whose logarithm is uniform between those of 3/4 and 4/3; then the
+/// largest window in the middle whose ratio is between them.
+pub fn resized_window(
+    seed: u64,
+    epoch: u64,
+    index: u32,
+    width: u32,
+    height: u32,
+) -> (Window, bool) {
+    const TRIES: usize = 10;
+    const AREA: [f64; 2] = [0.08, 1.0];
+    let mut rng = Rng::keyed("resized-crop", &[seed, epoch, u64::from(index)]);
+    let flip = rng.below(2) == 1;
+    let area = f64::from(width) * f64::from(height);
+    let [least, most] = RATIO.map(f64::ln);
+    for _ in 0..TRIES {
+        let target = area * (AREA[0] + (AREA[1] - AREA[0]) * rng.unit());
+        let ratio = (least + (most - least) * rng.unit()).exp();
+        let columns = pixels((target * ratio).sqrt());
+        let rows = pixels((target / ratio).sqrt());
+        if (1..=width).contains(&columns) && (1..=height).contains(&rows) {
+            let mut below = |bound: u32| {
+                let drawn = rng.below(u64::from(bound) + 1);
+                u32::try_from(drawn).unwrap_or(bound)
+            };
+            let window = Window {
+                left: below(width - columns),
+                top: below(height - rows),
+                width: columns,
+                height: rows,
+            };
+            return (window, flip);
+        }
+    }
+    (middle_window(width, height), flip)
+}
+
+/// The aspect ratios, columns by rows, of random windows.
+const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
+
+/// The largest window in the middle whose aspect ratio is one of [`RATIO`] or between them.
+fn middle_window(width: u32, height: u32) -> Window {
+    let (wide, tall) = (f64::from(width), f64::from(height));
+    let [least, most] = RATIO;
+    let (columns, rows) = if wide < least * tall {
+        (width, pixels(wide / least).min(height))
+    } else if wide > most * tall {
+        (pixels(tall * most).min(width), height)
+    } else {
+        (width, height)
+    };
+    Window {
+        left: (width - columns) / 2,
+        top: (height - rows) / 2,
+        width: columns,
+        height: rows,
+    }
+}
+
+/// The nearest whole number of pixels.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates; a picture has fewer pixels than a u32 counts"
+)]
+fn pixels(length: f64) -> u32 {
+    length.round() as u32
 }
 
 /// Turns bytes into floats of mean zero and variance one over the data set, by channel.
@@ -144,6 +217,69 @@ mod tests {
         );
         let flips = draws.iter().filter(|draw| draw.flip).count();
         assert!((200..300).contains(&flips), "{flips} of 500");
+    }
+
+    #[test]
+    fn a_window_depends_on_its_key_and_lies_inside_with_area_and_ratio_in_range() {
+        let (width, height) = (500, 375);
+        let draw = |index| resized_window(3, 1, index, width, height);
+        assert_eq!(draw(5), draw(5));
+        assert_ne!(draw(5), resized_window(3, 2, 5, width, height));
+        assert_ne!(draw(5), resized_window(4, 1, 5, width, height));
+        let mut flips = 0;
+        let (mut smallest, mut largest) = (1.0_f64, 0.0_f64);
+        for index in 0..1_000 {
+            let (window, flip) = draw(index);
+            flips += u32::from(flip);
+            assert!(window.left + window.width <= width && window.width > 0);
+            assert!(window.top + window.height <= height && window.height > 0);
+            let area = f64::from(window.width) * f64::from(window.height);
+            let share = area / f64::from(width * height);
+            smallest = smallest.min(share);
+            largest = largest.max(share);
+            let ratio = f64::from(window.width) / f64::from(window.height);
+            assert!((0.73..1.37).contains(&ratio), "{ratio}");
+        }
+        assert!((400..600).contains(&flips), "{flips} of 1000");
+        assert!((0.075..0.1).contains(&smallest), "{smallest}");
+        assert!((0.9..=1.0).contains(&largest), "{largest}");
+    }
+
+    /// What a seed means is a promise: these numbers may never change.
+    #[test]
+    fn the_first_windows_are_fixed_for_good() {
+        let window = |index| {
+            let (window, flip) = resized_window(0, 0, index, 500, 375);
+            let Window {
+                left,
+                top,
+                width,
+                height,
+            } = window;
+            (left, top, width, height, flip)
+        };
+        assert_eq!(
+            [0, 1].map(window),
+            [(53, 2, 275, 357, true), (18, 8, 278, 362, true)]
+        );
+    }
+
+    #[test]
+    fn a_picture_too_narrow_for_any_window_is_cut_in_the_middle() {
+        let window = |width, height| {
+            let Window {
+                left,
+                top,
+                width,
+                height,
+            } = middle_window(width, height);
+            (left, top, width, height)
+        };
+        assert_eq!(window(30, 1_000), (0, 480, 30, 40));
+        assert_eq!(window(1_000, 30), (480, 0, 40, 30));
+        assert_eq!(window(40, 40), (0, 0, 40, 40));
+        let (drawn, _) = resized_window(0, 0, 0, 3, 5_000);
+        assert_eq!((drawn.width, drawn.height), (3, 4));
     }
 
     /// A 2 x 3 image, spelt out.

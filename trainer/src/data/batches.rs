@@ -1,16 +1,17 @@
-//! Batches, prepared in order on a thread of their own while the device computes.
+//! Batches, prepared in order on threads of their own while the device computes.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvError, sync_channel};
-use std::thread;
+use std::sync::mpsc::RecvError;
 
-use autorep_core::data::{DataSet, Framing};
+use autorep_core::data::DataSet;
 use tch::{Device, Tensor};
 
+use super::in_order::InOrder;
 use super::order;
-use super::{Augment, Normaliser, Subset};
+use super::skips::Skipped;
+use super::source::{Change, Encoded, Preparer, Source, Subset};
 
-/// Batches prepared ahead of the one in use.
+/// Batches of images in memory that are prepared ahead of the one in use.
 const AHEAD: usize = 2;
 
 /// Images with their labels.
@@ -20,12 +21,41 @@ pub struct Batch {
     pub images: Tensor,
     /// i64 of shape `[batch]`.
     pub labels: Tensor,
+    /// Pictures that should have been in it and do not decode.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Why a batch could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// A thread that prepares batches could not be started.
+    #[error("cannot start a thread that prepares batches: {0}")]
+    Thread(#[from] io::Error),
+    /// A thread that prepares batches has died; its panic is on stderr.
+    #[error("a thread that prepares batches has died")]
+    Died(#[from] RecvError),
+    /// A picture could not be read from its disk or store.
+    #[error("cannot read {name}: {source}")]
+    Read {
+        /// The picture.
+        name: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// No picture decodes.
+    #[error("{name}: {why}; no other image decodes either")]
+    NoneDecodes {
+        /// The picture.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 /// An endless sequence of training batches: which images, in which order, changed how.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// The data set, for its normalisation and padding.
+    /// The data set, for its normalisation and framing.
     pub set: DataSet,
     /// What it draws from.
     pub images: Subset,
@@ -35,6 +65,10 @@ pub struct Stream {
     pub batch: usize,
     /// Whether images are flipped and cropped.
     pub augment: bool,
+    /// Pictures that may fail to decode: how far to look for others in their place.
+    pub max_corrupt: u32,
+    /// Threads that decode pictures. What comes out does not depend on their number.
+    pub threads: usize,
 }
 
 impl Stream {
@@ -44,37 +78,103 @@ impl Stream {
     }
 
     /// The batch at `step`, counted from 0 over all epochs; `order` is its epoch's.
-    fn prepare(&self, normaliser: &Normaliser, order: &[u32], step: u64) -> Prepared {
+    ///
+    /// In the place of a picture that does not decode comes the next one in the epoch's order
+    /// that does: a batch depends on its step and on the files alone. If none of as many others
+    /// as may be corrupt decodes, the batch is one short, and what it skipped passes the limit.
+    fn prepare(
+        &self,
+        preparer: &Preparer,
+        order: &[u32],
+        step: u64,
+    ) -> Result<Prepared, BatchError> {
         let per_epoch = self.per_epoch();
         let first = usize::try_from(step % per_epoch).unwrap_or(0) * self.batch;
-        let padding = match self.set.framing() {
-            Framing::Padded { padding } => padding,
-            Framing::Resized { .. } => 0,
+        let change = if self.augment {
+            Change::Random {
+                seed: self.seed,
+                epoch: step / per_epoch,
+            }
+        } else {
+            Change::None
         };
-        let mut pixels = Vec::with_capacity(self.batch * normaliser.len());
-        let mut labels = Vec::with_capacity(self.batch);
-        for at in &order[first..first + self.batch] {
-            let (image, label, index) = self.images.image(*at as usize);
-            let augment = if self.augment {
-                Augment::draw(self.seed, step / per_epoch, index, padding)
-            } else {
-                Augment::NONE
-            };
-            normaliser.append(image, augment, &mut pixels);
-            labels.push(i64::from(label));
+        let source = self.images.source();
+        let position = |place: usize| {
+            let at = order[place % order.len()];
+            self.images.position(at as usize)
+        };
+        let wanted: Vec<u32> = (first..first + self.batch).map(position).collect();
+        let mut prepared = Prepared::with_capacity(self.batch, preparer);
+        for (place, encoded) in (first..).zip(source.read(&wanted)) {
+            let mut added = prepared.add(source, preparer, position(place), encoded, change)?;
+            let mut others = (1..order.len()).take(self.max_corrupt as usize);
+            while !added && let Some(further) = others.next() {
+                let other = position(place + further);
+                for encoded in source.read(&[other]) {
+                    added = prepared.add(source, preparer, other, encoded, change)?;
+                }
+            }
+            if !added && order.len() <= self.max_corrupt as usize {
+                return Err(prepared.none_decodes());
+            }
         }
-        Prepared { pixels, labels }
+        Ok(prepared)
     }
 }
 
 /// A batch that is not on the device yet.
+#[derive(Debug)]
 struct Prepared {
     pixels: Vec<f32>,
     labels: Vec<i64>,
+    skipped: Vec<Skipped>,
 }
 
 impl Prepared {
-    fn to_batch(&self, set: DataSet, device: Device) -> Batch {
+    fn with_capacity(images: usize, preparer: &Preparer) -> Self {
+        Self {
+            pixels: Vec::with_capacity(images * preparer.floats()),
+            labels: Vec::with_capacity(images),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// Adds an image if it decodes, and says whether it did.
+    fn add(
+        &mut self,
+        source: &Source,
+        preparer: &Preparer,
+        position: u32,
+        encoded: io::Result<Encoded>,
+        change: Change,
+    ) -> Result<bool, BatchError> {
+        let encoded = encoded.map_err(|error| BatchError::Read {
+            name: source.name(position),
+            source: error,
+        })?;
+        match preparer.append(source, position, &encoded, change, &mut self.pixels) {
+            Ok(()) => {
+                self.labels.push(source.label(position));
+                Ok(true)
+            }
+            Err(why) => {
+                self.skipped.push(Skipped {
+                    position,
+                    name: source.name(position),
+                    why,
+                });
+                Ok(false)
+            }
+        }
+    }
+
+    fn none_decodes(mut self) -> BatchError {
+        let last = self.skipped.pop();
+        let (name, why) = last.map_or_else(Default::default, |last| (last.name, last.why));
+        BatchError::NoneDecodes { name, why }
+    }
+
+    fn into_batch(self, set: DataSet, device: Device) -> Batch {
         let input = set.input();
         let [channels, height, width] = [input.channels, input.height, input.width].map(i64::from);
         Batch {
@@ -82,7 +182,17 @@ impl Prepared {
                 .view([-1, channels, height, width])
                 .to_device(device),
             labels: Tensor::from_slice(&self.labels).to_device(device),
+            skipped: self.skipped,
         }
+    }
+}
+
+/// Threads and results waiting per thread for images of this source.
+fn equipment(source: &Source, threads: usize) -> (usize, usize) {
+    match source {
+        Source::Memory(_) => (1, AHEAD),
+        // The batch in each thread's hands is ahead enough, and may be large.
+        Source::Pictures(_) => (threads.max(1), 0),
     }
 }
 
@@ -91,141 +201,72 @@ impl Prepared {
 pub struct Batches {
     set: DataSet,
     device: Device,
-    prepared: Receiver<Prepared>,
+    prepared: InOrder<Result<Prepared, BatchError>>,
 }
 
 impl Batches {
     /// Starts to prepare the batches of `stream` from `step` on, for `device`. The stream must
-    /// have at least one batch per epoch. The thread ends when the batches are dropped.
-    pub fn start(stream: Stream, step: u64, device: Device) -> io::Result<Self> {
-        let (sender, prepared) = sync_channel(AHEAD);
+    /// have at least one batch per epoch. The threads end when the batches are dropped.
+    pub fn start(stream: Stream, step: u64, device: Device) -> Result<Self, BatchError> {
         let set = stream.set;
-        thread::Builder::new()
-            .name("batches".to_owned())
-            .spawn(move || {
-                let normaliser = Normaliser::new(set);
-                let per_epoch = stream.per_epoch().max(1);
-                let mut order = Vec::new();
-                for step in step.. {
-                    if order.is_empty() || step % per_epoch == 0 {
-                        order = order::epoch(stream.images.len(), stream.seed, step / per_epoch);
-                    }
-                    if sender
-                        .send(stream.prepare(&normaliser, &order, step))
-                        .is_err()
-                    {
-                        return;
-                    }
-                }
-            })?;
+        let (threads, ahead) = equipment(stream.images.source(), stream.threads);
+        let preparer = Preparer::new(set);
+        let per_epoch = stream.per_epoch().max(1);
+        let mut order: (Option<u64>, Vec<u32>) = (None, Vec::new());
+        let make = move |step: u64| {
+            let epoch = step / per_epoch;
+            if order.0 != Some(epoch) {
+                let epochs = order::epoch(stream.images.len(), stream.seed, epoch);
+                order = (Some(epoch), epochs);
+            }
+            Some(stream.prepare(&preparer, &order.1, step))
+        };
         Ok(Self {
             set,
             device,
-            prepared,
+            prepared: InOrder::start("batches", threads, ahead, step, &make)?,
         })
     }
 
-    /// Waits for the next batch. An error means that the thread that prepares them has died.
-    pub fn take(&self) -> Result<Batch, RecvError> {
-        let prepared = self.prepared.recv()?;
-        Ok(prepared.to_batch(self.set, self.device))
+    /// Waits for the next batch.
+    pub fn take(&mut self) -> Result<Batch, BatchError> {
+        let prepared = self.prepared.take()??;
+        Ok(prepared.into_batch(self.set, self.device))
     }
 }
 
-/// The images of `subset` as they are, in order, in batches of at most `size`.
+/// The images of `subset` as they are, in order, in batches of at most `size`; those that do not
+/// decode are left out of the batches.
 pub fn unchanged(
     subset: &Subset,
     set: DataSet,
     size: usize,
+    threads: usize,
     device: Device,
-) -> impl Iterator<Item = Batch> {
-    let normaliser = Normaliser::new(set);
-    (0..subset.len()).step_by(size.max(1)).map(move |first| {
-        let mut prepared = Prepared {
-            pixels: Vec::new(),
-            labels: Vec::new(),
-        };
-        for at in first..(first + size.max(1)).min(subset.len()) {
-            let (image, label, _) = subset.image(at);
-            normaliser.append(image, Augment::NONE, &mut prepared.pixels);
-            prepared.labels.push(i64::from(label));
-        }
-        prepared.to_batch(set, device)
-    })
+) -> Result<impl Iterator<Item = Result<Batch, BatchError>> + use<>, BatchError> {
+    let size = size.max(1);
+    let steps = subset.len().div_ceil(size);
+    let preparer = Preparer::new(set);
+    let images = subset.clone();
+    let make = move |step: u64| {
+        let first = usize::try_from(step).ok()?.checked_mul(size)?;
+        (first < images.len()).then(|| {
+            let last = (first + size).min(images.len());
+            let positions: Vec<u32> = (first..last).map(|at| images.position(at)).collect();
+            let source = images.source();
+            let mut prepared = Prepared::with_capacity(positions.len(), &preparer);
+            for (position, encoded) in positions.iter().zip(source.read(&positions)) {
+                prepared.add(source, &preparer, *position, encoded, Change::None)?;
+            }
+            Ok::<_, BatchError>(prepared)
+        })
+    };
+    let (threads, ahead) = equipment(subset.source(), threads);
+    let mut prepared = InOrder::start("batches", threads, ahead, 0, &make)?;
+    Ok((0..steps).map(move |_| Ok(prepared.take()??.into_batch(set, device))))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use autorep_core::data::Images;
-
-    use super::*;
-
-    /// Image `n` is filled with byte `n` and has label `n` mod 10.
-    fn stream(count: u8, batch: usize, augment: bool) -> Stream {
-        let set = DataSet::FashionMnist;
-        let images = Images {
-            shape: set.input(),
-            labels: (0..count).map(|n| n % 10).collect(),
-            pixels: (0..count).flat_map(|n| [n; 784]).collect(),
-        };
-        Stream {
-            set,
-            images: Subset::whole(Arc::new(images)),
-            seed: 5,
-            batch,
-            augment,
-        }
-    }
-
-    fn labels(batch: &Batch) -> Vec<i64> {
-        Vec::try_from(&batch.labels).unwrap()
-    }
-
-    #[test]
-    fn a_stream_entered_midway_goes_on_as_the_whole_one() {
-        let whole = Batches::start(stream(23, 4, true), 0, Device::Cpu).unwrap();
-        let all: Vec<Batch> = (0..12).map(|_| whole.take().unwrap()).collect();
-        for from in [1_u64, 5, 7] {
-            let entered = Batches::start(stream(23, 4, true), from, Device::Cpu).unwrap();
-            for wanted in &all[usize::try_from(from).unwrap()..] {
-                let got = entered.take().unwrap();
-                assert!(got.images.equal(&wanted.images) && got.labels.equal(&wanted.labels));
-            }
-        }
-    }
-
-    #[test]
-    fn an_epoch_shows_each_image_once_and_leaves_out_the_rest() {
-        let stream = stream(23, 4, false);
-        assert_eq!(stream.per_epoch(), 5);
-        let batches = Batches::start(stream, 0, Device::Cpu).unwrap();
-        let mut seen = Vec::new();
-        for _ in 0..5 {
-            let batch = batches.take().unwrap();
-            assert_eq!(batch.images.size(), [4, 1, 28, 28]);
-            for image in 0..4 {
-                let value = batch.images.double_value(&[image, 0, 0, 0]);
-                let byte = (value * 0.353 + 0.286) * 255.0;
-                seen.push(Tensor::from(byte.round()).int64_value(&[]));
-                assert_eq!(
-                    labels(&batch)[usize::try_from(image).unwrap()],
-                    seen[seen.len() - 1] % 10
-                );
-            }
-        }
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), 20);
-    }
-
-    #[test]
-    fn unchanged_batches_hold_every_image_in_order() {
-        let stream = stream(7, 3, true);
-        let batches: Vec<Batch> = unchanged(&stream.images, stream.set, 3, Device::Cpu).collect();
-        let all: Vec<i64> = batches.iter().flat_map(labels).collect();
-        assert_eq!(all, [0, 1, 2, 3, 4, 5, 6]);
-        assert_eq!(batches[2].images.size(), [1, 1, 28, 28]);
-    }
-}
+mod picture_tests;
+#[cfg(test)]
+mod tests;

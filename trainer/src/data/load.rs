@@ -5,9 +5,11 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use autorep_core::data::{Check, DataError, DataSpec, Images, Part, decode_with};
+use autorep_core::data::{Check, DataError, DataSpec, Layout, Part, decode_with};
+use autorep_data::{OpenError, Pictures};
 
 use super::order;
+use super::source::{Source, Subset};
 
 /// No file of a data set, zipped or not, is larger than this.
 const FILE_LIMIT: u64 = 1 << 30;
@@ -22,6 +24,14 @@ pub enum LoadError {
         folder: String,
         /// What is wrong.
         source: DataError,
+    },
+    /// The pictures are missing or not what they should be.
+    #[error("data folder {folder}: {source}")]
+    Pictures {
+        /// Where they were looked for.
+        folder: String,
+        /// What is wrong.
+        source: OpenError,
     },
     /// There are fewer images than the task asks for.
     #[error(
@@ -43,54 +53,6 @@ pub enum LoadError {
         /// Training or validation.
         what: &'static str,
     },
-}
-
-/// Some of the images of a part, in an order of its own.
-#[derive(Clone, Debug)]
-pub struct Subset {
-    images: Arc<Images>,
-    /// Positions in the part.
-    members: Arc<[u32]>,
-}
-
-impl Subset {
-    /// All images of a part.
-    pub fn whole(images: Arc<Images>) -> Self {
-        let count = u32::try_from(images.len()).unwrap_or(u32::MAX);
-        Self {
-            images,
-            members: (0..count).collect(),
-        }
-    }
-
-    /// The images at these positions of a part.
-    pub fn of(images: Arc<Images>, members: &[u32]) -> Self {
-        Self {
-            images,
-            members: members.into(),
-        }
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
-    }
-
-    /// The bytes (channel by channel, row by row) and the label of the image at `at`, with its
-    /// position in the part.
-    pub fn image(&self, at: usize) -> (&[u8], u8, u32) {
-        let member = self.members[at];
-        let position = member as usize;
-        let shape = self.images.shape;
-        let size = shape.channels as usize * shape.height as usize * shape.width as usize;
-        let pixels = &self.images.pixels[position * size..(position + 1) * size];
-        (pixels, self.images.labels[position], member)
-    }
 }
 
 /// The training and the validation images of a task.
@@ -132,13 +94,26 @@ pub fn load_test(spec: &DataSpec, folder: &Path, check: Check) -> Result<Subset,
     )?)))
 }
 
-fn load(spec: &DataSpec, part: Part, folder: &Path, check: Check) -> Result<Images, LoadError> {
-    decode_with(spec.name, part, check, &mut |name| read(&folder.join(name))).map_err(|source| {
-        LoadError::Files {
-            folder: folder.display().to_string(),
-            source,
+fn load(spec: &DataSpec, part: Part, folder: &Path, check: Check) -> Result<Source, LoadError> {
+    let shown = || folder.display().to_string();
+    match spec.name.layout() {
+        Layout::Packed => {
+            let mut file = |name: &str| read(&folder.join(name));
+            let images = decode_with(spec.name, part, check, &mut file);
+            images
+                .map(Source::Memory)
+                .map_err(|source| LoadError::Files {
+                    folder: shown(),
+                    source,
+                })
         }
-    })
+        Layout::Pictures(_) => Pictures::open(spec.name, part, folder, check)
+            .map(Source::Pictures)
+            .map_err(|source| LoadError::Pictures {
+                folder: shown(),
+                source,
+            }),
+    }
 }
 
 /// The file's bytes, `None` if there is no such file.

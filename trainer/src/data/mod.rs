@@ -5,9 +5,14 @@
 
 pub mod augment;
 pub mod batches;
+pub mod in_order;
 pub mod load;
 pub mod order;
+pub mod skips;
+pub mod source;
 
 pub use augment::{Augment, Normaliser};
-pub use batches::{Batch, Batches, Stream};
-pub use load::{LoadError, Subset, load_test, load_training};
+pub use batches::{Batch, BatchError, Batches, Stream};
+pub use load::{LoadError, load_test, load_training};
+pub use skips::{Skipped, Skips, TooManySkipped};
+pub use source::{Source, Subset};

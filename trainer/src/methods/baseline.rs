@@ -22,6 +22,7 @@ pub(super) fn training(setup: &Setup, recipe: &BaselineRecipe) -> Result<Trainin
         masked,
         stream,
         validation,
+        skips: setup.skips(),
         schedule,
         lesson: None,
         search: None,

@@ -5,7 +5,7 @@ use autorep_core::task::OutputRef;
 
 use super::{Setup, inputs};
 use crate::count::count_indicators;
-use crate::data::load_test;
+use crate::data::{Skips, load_test};
 use crate::error::TrainError;
 
 /// Measures the subject, after checking in its saved bytes that it has exactly `budget` ReLUs.
@@ -24,6 +24,9 @@ pub fn evaluate(
     }
     let masked = input.masked_net(setup)?;
     let test = load_test(&setup.spec.data, &setup.data_folder, setup.check)?;
+    let (accuracy, skipped) = masked.accuracy(&test, set, setup.threads)?;
+    let mut skips = Skips::new(setup.spec.data.max_corrupt);
+    skips.note(&skipped)?;
     Ok(Observation {
         relu_count: counted,
         relu_total: setup.spec.net.relu_total(set.input()),
@@ -31,10 +34,11 @@ pub fn evaluate(
             .document
             .validation
             .map(|validated| validated.accuracy),
-        test: Some(masked.accuracy(&test, set)),
+        test: Some(accuracy),
         searched_count: None,
         selected_epoch: None,
         epochs: 0,
         seconds: setup.begun.elapsed().as_secs_f64(),
+        skipped_images: skips.count(),
     })
 }

@@ -31,6 +31,7 @@ pub(super) fn training(
         masked,
         stream,
         validation,
+        skips: setup.skips(),
         schedule,
         lesson: Some(lesson),
         search: None,

@@ -15,7 +15,7 @@ use autorep_core::recipe::{Distillation, Schedule};
 use autorep_core::task::{OutputRef, TaskSpec, Work};
 use tch::Device;
 
-use crate::data::{Stream, Subset, load_training};
+use crate::data::{Skips, Stream, Subset, load_training};
 use crate::error::TrainError;
 use crate::nets::ResNet;
 use crate::training::{Lesson, Training};
@@ -35,6 +35,8 @@ pub struct Setup {
     pub check: Check,
     /// Where to compute.
     pub device: Device,
+    /// Threads that decode pictures. No result depends on their number.
+    pub threads: usize,
     /// When the work began: reading data and calibrating are part of its cost.
     pub begun: Instant,
 }
@@ -80,8 +82,15 @@ impl Setup {
             seed: self.spec.seed,
             batch: schedule.batch as usize,
             augment: data.augment,
+            max_corrupt: data.max_corrupt,
+            threads: self.threads,
         };
         Ok((stream, validation))
+    }
+
+    /// What the task may skip.
+    const fn skips(&self) -> Skips {
+        Skips::new(self.spec.data.max_corrupt)
     }
 
     /// The task's net with weights of zero.

@@ -68,6 +68,7 @@ pub(super) fn training(
         masked,
         stream,
         validation,
+        skips: setup.skips(),
         schedule,
         lesson: Some(setup.lesson(&recipe.distillation, 0, baseline)?),
         search: Some(search),
@@ -99,7 +100,8 @@ fn calibrate(
     stream: &Stream,
     recipe: &ReplaceRecipe,
 ) -> Result<(), TrainError> {
-    let batches = Batches::start(stream.clone(), 0, masked.device).map_err(TrainError::Thread)?;
+    // What these batches skip, training meets again at its first steps and notes there.
+    let mut batches = Batches::start(stream.clone(), 0, masked.device)?;
     let mut measuring = Measuring::new(masked.net.sites().len());
     for _ in 0..recipe.calibration_batches {
         let batch = batches.take()?;

@@ -50,6 +50,7 @@ fn observation(relu_count: u64, correct: u64, images: u64) -> Observation {
         selected_epoch: None,
         epochs: 1,
         seconds: 1.0,
+        skipped_images: 0,
     }
 }
 
