@@ -7,14 +7,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_core::data::DataSet;
+use autorep_core::data::{DataSet, Layout};
 use clap::{Args, ValueEnum};
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DataRoot, TrainerPath};
-use crate::data::{missing_file, verified_by, verify};
+use crate::data::{missing_file, verified_by, verify, verify_listed};
 use crate::exit::Exit;
 use crate::output;
 use crate::store::{self, Location};
@@ -308,12 +308,17 @@ fn data_set(set: DataSet, root: &Path) -> Finding {
         return Finding::lacking("data", Status::Absent, detail, mend);
     }
     let name = format!("{} in {}", set.name(), folder.display());
-    let problem = match missing_file(set, &folder) {
-        Some(file) => format!("{file} is not there"),
-        None => match verify(set, &folder) {
+    let problem = if let Some(file) = missing_file(set, &folder) {
+        format!("{file} is not there")
+    } else {
+        let verified = match set.layout() {
+            Layout::Packed => verify(set, &folder).map_err(|error| error.to_string()),
+            Layout::Pictures(_) => verify_listed(set, &folder).map_err(|error| error.to_string()),
+        };
+        match verified {
             Ok(()) => return Finding::ok("data", format!("{name}: {}", verified_by(set))),
-            Err(error) => error.to_string(),
-        },
+            Err(problem) => problem,
+        }
     };
     Finding::lacking("data", Status::Missing, format!("{name}: {problem}"), mend)
 }

@@ -205,6 +205,11 @@ pub(crate) fn lists_classes_in(tree: Tree, folder: &Path) -> PathBuf {
     }
 }
 
+/// Whether a folder holds a data set of this tree, or shards of one. Reads none of it.
+pub fn is_there(tree: Tree, folder: &Path) -> bool {
+    folder.join(crate::shards::INDEX_FILE).is_file() || root(tree, folder).is_some()
+}
+
 /// The folder that holds the tree, if there is one.
 pub(crate) fn root(tree: Tree, folder: &Path) -> Option<PathBuf> {
     let candidates = match tree {

@@ -10,6 +10,7 @@ pub mod shards;
 pub mod verify;
 
 pub use error::OpenError;
+pub use folders::is_there;
 pub use pictures::Pictures;
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
-use autorep_core::data::{Check, DataError, DataSet, Images, Part, UNVERIFIED_ENV, decode_with};
+use anyhow::{Context as _, Result, anyhow};
+use autorep_core::data::{
+    Check, DataError, DataSet, Images, Layout, Part, UNVERIFIED_ENV, decode_with,
+};
 
-use super::CheckArgs;
+use super::{CheckArgs, pictures};
 use crate::exit::Exit;
 use crate::output;
 
@@ -21,8 +23,21 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
              published ones\n"
         ));
     }
-    let text = report(set, &folder, check)
-        .with_context(|| format!("{} in {} is not usable", set.name(), folder.display()))?;
+    let unusable = || format!("{} in {} is not usable", set.name(), folder.display());
+    if let Layout::Pictures(_) = set.layout() {
+        let report = pictures::report(set, &folder, check).with_context(unusable)?;
+        output::stdout(report.text.as_bytes())?;
+        for problem in &report.problems {
+            output::stderr(&format!("{problem}\n"));
+        }
+        if !report.problems.is_empty() {
+            let found = report.problems.len();
+            return Err(anyhow!("expected none of these problems, found {found}"))
+                .with_context(unusable);
+        }
+        return Ok(Exit::Done);
+    }
+    let text = report(set, &folder, check).with_context(unusable)?;
     output::stdout(text.as_bytes())?;
     Ok(Exit::Done)
 }
@@ -63,6 +78,9 @@ fn report(set: DataSet, folder: &Path, check: Check) -> Result<String, DataError
 
 /// What [`Check::Published`] has shown about a set that passed.
 pub fn verified_by(set: DataSet) -> &'static str {
+    if let Layout::Pictures(_) = set.layout() {
+        return "classes and images are as many as published; `autorep data check` decodes each";
+    }
     let digested = Part::ALL
         .iter()
         .flat_map(|part| set.files(*part))
@@ -84,6 +102,9 @@ pub fn verify(set: DataSet, folder: &Path) -> Result<(), DataError> {
 
 /// The name of the first file that is in the folder neither plain nor gzipped. Reads nothing.
 pub fn missing_file(set: DataSet, folder: &Path) -> Option<&'static str> {
+    if let Layout::Pictures(tree) = set.layout() {
+        return (!autorep_data::is_there(tree, folder)).then_some("train and no shards.json");
+    }
     Part::ALL
         .iter()
         .flat_map(|part| set.files(*part))

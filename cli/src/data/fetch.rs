@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use autorep_core::data::DataSet;
+use autorep_core::data::{DataSet, Layout};
 
 use super::FetchArgs;
 use super::check::{verified_by, verify};
@@ -21,6 +21,10 @@ pub(super) fn run(args: &FetchArgs) -> Result<Exit> {
 
 /// Gets a data set, unless a verified one is there, and returns the line that tells which.
 fn fetch(set: DataSet, from: Option<&str>, root: &Path) -> Result<String> {
+    if set.layout() != Layout::Packed {
+        // Only says where its authors publish it: nothing is copied, it may be very large.
+        Source::choose(set, None)?;
+    }
     let folder = root.join(set.name());
     if folder.exists() {
         match verify(set, &folder) {

@@ -2,8 +2,12 @@
 
 pub mod check;
 mod fetch;
+mod pictures;
+mod shard;
 mod source;
 mod tool;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use autorep_core::data::DataSet;
@@ -14,6 +18,7 @@ use crate::args::DataRoot;
 use crate::exit::Exit;
 
 pub use check::{missing_file, verified_by, verify};
+pub use pictures::verify_listed;
 
 /// Arguments of `autorep data`.
 #[derive(Debug, Args)]
@@ -30,6 +35,8 @@ pub enum DataCommand {
     Fetch(FetchArgs),
     /// Verify every file of a data set and count its images per class.
     Check(CheckArgs),
+    /// Convert a data set of one JPEG per image from folders to tar shards.
+    Shard(ShardArgs),
 }
 
 /// Arguments of `autorep data fetch`.
@@ -67,6 +74,33 @@ pub struct CheckArgs {
     pub data: DataRoot,
 }
 
+/// Arguments of `autorep data shard`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Example:
+  autorep data shard imagenet --from /mnt/imagenet --to /mnt/shards/imagenet
+
+The shards follow the WebDataset convention (KEY.jpg and KEY.cls); shards.json beside them says \
+where each picture lies and what each shard's sha256 is. Training on shards gives the same results \
+as training on the folders: put them in the data folder under the data set's name.")]
+pub struct ShardArgs {
+    /// The data set.
+    #[arg(value_name = "NAME")]
+    pub set: SetName,
+    /// The folder that holds it; by default its folder in the data folder.
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// A new or empty folder for the shards.
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Size of a shard in MiB, from which on the next one is begun.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub shard_size: u64,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub data: DataRoot,
+}
+
 /// A data set's name as clap reads it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SetName(pub DataSet);
@@ -95,5 +129,6 @@ pub fn run(args: DataArgs) -> Result<Exit> {
     match args.command {
         DataCommand::Fetch(args) => fetch::run(&args),
         DataCommand::Check(args) => check::run(&args),
+        DataCommand::Shard(args) => shard::run(&args),
     }
 }
