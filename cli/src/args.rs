@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{data, doctor, figure, store};
+use crate::{data, doctor, figure, nets, store};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
@@ -61,6 +61,8 @@ pub enum Command {
     Coordinator(CoordinatorArgs),
     /// Work for a coordinator: the daemon that holds leases and runs trainers.
     Worker(WorkerArgs),
+    /// List the networks with their ReLU totals, per site if asked.
+    Nets(nets::NetsArgs),
     /// Get and check data sets.
     Data(data::DataArgs),
     /// Say what this machine has, what is missing, and which command mends it.

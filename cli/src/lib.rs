@@ -15,6 +15,7 @@ pub mod lab;
 pub mod lock;
 pub mod logging;
 pub mod manifest_file;
+pub mod nets;
 pub mod output;
 pub mod paths;
 pub mod plan;
@@ -64,6 +65,7 @@ fn dispatch(command: Command) -> Result<Exit> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Nets(args) => nets::nets(&args),
         Command::Schema => plan::schema(),
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),

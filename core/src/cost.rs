@@ -4,7 +4,8 @@
 //! and optimizer steps are a few percent of them. The units:
 //!
 //! - **forward** `F`: MACs of one forward pass of one image ([`NetSpec::macs`]):
-//!   for each convolution `rows · columns · channels out · channels in · k²`.
+//!   for each convolution `rows · columns · channels out · channels in · k²` (channels in of one
+//!   group).
 //! - A training step costs `3 F` per image: one forward pass, and a backward pass that computes
 //!   gradients of both the weights and the activations.
 //! - A distilling step costs `1 F` more per image: the teacher's forward pass.
@@ -17,7 +18,7 @@ use std::ops::{Add, AddAssign, Mul};
 use serde::Serialize;
 
 use crate::data::DataSpec;
-use crate::net::{InputShape, NetSpec};
+use crate::net::{InputShape, Layer, NetSpec};
 use crate::recipe::{BaselineRecipe, Distillation, FinetuneRecipe, ReplaceRecipe, Schedule};
 use crate::task::{TaskSpec, Work};
 
@@ -64,35 +65,23 @@ impl Mul<u128> for Cost {
 
 impl NetSpec {
     /// MACs of one forward pass of one image of the given size into so many classes.
-    ///
-    /// The stem is a 3 x 3 convolution; each block has two of them, and a 1 x 1 convolution on its
-    /// shortcut where it changes size or channels; a linear layer follows the global average.
     pub fn macs(&self, input: InputShape, classes: u32) -> u128 {
-        let convolution = |height: u32, width: u32, from: u32, to: u32, kernel: u32| {
-            [height, width, from, to, kernel, kernel]
-                .into_iter()
-                .map(u128::from)
-                .fold(1, u128::saturating_mul)
-        };
-        let (mut height, mut width) = (input.height, input.width);
-        let mut channels = self.width;
-        let mut macs = convolution(height, width, input.channels, channels, 3);
-        for (stage, blocks) in self.name.blocks().into_iter().enumerate() {
-            let out = self.width << stage;
-            if stage > 0 {
-                height = height.div_ceil(2);
-                width = width.div_ceil(2);
-            }
-            for block in 0..blocks {
-                macs += convolution(height, width, channels, out, 3);
-                macs += convolution(height, width, out, out, 3);
-                if block == 0 && stage > 0 {
-                    macs += convolution(height, width, channels, out, 1);
-                }
-                channels = out;
-            }
-        }
-        macs + u128::from(channels) * u128::from(classes)
+        let mut macs = 0_u128;
+        self.blueprint(input, classes).each(&mut |layer| {
+            let own = match layer {
+                Layer::Conv(conv) => conv.macs(),
+                Layer::Linear(linear) => u128::from(linear.inputs) * u128::from(linear.outputs),
+                Layer::Norm(_)
+                | Layer::Site(_)
+                | Layer::Uncounted
+                | Layer::Pool(_)
+                | Layer::Sum { .. }
+                | Layer::Gate(_)
+                | Layer::Mean => 0,
+            };
+            macs = macs.saturating_add(own);
+        });
+        macs
     }
 }
 
@@ -180,14 +169,6 @@ mod tests {
     use crate::net::Family;
     use crate::recipe::OptimizerKind;
 
-    fn net(name: Family, width: u32) -> NetSpec {
-        NetSpec {
-            name,
-            width,
-            stem_relu: false,
-        }
-    }
-
     fn schedule(epochs: u32, batch: u32) -> Schedule {
         Schedule {
             epochs,
@@ -202,8 +183,34 @@ mod tests {
 
     #[test]
     fn resnet18_has_its_published_555_million_macs() {
-        let macs = net(Family::Resnet18, 64).macs(DataSet::Cifar10.input(), 10);
+        let macs = NetSpec::resnet18(64).macs(DataSet::Cifar10.input(), 10);
         assert_eq!(macs, 555_422_720);
+    }
+
+    /// Torchvision's figures (`_ops` of its weights' metadata, in billions).
+    #[test]
+    fn imagenet_nets_have_their_published_macs() {
+        let input = InputShape {
+            channels: 3,
+            height: 224,
+            width: 224,
+        };
+        let billions = |name: Family| {
+            let macs = name.default_settings().spec().macs(input, 1_000);
+            (macs as f64 / 1e6).round() / 1e3
+        };
+        let nets = [
+            (Family::ImagenetResnet18, 1.814),
+            (Family::ImagenetResnet50, 4.089),
+            (Family::EfficientnetB0, 0.386),
+        ];
+        for (name, published) in nets {
+            assert!(
+                (billions(name) - published).abs() < 1e-9,
+                "{name:?} {}",
+                billions(name)
+            );
+        }
     }
 
     #[test]
@@ -214,7 +221,7 @@ mod tests {
         let second = 14 * 14 * (2 * 9 + 4 * 9 + 2);
         let third = 7 * 7 * (2 * 4 * 9 + 4 * 4 * 9 + 2 * 4);
         let fourth = 4 * 4 * (4 * 8 * 9 + 8 * 8 * 9 + 4 * 8);
-        let macs = net(Family::Resnet9, 1).macs(DataSet::FashionMnist.input(), 10);
+        let macs = NetSpec::resnet9(1).macs(DataSet::FashionMnist.input(), 10);
         assert_eq!(macs, stem + first + second + third + fourth + 8 * 10);
     }
 
@@ -227,7 +234,7 @@ mod tests {
             augment: false,
             max_corrupt: 0,
         };
-        let model = CostModel::new(&net(Family::Resnet18, 64), &data);
+        let model = CostModel::new(&NetSpec::resnet18(64), &data);
         let cost = model.baseline(&BaselineRecipe {
             schedule: schedule(2, 300),
         });
@@ -245,7 +252,7 @@ mod tests {
             augment: false,
             max_corrupt: 0,
         };
-        let model = CostModel::new(&net(Family::Resnet18, 64), &data);
+        let model = CostModel::new(&NetSpec::resnet18(64), &data);
         let cost = |kd_weight| {
             let distillation = Distillation {
                 temperature: 4.0,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use autorep_core::data::{Check, DataSet, DataSpec};
-use autorep_core::net::{Family, NetSpec};
+use autorep_core::net::NetSpec;
 use autorep_core::observation::Accuracy;
 use autorep_core::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
@@ -25,11 +25,7 @@ const BUDGET: u64 = 720;
 fn spec(work: Work) -> TaskSpec {
     TaskSpec {
         version: RESULT_VERSION,
-        net: NetSpec {
-            name: Family::Resnet9,
-            width: 8,
-            stem_relu: false,
-        },
+        net: NetSpec::resnet9(8),
         data: DataSpec {
             name: DataSet::FashionMnist,
             train: 10_000,

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::activation::Mixed;
 use crate::data::{BatchError, Skipped, Subset, batches};
-use crate::nets::{Phase, Relu, ResNet};
+use crate::nets::{Net, Phase};
 use crate::optim::Trainable;
 use crate::sites::Sites;
 use crate::tensors::{Named, with_prefix};
@@ -16,7 +16,7 @@ const MEASURE_BATCH: usize = 125;
 /// What is applied at a net's sites.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Activations {
-    /// ReLU everywhere.
+    /// The full net's activation everywhere.
     Full,
     /// Indicators with straight-through gradients to their latents.
     Searching,
@@ -31,7 +31,7 @@ pub enum Activations {
 #[derive(Debug)]
 pub struct MaskedNet {
     /// Everything but the activations.
-    pub net: ResNet,
+    pub net: Net,
     /// The state of the activations.
     pub sites: Sites,
     /// What is applied.
@@ -50,8 +50,8 @@ pub struct Forward {
 }
 
 impl MaskedNet {
-    /// A full-ReLU net.
-    pub fn full(net: ResNet, device: Device) -> Self {
+    /// A full net.
+    pub fn full(net: Net, device: Device) -> Self {
         let sites = Sites::full(net.sites(), device);
         Self {
             net,
@@ -126,7 +126,7 @@ impl MaskedNet {
 
     fn constant_forward(&self, images: &Tensor, phase: Phase) -> Tensor {
         let mut mixed: Mixed = match &self.activations {
-            Activations::Full => return self.net.forward(images, phase, &mut Relu),
+            Activations::Full => return self.net.full(images, phase),
             Activations::Searching => self.sites.fixed(&vec![false; self.sites.sites().len()]),
             Activations::Frozen { replaced } => self.sites.fixed(replaced),
         };

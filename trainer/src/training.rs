@@ -18,7 +18,7 @@ use crate::error::TrainError;
 use crate::loss;
 use crate::masked::{Activations, MaskedNet};
 use crate::methods::replace::Search;
-use crate::nets::{Phase, Relu, ResNet};
+use crate::nets::{Net, Phase};
 use crate::optim::Optimizer;
 use crate::schedule::learning_rate;
 use crate::tensors::{Named, shared, snapshot, with_prefix};
@@ -29,7 +29,7 @@ pub struct Lesson {
     /// Weights and temperature.
     pub recipe: Distillation,
     /// The full-ReLU baseline; `None` when the recipe does not ask for it.
-    pub teacher: Option<ResNet>,
+    pub teacher: Option<Net>,
 }
 
 /// The state of a training stage.
@@ -155,9 +155,10 @@ impl Training {
         let loss = match &self.lesson {
             None => loss::cross_entropy(&forward.logits, &batch.labels),
             Some(lesson) => {
-                let teacher = lesson.teacher.as_ref().map(|teacher| {
-                    tch::no_grad(|| teacher.forward(&batch.images, Phase::Eval, &mut Relu))
-                });
+                let teacher = lesson
+                    .teacher
+                    .as_ref()
+                    .map(|teacher| tch::no_grad(|| teacher.full(&batch.images, Phase::Eval)));
                 let (logits, labels) = (&forward.logits, &batch.labels);
                 loss::distilled(&lesson.recipe, logits, teacher.as_ref(), labels)
             }

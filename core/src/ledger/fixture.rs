@@ -53,11 +53,7 @@ fn net(task: TaskId) -> OutputRef {
 fn spec(seed: u64, work: Work) -> TaskSpec {
     TaskSpec {
         version: RESULT_VERSION,
-        net: NetSpec {
-            name: Family::Resnet9,
-            width: 8,
-            stem_relu: false,
-        },
+        net: NetSpec::resnet9(8),
         data: DataSpec {
             name: DataSet::FashionMnist,
             train: 100,

@@ -92,7 +92,7 @@ impl Parts {
         let (replaces, finetunes) = (part(Part::Replace), part(Part::Finetune));
         Self {
             subjects: subjects.variants(&mut twins, |settings| Subject {
-                net: settings.net,
+                net: settings.net.spec(),
                 data: settings.data.canonical(),
             }),
             baselines: baselines.variants(&mut twins, |settings| BaselineRecipe {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
 use crate::id::SweepName;
-use crate::net::NetSpec;
+use crate::net::NetSettings;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 
 mod budget;
@@ -46,7 +46,7 @@ pub struct Manifest {
     /// The data, unless an axis of the grid says otherwise.
     pub data: DataSpec,
     /// The network, unless an axis of the grid says otherwise.
-    pub net: NetSpec,
+    pub net: NetSettings,
     /// The method that finds the ReLUs to keep.
     pub method: Method,
     /// The budgets, each different from the others for every net of the grid.

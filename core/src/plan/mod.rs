@@ -304,7 +304,7 @@ fn candidate(
         label,
         kind,
         data: spec.data.name,
-        net: spec.net.name,
+        net: spec.net.family(),
         budget: spec.budget,
         relu_total,
         evaluations: Vec::with_capacity(seeds),

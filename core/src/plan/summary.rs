@@ -303,16 +303,10 @@ impl PlanSummary {
 }
 
 fn write_net(text: &mut String, summary: &NetSummary) -> std::fmt::Result {
-    let stem = if summary.net.stem_relu {
-        ", stem ReLU"
-    } else {
-        ""
-    };
     writeln!(
         text,
-        "{} of width {}{stem} on {} images of {} ({} MACs each): T = {} ReLUs",
-        summary.net.name.name(),
-        summary.net.width,
+        "{} on {} images of {} ({} MACs each): T = {} ReLUs",
+        summary.net,
         grouped(u64::from(summary.data.train)),
         summary.data.name.name(),
         metric(summary.forward_macs),

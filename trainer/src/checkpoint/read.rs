@@ -12,7 +12,7 @@ use tch::{Kind, Tensor};
 use super::CheckpointError;
 use crate::tensors::Named;
 
-/// The largest file of tensors that is read: far above a ResNet-18 with all its buffers.
+/// The largest file of tensors that is read: far above the largest net with all its buffers.
 const TENSORS_LIMIT: u64 = 8 << 30;
 
 /// The largest document that is read.

@@ -5,14 +5,14 @@ use autorep_core::recipe::BaselineRecipe;
 use super::Setup;
 use crate::error::TrainError;
 use crate::masked::MaskedNet;
-use crate::nets::ResNet;
+use crate::nets::Net;
 use crate::optim::Optimizer;
 use crate::training::{Standing, Training};
 
 pub(super) fn training(setup: &Setup, recipe: &BaselineRecipe) -> Result<Training, TrainError> {
     let (stream, validation) = setup.images(&recipe.schedule)?;
     let (set, seed, device) = (setup.spec.data.name, setup.spec.seed, setup.device);
-    let net = ResNet::new(&setup.spec.net, set.input(), set.classes(), seed, device);
+    let net = Net::new(&setup.spec.net, set.input(), set.classes(), seed, device);
     let masked = MaskedNet::full(net, device);
     let schedule = recipe.schedule.clone();
     let trainables = masked.trainables(schedule.weight_decay);

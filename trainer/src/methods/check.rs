@@ -9,16 +9,13 @@ use crate::error::TrainError;
 
 /// Checks that this trainer can carry out `spec`.
 pub fn check_spec(spec: &TaskSpec) -> Result<(), TrainError> {
-    let total = spec.net.relu_total(spec.data.name.input());
     require(spec.version == RESULT_VERSION, || {
         format!("expected version {RESULT_VERSION}, found {}", spec.version)
     })?;
-    require((1..=4096).contains(&spec.net.width), || {
-        format!(
-            "expected a net of width 1 to 4096, found {}",
-            spec.net.width
-        )
-    })?;
+    if let Some(problem) = spec.net.problem() {
+        return Err(TrainError::Spec(problem));
+    }
+    let total = spec.net.relu_total(spec.data.name.input());
     let within = |budget: u64| {
         require(budget <= total, || {
             format!("expected a budget of at most {total} ReLUs, found {budget}")
@@ -127,7 +124,7 @@ mod tests {
     use autorep_core::data::{DataSet, DataSpec};
     use autorep_core::digest::Digest;
     use autorep_core::id::TaskId;
-    use autorep_core::net::{Family, NetSpec};
+    use autorep_core::net::NetSpec;
     use autorep_core::recipe::{BudgetSchedule, FinetuneRecipe, LatentInit, OptimizerKind};
     use autorep_core::task::{NET_OUTPUT, OutputRef};
 
@@ -136,11 +133,7 @@ mod tests {
     fn spec(work: Work) -> TaskSpec {
         TaskSpec {
             version: RESULT_VERSION,
-            net: NetSpec {
-                name: Family::Resnet9,
-                width: 2,
-                stem_relu: false,
-            },
+            net: NetSpec::resnet9(2),
             data: DataSpec {
                 name: DataSet::FashionMnist,
                 train: 100,

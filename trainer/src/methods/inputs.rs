@@ -9,7 +9,7 @@ use crate::checkpoint::{CheckpointError, FORMAT, OutputDocument, Tensors, read_d
 use crate::dapa;
 use crate::error::TrainError;
 use crate::masked::{Activations, MaskedNet};
-use crate::nets::ResNet;
+use crate::nets::Net;
 use crate::sites::Sites;
 use crate::tensors::{Named, with_prefix};
 
@@ -68,7 +68,7 @@ fn other(path: PathBuf, expected: String, found: String) -> TrainError {
 
 impl Input {
     /// Overwrites a net's tensors with the saved ones; the sites' state is not looked at.
-    pub(super) fn restore_net(&self, net: &ResNet) -> Result<(), TrainError> {
+    pub(super) fn restore_net(&self, net: &Net) -> Result<(), TrainError> {
         let targets: Named = net
             .params()
             .iter()

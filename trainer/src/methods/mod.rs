@@ -17,7 +17,7 @@ use tch::Device;
 
 use crate::data::{Skips, Stream, Subset, load_training};
 use crate::error::TrainError;
-use crate::nets::ResNet;
+use crate::nets::Net;
 use crate::training::{Lesson, Training};
 
 pub use check::check_spec;
@@ -94,9 +94,9 @@ impl Setup {
     }
 
     /// The task's net with weights of zero.
-    fn blank_net(&self) -> ResNet {
+    fn blank_net(&self) -> Net {
         let set = self.spec.data.name;
-        ResNet::blank(&self.spec.net, set.input(), set.classes(), self.device)
+        Net::blank(&self.spec.net, set.input(), set.classes(), self.device)
     }
 
     /// What distils from the baseline, with the teacher if the recipe asks for one.

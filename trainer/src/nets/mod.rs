@@ -1,15 +1,19 @@
-//! Networks made of tensors. A net computes everything but its activations: at each site it asks
-//! the caller to apply one, so that one net serves as teacher, student and subject.
+//! Networks made of tensors, from `core`'s blueprints. A net computes everything but its
+//! activations: at each site it asks the caller to apply one, so that one net serves as teacher,
+//! student and subject.
 //!
 //! Parameter names are checkpoint keys and follow torchvision's names, so that weights can be
 //! exchanged with `PyTorch`. They are a contract.
 
 mod init;
-pub mod resnet;
+mod layers;
+#[cfg(test)]
+mod tests;
 
+use autorep_core::net::{Activation, InputShape, NetSpec, Site};
 use tch::{Device, Tensor};
 
-pub use resnet::ResNet;
+use layers::{Builder, Pass, Step};
 
 /// How feature maps lie in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,17 +58,96 @@ pub enum Phase {
 /// Applies the activation at each site of a net.
 pub trait Activate {
     /// The activation of `x`, of shape [batch, channels, height, width], at the site with this
-    /// index in the net's forward order.
+    /// index among the net's sites.
     fn activate(&mut self, site: usize, x: &Tensor) -> Tensor;
+
+    /// The activation where the net has one that is no site.
+    fn uncounted(&mut self, x: &Tensor) -> Tensor {
+        x.relu()
+    }
 }
 
-/// ReLU at every site: the baseline and the teacher.
+/// The same function everywhere: the baseline and the teacher.
 #[derive(Clone, Copy, Debug)]
-pub struct Relu;
+pub struct Full(pub Activation);
 
-impl Activate for Relu {
+impl Activate for Full {
     fn activate(&mut self, _site: usize, x: &Tensor) -> Tensor {
-        x.relu()
+        match self.0 {
+            Activation::Relu => x.relu(),
+            Activation::Silu => x.silu(),
+            Activation::Relu6 => x.relu6(),
+        }
+    }
+
+    fn uncounted(&mut self, x: &Tensor) -> Tensor {
+        self.activate(0, x)
+    }
+}
+
+/// A network with its parameters on one device.
+#[derive(Debug)]
+pub struct Net {
+    params: Vec<Param>,
+    sites: Vec<Site>,
+    steps: Vec<Step>,
+    activation: Activation,
+}
+
+impl Net {
+    /// A net with initial weights that depend on the seed alone; for inputs of shape
+    /// [batch, channels, height, width] and outputs of shape [batch, classes].
+    pub fn new(spec: &NetSpec, input: InputShape, classes: u32, seed: u64, device: Device) -> Self {
+        Self::build(spec, input, classes, Some(seed), device)
+    }
+
+    /// The same net with weights of zero, to be overwritten by a checkpoint's.
+    pub fn blank(spec: &NetSpec, input: InputShape, classes: u32, device: Device) -> Self {
+        Self::build(spec, input, classes, None, device)
+    }
+
+    fn build(
+        spec: &NetSpec,
+        input: InputShape,
+        classes: u32,
+        seed: Option<u64>,
+        device: Device,
+    ) -> Self {
+        let blueprint = spec.blueprint(input, classes);
+        let mut builder = Builder {
+            params: Vec::new(),
+            seed,
+            device,
+        };
+        let steps = builder.steps(&blueprint.layers);
+        Self {
+            params: builder.params,
+            sites: blueprint.sites,
+            steps,
+            activation: blueprint.activation,
+        }
+    }
+
+    /// Every tensor, in forward order.
+    pub fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// The activation sites, in forward order.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// The logits, of shape [batch, classes], of `images`, of shape
+    /// [batch, channels, height, width].
+    pub fn forward(&self, images: &Tensor, phase: Phase, act: &mut dyn Activate) -> Tensor {
+        let images = Layout::of(images.device()).arrange(images);
+        Pass { phase, act }.run(&self.steps, &images)
+    }
+
+    /// As [`Self::forward`] with the activation of the full net everywhere.
+    pub fn full(&self, images: &Tensor, phase: Phase) -> Tensor {
+        self.forward(images, phase, &mut Full(self.activation))
     }
 }
 

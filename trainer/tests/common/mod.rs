@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use autorep_core::data::{DataSet, DataSpec};
-use autorep_core::net::{Family, NetSpec};
+use autorep_core::net::NetSpec;
 use autorep_core::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
     ReplaceRecipe, Schedule,
@@ -52,11 +52,7 @@ fn header(magic: u32, sizes: &[u32]) -> Vec<u8> {
 fn spec(seed: u64, work: Work) -> TaskSpec {
     TaskSpec {
         version: RESULT_VERSION,
-        net: NetSpec {
-            name: Family::Resnet9,
-            width: 2,
-            stem_relu: false,
-        },
+        net: NetSpec::resnet9(2),
         data: DataSpec {
             name: DataSet::FashionMnist,
             train: 100,

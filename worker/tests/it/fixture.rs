@@ -13,7 +13,7 @@ use autorep_core::data::{DataSet, DataSpec};
 use autorep_core::digest::Digest;
 use autorep_core::id::{Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
-use autorep_core::net::{Family, NetSpec};
+use autorep_core::net::NetSpec;
 use autorep_core::recipe::{BaselineRecipe, OptimizerKind, Schedule};
 use autorep_core::task::{OutputRef, RESULT_VERSION, TaskSpec, Work};
 use autorep_proto::v1;
@@ -214,11 +214,7 @@ fn recipe() -> BaselineRecipe {
 pub(crate) fn spec(work: Work) -> TaskSpec {
     TaskSpec {
         version: RESULT_VERSION,
-        net: NetSpec {
-            name: Family::Resnet9,
-            width: 8,
-            stem_relu: false,
-        },
+        net: NetSpec::resnet9(8),
         data: DataSpec {
             name: DataSet::FashionMnist,
             train: 1000,

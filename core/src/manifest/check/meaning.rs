@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
 use crate::manifest::{Axis, AxisValue, BudgetSpec};
+use crate::net::NET_SETTINGS;
 use crate::recipe::{Distillation, Schedule};
 use crate::text::{counted, grouped};
 
@@ -22,6 +23,7 @@ impl Checker {
         }
         self.losses("replace");
         self.losses("finetune");
+        self.net_settings();
         let axes = self.plain_axes();
         if self.size(&axes, task_limit) {
             let parts = Parts::of_grid(&self.settings, &axes);
@@ -31,7 +33,7 @@ impl Checker {
     }
 
     /// The values that a setting takes: those of its axis, or its one value.
-    fn values(&self, field: &str) -> Vec<GivenValue> {
+    pub(super) fn values(&self, field: &str) -> Vec<GivenValue> {
         let path = format!("spec.{field}");
         if let Some(axis) = self.axes.iter().find(|axis| axis.field.name() == field) {
             return axis.values.clone();
@@ -49,6 +51,12 @@ impl Checker {
     /// The value of a setting outside the grid, for the settings that checks compare.
     fn own_value(&self, field: &str) -> Option<AxisValue> {
         let (section, key) = field.split_once('.')?;
+        if field == "net.name" {
+            return Some(AxisValue::Choice(self.settings.net.name.name().to_owned()));
+        }
+        if field == "net.depth" {
+            return Some(AxisValue::Count(u64::from(self.settings.net.depth)));
+        }
         let count = |count: u32| AxisValue::Count(u64::from(count));
         if field == "data.train_limit" {
             return Some(count(self.settings.data.train));
@@ -221,9 +229,13 @@ impl Checker {
 
     /// Budgets must be within every network's total, and differ.
     fn budgets_fit(&mut self, subjects: &[Variant<Subject>]) {
-        let depends = ["data.name", "net.name", "net.width", "net.stem_relu"];
-        let unknown = |field: &&str| self.broken.contains(&format!("spec.{field}"));
-        if depends.iter().any(unknown) {
+        let settings = NET_SETTINGS.iter().map(|key| format!("spec.net.{key}"));
+        let names = ["spec.data.name", "spec.net.name"].map(str::to_owned);
+        if names
+            .into_iter()
+            .chain(settings)
+            .any(|field| self.broken.contains(&field))
+        {
             self.budgets_differ();
             return;
         }
@@ -291,27 +303,32 @@ impl Checker {
                 continue;
             };
             let field = second.split('=').next().unwrap_or_default().to_owned();
-            if !reported.insert(field.clone()) {
+            let told_already = self.broken.contains(&format!("spec.{field}"));
+            if told_already || !reported.insert(field.clone()) {
                 continue;
             }
-            let why = reason(twin.part, &field);
+            let why = self.reason(twin.part, &field);
             let message = format!("{first} and {second} give the same candidate{why}");
             let axis = self.axes.iter().find(|axis| axis.field.name() == field);
             let place = axis.map_or_else(|| self.place("spec.grid"), |axis| axis.place);
             self.problem(place, &format!("spec.grid.{field}"), message);
         }
     }
-}
 
-/// Why a setting has no effect.
-fn reason(part: Part, field: &str) -> &'static str {
-    match field.rsplit('.').next() {
-        Some("momentum") => ": momentum has no effect under adam",
-        Some("temperature") => ": temperature has no effect where kd_weight is 0",
-        _ if part == Part::Finetune && axis_field(field).is_some() => {
-            ": nothing of finetune has an effect where its epochs are 0"
+    /// Why a setting has no effect.
+    fn reason(&self, part: Part, field: &str) -> String {
+        if let Some(lacking) = self.family_without(field) {
+            return format!(": {} has no such setting", lacking.name());
         }
-        _ => "",
+        let reason = match field.rsplit('.').next() {
+            Some("momentum") => ": momentum has no effect under adam",
+            Some("temperature") => ": temperature has no effect where kd_weight is 0",
+            _ if part == Part::Finetune && axis_field(field).is_some() => {
+                ": nothing of finetune has an effect where its epochs are 0"
+            }
+            _ => "",
+        };
+        reason.to_owned()
     }
 }
 
@@ -320,17 +337,10 @@ fn given_twice(budget: BudgetSpec) -> String {
 }
 
 fn of_net(subject: &Variant<Subject>, total: u64) -> String {
-    let net = &subject.value.net;
-    let stem = if net.stem_relu {
-        " with a stem ReLU"
-    } else {
-        ""
-    };
     format!(
-        "the {} ReLUs (T) of {} of width {}{stem} on {}",
+        "the {} ReLUs (T) of {} on {}",
         grouped(total),
-        net.name.name(),
-        net.width,
+        subject.value.net,
         subject.value.data.name.name(),
     )
 }

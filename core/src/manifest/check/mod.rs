@@ -13,7 +13,7 @@ use super::tree::{self, Key, Node, Place, Value, quote};
 use super::{Axis, AxisValue, CheckpointPolicy, Manifest, Method, Resources, RetryPolicy};
 use crate::data::{DataSet, DataSpec};
 use crate::id::SweepName;
-use crate::net::{Family, NetSpec};
+use crate::net::Family;
 use crate::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
     ReplaceRecipe, Schedule,
@@ -23,6 +23,7 @@ use crate::task::RESULT_VERSION;
 mod grid;
 mod lists;
 mod meaning;
+mod net;
 
 pub(super) use grid::{MAX_AXIS_VALUES, RANGE_KEYS, SCALES};
 
@@ -385,11 +386,7 @@ fn blank_settings() -> Settings {
             augment: false,
             max_corrupt: 0,
         },
-        net: NetSpec {
-            name: Family::Resnet9,
-            width: 1,
-            stem_relu: false,
-        },
+        net: Family::Resnet9.default_settings(),
         baseline: BaselineRecipe {
             schedule: schedule.clone(),
         },

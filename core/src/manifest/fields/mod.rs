@@ -7,7 +7,7 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 
 use super::{AxisValue, CheckpointPolicy, Method, Resources, RetryPolicy};
 use crate::data::DataSpec;
-use crate::net::NetSpec;
+use crate::net::NetSettings;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 
 mod table;
@@ -18,7 +18,7 @@ pub(crate) use table::SECTIONS;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Settings {
     pub(crate) data: DataSpec,
-    pub(crate) net: NetSpec,
+    pub(crate) net: NetSettings,
     pub(crate) baseline: BaselineRecipe,
     pub(crate) replace: ReplaceRecipe,
     pub(crate) finetune: FinetuneRecipe,
