@@ -1,9 +1,9 @@
 # The steps are in scripts/; every target may be called again at any time.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench libtorch
+.PHONY: help demo test test-parity bench libtorch
 
 help: ## say what there is
-	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
 	@echo 'Needs cargo (rustup), a C++ compiler, python3 with pip, and make; says so if one is missing.'
 	@echo 'Downloads and builds are kept in $${XDG_CACHE_HOME:-~/.cache}/autorep.'
@@ -13,6 +13,9 @@ demo: ## set up, train the quickstart sweep and print its front (a second call t
 
 test: ## formatting, lints, all tests and documentation: what .ci/run decides by
 	@bash scripts/test.sh
+
+test-parity: ## compare training with plain PyTorch (downloads PyTorch, about 3 GB, once)
+	@bash scripts/parity.sh
 
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)
 	@bash scripts/bench.sh "$(ONLY)"

@@ -1,5 +1,5 @@
-//! Writes the folder of libtorch's libraries into the binaries' run path, so that `cargo run` and
-//! `cargo test` find them. As RUNPATH, which `LD_LIBRARY_PATH` overrides: a machine with a GPU
+//! Compiles the C++ that reaches what tch does not offer. Writes the folder of libtorch's libraries
+//! into the binaries' run path, so that `cargo run` and `cargo test` find them. As RUNPATH, which `LD_LIBRARY_PATH` overrides: a machine with a GPU
 //! puts a CUDA build's folder first there.
 
 use std::env;
@@ -22,6 +22,17 @@ fn main() {
             cpu.display()
         );
     };
+    let headers = env::var_os("LIBTORCH_INCLUDE").or_else(|| env::var_os("LIBTORCH"));
+    let include = PathBuf::from(headers.unwrap_or(root)).join("include");
+    println!("cargo:rerun-if-changed=src/autocast.cpp");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("src/autocast.cpp")
+        .compile("autorep_autocast");
     if let Some(folder) = cpu.parent() {
         println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags");
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());

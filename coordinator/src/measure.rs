@@ -30,6 +30,7 @@ pub(crate) const fn outcome(class: FailureClass) -> &'static str {
         FailureClass::StoreUnavailable => "store-unavailable",
         FailureClass::TrainerError => "trainer-error",
         FailureClass::WorkerLost => "worker-lost",
+        FailureClass::BudgetUnreached => "budget-unreached",
     }
 }
 

@@ -178,6 +178,7 @@ mod tests {
             momentum: 0.9,
             weight_decay: 0.0,
             warmup_epochs: 0.0,
+            ..Schedule::default()
         }
     }
 
@@ -263,6 +264,7 @@ mod tests {
             model.finetune(&FinetuneRecipe {
                 schedule,
                 distillation,
+                ..FinetuneRecipe::default()
             })
         };
         assert_eq!(cost(1.0).macs - cost(0.0).macs, 1_000 * 555_422_720);

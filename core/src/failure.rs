@@ -12,6 +12,9 @@ pub enum FailureClass {
     OutOfMemory,
     /// The loss became infinite or not a number.
     Diverged,
+    /// A search did not come down to its budget, and its recipe says that this is a failure. It is
+    /// for good: every attempt would end so.
+    BudgetUnreached,
     /// The data set is missing, damaged or not what the task needs.
     BadData,
     /// A checkpoint could not be read, or was not what its digest says.

@@ -13,10 +13,34 @@ pub enum OptimizerKind {
     Adam,
 }
 
+/// How the learning rate falls after its warm-up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decay {
+    /// By a cosine, step by step.
+    Cosine,
+    /// By a cosine that moves at the beginning of each epoch only, as in the reference.
+    CosineEpoch,
+    /// Not at all.
+    Constant,
+}
+
+/// In which numbers the forward and backward passes are computed. Weights, optimizer buffers,
+/// batch-norm statistics and losses are f32 in all of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// f32.
+    Fp32,
+    /// Convolutions and linear layers in bfloat16.
+    Bf16,
+    /// Convolutions and linear layers in float16, the loss scaled; on GPUs only.
+    Fp16,
+}
+
 /// What each training stage has in common: epochs, batches, optimizer and learning rate.
 ///
-/// The learning rate rises linearly over `warmup_epochs`, then falls by a cosine to zero at the
-/// stage's last step.
+/// The learning rate rises linearly over `warmup_epochs`, then falls to `lr_min` as `decay` says.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Schedule {
     /// Passes over the training images.
@@ -33,6 +57,50 @@ pub struct Schedule {
     pub weight_decay: f64,
     /// Epochs of linear warm-up, which may be a fraction.
     pub warmup_epochs: f64,
+    /// How the learning rate falls.
+    pub decay: Decay,
+    /// Where it ends; without effect if it does not fall.
+    pub lr_min: f64,
+    /// Whether weight decay is for biases and batch norm's scales and shifts, too.
+    pub decay_all: bool,
+    /// Largest norm of all gradients together; zero for any.
+    pub grad_clip: f64,
+    /// Share of each label that is spread evenly over all classes.
+    pub label_smoothing: f64,
+    /// Decay per step of a moving average of the weights, which is what is validated and kept;
+    /// zero for none.
+    pub ema: f64,
+    /// Steps between two looks back (Zhang et al. 2019, arXiv:1907.08610); zero for none.
+    pub lookahead_steps: u32,
+    /// Share of the way from the slow weights to the fast ones at each look back; without effect
+    /// if there is none.
+    pub lookahead_alpha: f64,
+    /// In which numbers to compute.
+    pub precision: Precision,
+}
+
+impl Default for Schedule {
+    /// No epochs; every option off.
+    fn default() -> Self {
+        Self {
+            epochs: 0,
+            batch: 128,
+            optimizer: OptimizerKind::Adam,
+            lr: 1e-3,
+            momentum: 0.9,
+            weight_decay: 0.0,
+            warmup_epochs: 0.0,
+            decay: Decay::Cosine,
+            lr_min: 0.0,
+            decay_all: false,
+            grad_clip: 0.0,
+            label_smoothing: 0.0,
+            ema: 0.0,
+            lookahead_steps: 0,
+            lookahead_alpha: 0.5,
+            precision: Precision::Fp32,
+        }
+    }
 }
 
 /// Distillation from the full-ReLU baseline:
@@ -47,6 +115,16 @@ pub struct Distillation {
     pub ce_weight: f64,
 }
 
+impl Default for Distillation {
+    fn default() -> Self {
+        Self {
+            temperature: 4.0,
+            kd_weight: 1.0,
+            ce_weight: 1.0,
+        }
+    }
+}
+
 /// Trains the full-ReLU network. The epoch with the best validation accuracy is kept.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct BaselineRecipe {
@@ -54,14 +132,65 @@ pub struct BaselineRecipe {
     pub schedule: Schedule,
 }
 
-/// How latents start.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+/// How the ReLUs to keep are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// `AutoReP` (Peng et al. 2023, arXiv:2308.10134): indicators with straight-through gradients,
+    /// trained polynomials.
+    Autorep,
+    /// Selective network linearization (Cho et al. 2022, arXiv:2202.02340): `α relu(x) + (1 - α) x`
+    /// with a real α per element under an L1 penalty, set to 0 or 1 when few enough are left.
+    Snl,
+}
+
+impl Method {
+    /// The name used in manifests and labels.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Autorep => "autorep",
+            Self::Snl => "snl",
+        }
+    }
+}
+
+/// How latents start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LatentInit {
-    /// Every latent is 0.5.
+    /// Every latent is `latent_value`.
     Constant,
     /// Independent draws from the uniform distribution on (0, 1), as in the reference.
     Uniform,
+    /// By rank in (0, 1) of `|E[δ (relu(x) - g(x))]|`: the first-order change of the loss when the
+    /// ReLU is replaced; δ is the loss's gradient at the activation's output.
+    FirstOrder,
+    /// By rank in (0, 1) of `E[(δ (relu(x) - g(x)))²]`, an estimate of the second-order change.
+    SecondOrder,
+}
+
+/// Whether the latents' learning rate falls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LatentDecay {
+    /// It stays until indicators freeze: a rate that falls can stop the search short of its budget.
+    Constant,
+    /// It falls in proportion to that of the weights, as in the reference.
+    Weights,
+}
+
+/// How the penalty per ReLU changes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PenaltySchedule {
+    /// Not at all.
+    Constant,
+    /// It rises linearly from zero over the first quarter of the steps before freezing.
+    Ramp,
+    /// At each of `penalty_checks` checks, spread evenly over the steps before freezing, it is
+    /// multiplied by `penalty_growth` where more ReLUs are left than allowed (SNL: where the count
+    /// has not reached a new minimum), and stays otherwise.
+    Grow,
 }
 
 /// How the allowed number of ReLUs falls during the search.
@@ -75,39 +204,311 @@ pub enum BudgetSchedule {
     Anneal,
 }
 
-/// The AutoReP search: weights, polynomial coefficients and indicators are trained together
-/// until a budget of ReLUs is left.
+/// How many elements share one latent and one indicator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Granularity {
+    /// Every element has its own.
+    Pixel,
+    /// The elements of a channel of a site.
+    Channel,
+    /// All elements of a site.
+    Site,
+}
+
+/// Which activations share one polynomial.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// Those of a channel of a site.
+    Channel,
+    /// Those of a site.
+    Site,
+}
+
+/// From what the polynomials' start is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PolynomialStart {
+    /// The closed form for a normal distribution with the measured mean and deviation.
+    Gaussian,
+    /// The closed form with batch norm's shift and scale where the pre-activation is a batch
+    /// norm's output; as `Gaussian` elsewhere.
+    Bn,
+    /// Least squares from measured moments, whatever the distribution.
+    Moments,
+    /// As the reference's code: running averages (momentum 0.1) during the first 500 steps, the
+    /// closed form taken every tenth step with the variance, floored at 0.5, in place of the
+    /// deviation.
+    Running,
+}
+
+/// In which order equal latents are kept by a projection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ties {
+    /// By site, then by index.
+    Index,
+    /// By falling first-order score, measured when it is needed; then as `Index`.
+    Importance,
+}
+
+/// What happens to a search that has not come down to its budget when its indicators freeze.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnreached {
+    /// It is projected to the budget; how many ReLUs it had is in its observation.
+    Project,
+    /// It fails, for good: it is no point of the front.
+    Fail,
+}
+
+/// The search: weights, polynomial coefficients and indicators are trained together until a
+/// budget of ReLUs is left.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ReplaceRecipe {
-    /// Epochs, optimizer, learning rate of the weights and coefficients.
+    /// How it is done.
+    pub method: Method,
+    /// Epochs, optimizer, learning rate of the weights.
     pub schedule: Schedule,
     /// Distillation from the baseline.
     pub distillation: Distillation,
-    /// Learning rate of the latents (Adam, no weight decay), constant until indicators freeze:
-    /// a decaying rate can stop the search short of its budget.
+    /// Learning rate of the latents (Adam, no weight decay).
     pub latent_lr: f64,
+    /// Whether it falls.
+    pub latent_decay: LatentDecay,
     /// How latents start.
     pub latent_init: LatentInit,
-    /// Added to the loss for each ReLU above the budget (the paper's lambda over T).
+    /// Where constant latents start.
+    pub latent_value: f64,
+    /// Added to the loss for each ReLU above the budget (the paper's lambda over T); for SNL for
+    /// each unit of α.
     pub penalty: f64,
+    /// How the penalty changes.
+    pub penalty_schedule: PenaltySchedule,
+    /// Factor of one growth.
+    pub penalty_growth: f64,
+    /// Checks over the search, at each of which it may grow.
+    pub penalty_checks: u32,
     /// Half the width of the band around zero in which an indicator keeps its state.
     pub hysteresis: f64,
-    /// Degree of the replacing polynomials: 0, 1 or 2.
-    pub degree: u32,
+    /// What shares an indicator.
+    pub granularity: Granularity,
     /// How the allowed number of ReLUs falls.
     pub budget_schedule: BudgetSchedule,
-    /// Share of the epochs after which indicators are projected to the budget and frozen; 1 means
-    /// at the end.
+    /// Share of the epochs after which indicators are projected to the budget and frozen at the
+    /// latest; 1 means at the end.
     pub freeze_at: f64,
-    /// Batches over which activation statistics are measured before the first step.
+    /// Steps in a row within the final budget after which they are frozen earlier; zero for never.
+    pub freeze_after: u32,
+    /// Which of equal latents are kept.
+    pub ties: Ties,
+    /// What to do when the budget was not reached.
+    pub on_unreached: OnUnreached,
+    /// Batches over which activation statistics and scores are measured before the first step.
     pub calibration_batches: u32,
+    /// Degree of the replacing polynomials: 0, 1 or 2.
+    pub degree: u32,
+    /// From what they start.
+    pub polynomial_start: PolynomialStart,
+    /// What shares one.
+    pub sharing: Sharing,
+    /// Factor of the constant coefficient at the start.
+    pub c0_damping: f64,
+    /// Factor of the quadratic coefficient at the start.
+    pub c2_damping: f64,
+    /// Factor of the quadratic term in every forward pass.
+    pub quadratic_scale: f64,
+    /// Largest size of the quadratic coefficient before that factor; zero for any.
+    pub quadratic_clip: f64,
+    /// Learning rates of the coefficients.
+    pub coefficients: CoefficientRates,
+}
+
+/// Learning rates of polynomial coefficients, relative to that of the weights.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CoefficientRates {
+    /// Of all coefficients; zero keeps them as they are.
+    pub lr_scale: f64,
+    /// Of the quadratic ones, on top.
+    pub quadratic_lr_scale: f64,
+}
+
+impl Default for CoefficientRates {
+    fn default() -> Self {
+        Self {
+            lr_scale: 1.0,
+            quadratic_lr_scale: 1.0,
+        }
+    }
+}
+
+impl Default for ReplaceRecipe {
+    /// A manifest's defaults, without epochs.
+    fn default() -> Self {
+        Self {
+            method: Method::Autorep,
+            schedule: Schedule::default(),
+            distillation: Distillation::default(),
+            latent_lr: 5e-3,
+            latent_decay: LatentDecay::Constant,
+            latent_init: LatentInit::Constant,
+            latent_value: 0.5,
+            penalty: 3e-4,
+            penalty_schedule: PenaltySchedule::Constant,
+            penalty_growth: 1.0,
+            penalty_checks: 0,
+            hysteresis: 0.003,
+            granularity: Granularity::Pixel,
+            budget_schedule: BudgetSchedule::Anneal,
+            freeze_at: 1.0,
+            freeze_after: 0,
+            ties: Ties::Index,
+            on_unreached: OnUnreached::Project,
+            calibration_batches: 20,
+            degree: 2,
+            polynomial_start: PolynomialStart::Gaussian,
+            sharing: Sharing::Channel,
+            c0_damping: 1.0,
+            c2_damping: 1.0,
+            quadratic_scale: 1.0,
+            quadratic_clip: 0.0,
+            coefficients: CoefficientRates::default(),
+        }
+    }
 }
 
 /// Trains on with frozen indicators. The epoch with the best validation accuracy is kept.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct FinetuneRecipe {
     /// Epochs, optimizer, learning rate.
     pub schedule: Schedule,
     /// Distillation from the baseline.
     pub distillation: Distillation,
+    /// Learning rates of the coefficients.
+    pub coefficients: CoefficientRates,
+}
+
+impl Schedule {
+    /// Gives settings without effect a fixed value, so that they do not make equal work look new.
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        if self.optimizer == OptimizerKind::Adam {
+            self.momentum = 0.0;
+        }
+        if self.decay == Decay::Constant {
+            self.lr_min = 0.0;
+        }
+        if self.weight_decay == 0.0 {
+            self.decay_all = false;
+        }
+        if self.lookahead_steps == 0 {
+            self.lookahead_alpha = 0.0;
+        }
+        self
+    }
+}
+
+impl Distillation {
+    /// As [`Schedule::canonical`].
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        if self.kd_weight == 0.0 {
+            self.temperature = 1.0;
+        }
+        self
+    }
+}
+
+impl CoefficientRates {
+    /// Coefficients that stay as they are.
+    pub const FIXED: Self = Self {
+        lr_scale: 0.0,
+        quadratic_lr_scale: 0.0,
+    };
+
+    /// As [`Schedule::canonical`].
+    #[must_use]
+    pub fn canonical(mut self, degree: u32) -> Self {
+        if self.lr_scale == 0.0 || degree < 2 {
+            self.quadratic_lr_scale = 0.0;
+        }
+        self
+    }
+}
+
+impl ReplaceRecipe {
+    /// As [`Schedule::canonical`].
+    #[must_use]
+    pub fn canonical(mut self) -> Self {
+        self.schedule = self.schedule.canonical();
+        self.distillation = self.distillation.canonical();
+        if self.method == Method::Snl {
+            self = self.identity();
+        }
+        if self.latent_init != LatentInit::Constant {
+            self.latent_value = 0.0;
+        }
+        if self.penalty_schedule != PenaltySchedule::Grow {
+            self.penalty_growth = 1.0;
+            // SNL looks whether it is there at the same checks.
+            if self.method == Method::Autorep {
+                self.penalty_checks = 0;
+            }
+        }
+        if self.polynomial_start == PolynomialStart::Running {
+            let scored = matches!(
+                self.latent_init,
+                LatentInit::FirstOrder | LatentInit::SecondOrder
+            );
+            if !scored && self.ties == Ties::Index {
+                self.calibration_batches = 0;
+            }
+        }
+        if self.degree < 2 {
+            self.c2_damping = 1.0;
+            self.quadratic_scale = 1.0;
+            self.quadratic_clip = 0.0;
+        }
+        self.coefficients = self.coefficients.canonical(self.degree);
+        self
+    }
+
+    /// What SNL has no choice in: its replacement is the identity, its α starts at 1, its penalty
+    /// is on every α from the first step.
+    fn identity(self) -> Self {
+        Self {
+            latent_init: LatentInit::Constant,
+            latent_value: 1.0,
+            hysteresis: 0.0,
+            granularity: Granularity::Pixel,
+            budget_schedule: BudgetSchedule::Constant,
+            freeze_after: 0,
+            ties: Ties::Index,
+            calibration_batches: 0,
+            degree: 1,
+            polynomial_start: PolynomialStart::Gaussian,
+            sharing: Sharing::Channel,
+            c0_damping: 1.0,
+            c2_damping: 1.0,
+            quadratic_scale: 1.0,
+            quadratic_clip: 0.0,
+            coefficients: CoefficientRates::FIXED,
+            ..self
+        }
+    }
+}
+
+impl FinetuneRecipe {
+    /// As [`Schedule::canonical`], for what follows a search with `replace`.
+    #[must_use]
+    pub fn canonical(mut self, replace: &ReplaceRecipe) -> Self {
+        self.schedule = self.schedule.canonical();
+        self.distillation = self.distillation.canonical();
+        self.coefficients = match replace.method {
+            Method::Autorep => self.coefficients.canonical(replace.degree),
+            Method::Snl => CoefficientRates::FIXED,
+        };
+        self
+    }
 }

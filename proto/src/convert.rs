@@ -77,6 +77,7 @@ pub fn failure_class(field: &'static str, class: i32) -> Result<FailureClass, Ba
             v1::FailureClass::StoreUnavailable => FailureClass::StoreUnavailable,
             v1::FailureClass::TrainerError => FailureClass::TrainerError,
             v1::FailureClass::WorkerLost => FailureClass::WorkerLost,
+            v1::FailureClass::BudgetUnreached => FailureClass::BudgetUnreached,
         },
     )
 }
@@ -279,6 +280,7 @@ impl From<FailureClass> for v1::FailureClass {
             FailureClass::StoreUnavailable => Self::StoreUnavailable,
             FailureClass::TrainerError => Self::TrainerError,
             FailureClass::WorkerLost => Self::WorkerLost,
+            FailureClass::BudgetUnreached => Self::BudgetUnreached,
         }
     }
 }

@@ -47,6 +47,7 @@ fn schedule(optimizer: OptimizerKind, lr: f64) -> Schedule {
         momentum: 0.9,
         weight_decay: 5e-4,
         warmup_epochs: 0.1,
+        ..Schedule::default()
     }
 }
 
@@ -83,6 +84,7 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
             budget_schedule: BudgetSchedule::Anneal,
             freeze_at: 1.0,
             calibration_batches: 20,
+            ..ReplaceRecipe::default()
         },
     });
     let finetune = spec(Work::Finetune {
@@ -92,6 +94,7 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
         recipe: FinetuneRecipe {
             schedule: schedule(OptimizerKind::Adam, 1e-3),
             distillation,
+            ..FinetuneRecipe::default()
         },
     });
     [
@@ -155,7 +158,7 @@ fn main() -> anyhow::Result<()> {
             for output in training.outputs() {
                 let name = format!("{}-{}", setup.spec.kind(), made.len());
                 let (tensors, document) = (&output.tensors, &output.document);
-                made.push(checkpoint::write(&scratch, &name, tensors, document)?);
+                made.push(checkpoint::write(&scratch, &name, tensors, document, &[])?);
             }
         }
         std::fs::remove_dir_all(&scratch)?;

@@ -10,24 +10,26 @@ pub enum CountError {
     #[error("not a complete safetensors file: {0}")]
     File(String),
     /// A site's indicators are missing or of another size.
-    #[error("expected {expected} indicators at site {site}, found {found}")]
+    #[error("expected {expected} bytes of indicators at site {site}, found {found}")]
     Site {
         /// The site's name.
         site: String,
-        /// Elements of its feature map.
+        /// An eighth of the elements of its feature map, rounded up.
         expected: u64,
-        /// Elements saved.
+        /// Bytes saved.
         found: u64,
     },
     /// Indicators of a site that the net does not have.
     #[error("found {0}, expected no such site")]
     Surplus(String),
-    /// An indicator is neither zero nor one.
-    #[error("expected 0 or 1 in the indicators of site {site}, found {found}")]
-    Value {
+    /// A bit is set that belongs to no element.
+    #[error(
+        "expected zeros after the last indicator of site {site}, found {found:#010b} as last byte"
+    )]
+    Stray {
         /// The site's name.
         site: String,
-        /// The value.
+        /// The last byte.
         found: u8,
     },
 }
@@ -51,25 +53,23 @@ pub fn count_indicators(bytes: &[u8], sites: &[Site]) -> Result<u64, CountError>
             Ok(view) if view.dtype() == Dtype::U8 => view.data(),
             Ok(_) | Err(_) => &[],
         };
-        if values.len() as u64 != site.relus() {
+        let expected = site.relus().div_ceil(8);
+        if values.len() as u64 != expected {
             return Err(CountError::Site {
                 site: site.name.clone(),
-                expected: site.relus(),
+                expected,
                 found: values.len() as u64,
             });
         }
-        for value in values {
-            match value {
-                0 => {}
-                1 => count += 1,
-                other => {
-                    return Err(CountError::Value {
-                        site: site.name.clone(),
-                        found: *other,
-                    });
-                }
-            }
+        let used = site.relus() % 8;
+        if let Some(last) = values.last().filter(|last| used > 0 && **last >> used != 0) {
+            return Err(CountError::Stray {
+                site: site.name.clone(),
+                found: *last,
+            });
         }
+        let ones = values.iter().map(|byte| u64::from(byte.count_ones()));
+        count += ones.sum::<u64>();
     }
     Ok(count)
 }
@@ -102,22 +102,24 @@ mod tests {
     #[test]
     fn ones_are_counted_over_all_sites() {
         let bytes = file(&[
-            ("site.a.indicators", &[1, 0, 1]),
-            ("site.b.indicators", &[1]),
+            ("site.a.indicators", &[0b1000_0001, 0b101]),
+            ("site.b.indicators", &[0xff]),
             ("net.x", &[1, 1]),
         ]);
         assert_eq!(
-            count_indicators(&bytes, &[site("a", 3), site("b", 1)]),
-            Ok(3)
+            count_indicators(&bytes, &[site("a", 11), site("b", 8)]),
+            Ok(12)
         );
     }
 
     #[test]
     fn files_that_do_not_fit_the_net_are_refused() {
-        let bytes = file(&[("site.a.indicators", &[1, 2])]);
+        let bytes = file(&[("site.a.indicators", &[0, 0b100])]);
         let refused = |sites: &[Site]| count_indicators(&bytes, sites).unwrap_err().to_string();
-        assert!(refused(&[site("a", 2)]).contains("found 2"));
-        assert!(refused(&[site("a", 3)]).contains("expected 3 indicators at site a, found 2"));
+        assert_eq!(count_indicators(&bytes, &[site("a", 11)]), Ok(1));
+        assert!(refused(&[site("a", 10)]).contains("found 0b00000100"));
+        let wrong = "expected 3 bytes of indicators at site a, found 2";
+        assert!(refused(&[site("a", 17)]).contains(wrong));
         assert!(refused(&[site("b", 2)]).contains("found site.a.indicators"));
         assert!(count_indicators(&bytes[..9], &[]).is_err());
     }

@@ -15,6 +15,9 @@
 /// quadratic term of unbounded size.
 pub const DEVIATION_FLOOR: f64 = 1e-2;
 
+/// What the reference's code floors the variance at.
+pub const REFERENCE_VARIANCE_FLOOR: f64 = 0.5;
+
 /// The highest degree with a closed form here.
 pub const MAX_DEGREE: u32 = 2;
 
@@ -33,6 +36,97 @@ pub fn coefficients(mean: f64, variance: f64, degree: u32) -> [f64; 3] {
             density / (2.0 * sigma),
         ],
     }
+}
+
+/// As the reference's code computes them: with the variance, floored at
+/// [`REFERENCE_VARIANCE_FLOOR`], where the formulas have the deviation.
+pub fn reference_coefficients(mean: f64, variance: f64, degree: u32) -> [f64; 3] {
+    let in_place_of_sigma = variance.max(REFERENCE_VARIANCE_FLOOR);
+    coefficients(mean, in_place_of_sigma * in_place_of_sigma, degree)
+}
+
+/// What a distribution of pre-activations says about its best polynomial, whatever its shape.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Moments {
+    /// `E[x^k]` for k = 1 to 4.
+    pub powers: [f64; 4],
+    /// `E[relu(x) x^k]` for k = 0 to 2.
+    pub rectified: [f64; 3],
+}
+
+impl Moments {
+    /// The variance.
+    pub fn variance(&self) -> f64 {
+        (self.powers[1] - self.powers[0] * self.powers[0]).max(0.0)
+    }
+}
+
+/// The coefficients `[c0, c1, c2]` of least squared error to ReLU under a distribution with these
+/// moments. Computed in the standardised variable; a distribution on one or two points, which
+/// has no unique ones, gets those of the highest degree that it determines.
+pub fn least_squares(moments: &Moments, degree: u32) -> [f64; 3] {
+    let mean = moments.powers[0];
+    let sigma = moments.variance().sqrt().max(DEVIATION_FLOOR);
+    // Moments of z = (x - mean) / sigma, by the binomial theorem.
+    let raw = |k: usize| if k == 0 { 1.0 } else { moments.powers[k - 1] };
+    let central = |k: usize, moment: &dyn Fn(usize) -> f64| {
+        let binomials: [&[f64]; 5] = [
+            &[1.0],
+            &[1.0, 1.0],
+            &[1.0, 2.0, 1.0],
+            &[1.0, 3.0, 3.0, 1.0],
+            &[1.0, 4.0, 6.0, 4.0, 1.0],
+        ];
+        let terms = binomials[k].iter().enumerate();
+        let sum: f64 = terms
+            .map(|(j, binomial)| {
+                let rest = i32::try_from(k - j).unwrap_or(0);
+                binomial * moment(j) * (-mean).powi(rest)
+            })
+            .sum();
+        sum / sigma.powi(i32::try_from(k).unwrap_or(0))
+    };
+    let z = |k: usize| central(k, &raw);
+    let r = |k: usize| central(k, &|j| moments.rectified[j]);
+    let mut in_z = [0.0; 3];
+    for highest in (0..=degree.min(MAX_DEGREE) as usize).rev() {
+        let size = highest + 1;
+        let matrix = (0..size).map(|row| (0..size).map(|column| z(row + column)).collect());
+        if let Some(solution) = solve(matrix.collect(), (0..size).map(r).collect()) {
+            in_z[..size].copy_from_slice(&solution);
+            break;
+        }
+    }
+    // Back to powers of x.
+    let [a0, a1, a2] = in_z;
+    let (b1, b2) = (a1 / sigma, a2 / (sigma * sigma));
+    [a0 - b1 * mean + b2 * mean * mean, b1 - 2.0 * b2 * mean, b2]
+}
+
+/// The solution of a small symmetric system of normal equations; `None` if it is singular.
+fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
+    let size = right.len();
+    for pivot in 0..size {
+        let divisor = matrix[pivot][pivot];
+        if divisor.is_nan() || divisor < 1e-9 {
+            return None;
+        }
+        for row in pivot + 1..size {
+            let factor = matrix[row][pivot] / divisor;
+            let (above, below) = matrix.split_at_mut(row);
+            for (below, above) in below[0].iter_mut().zip(&above[pivot]) {
+                *below -= factor * above;
+            }
+            right[row] -= factor * right[pivot];
+        }
+    }
+    for row in (0..size).rev() {
+        for column in row + 1..size {
+            right[row] -= matrix[row][column] * right[column];
+        }
+        right[row] /= matrix[row][row];
+    }
+    Some(right)
 }
 
 /// The density of the standard normal distribution.
@@ -171,5 +265,68 @@ mod tests {
         close(c0, 0.0, 1e-300);
         close(c1, 1.0, 1e-300);
         close(c2, 0.0, 1e-300);
+    }
+
+    fn moments(expect: impl Fn(&dyn Fn(f64) -> f64) -> f64) -> Moments {
+        Moments {
+            powers: [1, 2, 3, 4].map(|k| expect(&|x: f64| x.powi(k))),
+            rectified: [0, 1, 2].map(|k| expect(&|x: f64| relu(x) * x.powi(k))),
+        }
+    }
+
+    #[test]
+    fn least_squares_under_a_normal_distribution_are_the_closed_form() {
+        for (mean, sigma) in [(0.0, 1.0), (0.5, 1.0), (-1.0, 1.5), (2.0, 0.7)] {
+            let moments = moments(|f| expectation(mean, sigma, f));
+            for degree in 0..=MAX_DEGREE {
+                let got = least_squares(&moments, degree);
+                let wanted = coefficients(mean, sigma * sigma, degree);
+                for (got, wanted) in got.into_iter().zip(wanted) {
+                    close(got, wanted, 1e-5);
+                }
+            }
+        }
+    }
+
+    /// On a few points the error of the best polynomial is orthogonal to every power.
+    #[test]
+    fn least_squares_on_a_few_points_are_orthogonal_to_their_error() {
+        let points = [-1.5, -0.2, 0.1, 0.7, 3.0];
+        let mean = |f: &dyn Fn(f64) -> f64| points.into_iter().map(f).sum::<f64>() / 5.0;
+        let moments = moments(mean);
+        for degree in 0..=MAX_DEGREE {
+            let c = least_squares(&moments, degree);
+            for power in 0..=i32::try_from(degree).unwrap() {
+                close(
+                    mean(&|x| (relu(x) - polynomial(c, x)) * x.powi(power)),
+                    0.0,
+                    1e-9,
+                );
+            }
+        }
+        // Two points determine a line; the best parabola is that line.
+        let [c0, c1, c2] = least_squares(&two_points(), 2);
+        close(c0, 1.0, 1e-9);
+        close(c1, 0.5, 1e-9);
+        close(c2, 0.0, 1e-12);
+    }
+
+    fn two_points() -> Moments {
+        moments(|f| 0.5 * (f(-2.0) + f(2.0)))
+    }
+
+    #[test]
+    fn the_reference_puts_the_floored_variance_where_the_deviation_belongs() {
+        // Below the floor: as a deviation of one half.
+        let got = reference_coefficients(0.3, 0.01, 2);
+        assert_eq!(
+            got.map(f64::to_bits),
+            coefficients(0.3, 0.25, 2).map(f64::to_bits)
+        );
+        let got = reference_coefficients(-0.5, 4.0, 2);
+        assert_eq!(
+            got.map(f64::to_bits),
+            coefficients(-0.5, 16.0, 2).map(f64::to_bits)
+        );
     }
 }

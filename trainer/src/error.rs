@@ -36,12 +36,22 @@ pub enum TrainError {
         step: u64,
     },
     /// The net does not have the ReLUs that it should have.
-    #[error("expected a net of exactly {budget} ReLUs, counted {counted} in its indicators")]
+    #[error("expected a net for a budget of {budget} ReLUs, counted {counted} in its indicators")]
     WrongCount {
         /// ReLUs that the task names.
         budget: u64,
         /// Indicators that are one.
         counted: u64,
+    },
+    /// The search ended above its budget, and may not be projected to it.
+    #[error(
+        "expected the search to come down to {budget} ReLUs, found {searched} when its indicators froze; raise the penalty or the epochs, or set on_unreached: project"
+    )]
+    BudgetUnreached {
+        /// ReLUs allowed.
+        budget: u64,
+        /// ReLUs left.
+        searched: u64,
     },
     /// A batch could not be had.
     #[error(transparent)]
@@ -63,6 +73,7 @@ impl TrainError {
             }
             Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
             Self::Diverged { .. } => FailureClass::Diverged,
+            Self::BudgetUnreached { .. } => FailureClass::BudgetUnreached,
             Self::Spec(_) | Self::Device(_) | Self::Write(_) | Self::Batches(_) | Self::Host(_) => {
                 FailureClass::TrainerError
             }

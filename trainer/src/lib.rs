@@ -1,9 +1,10 @@
 //! The trainer: everything that knows tensors. One process works on one task on one device.
 //!
 //! - [`nets`] builds networks whose activations are applied by the caller, site by site;
-//! - [`activation`], [`sites`], [`dapa`], [`penalty`] and [`projection`] are the method's
-//!   mathematics;
-//! - [`data`], [`optim`], [`schedule`] and [`loss`] are what every stage of training shares;
+//! - [`activation`], [`sites`], [`units`], [`dapa`], [`running`], [`scoring`], [`penalty`] and
+//!   [`projection`] are the methods' mathematics;
+//! - [`data`], [`optim`], [`schedule`], [`loss`], [`ema`], [`precision`] and [`metrics`] are what
+//!   every stage of training shares;
 //! - [`training`] is one stage's state and its step, [`methods`] what sets the stages apart, and
 //!   [`train_loop`] goes from the first step to the last;
 //! - [`checkpoint`] and [`count`] read and write what survives the process;
@@ -23,22 +24,29 @@ pub mod cuda;
 pub mod dapa;
 pub mod data;
 pub mod device;
+pub mod ema;
 pub mod error;
 pub mod host;
 pub mod local;
 pub mod loss;
 pub mod masked;
 pub mod methods;
+pub mod metrics;
 pub mod nets;
+pub mod norms;
 pub mod optim;
 pub mod penalty;
+pub mod precision;
 pub mod probe;
 pub mod projection;
 pub mod rng;
+pub mod running;
 pub mod schedule;
+pub mod scoring;
 pub mod serve;
 pub mod sites;
 pub mod task;
 pub mod tensors;
 pub mod train_loop;
 pub mod training;
+pub mod units;

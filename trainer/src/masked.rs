@@ -1,12 +1,15 @@
 //! A net with the activations at its sites: what is trained, measured and saved.
 
 use autorep_core::observation::Accuracy;
+use autorep_core::recipe::{CoefficientRates, Precision, Schedule};
 use tch::{Device, Kind, Tensor};
 
 use crate::activation::Mixed;
 use crate::data::{BatchError, Skipped, Subset, batches};
 use crate::nets::{Net, Phase};
 use crate::optim::Trainable;
+use crate::precision::compute;
+use crate::running::{Running, Watched};
 use crate::sites::Sites;
 use crate::tensors::{Named, with_prefix};
 
@@ -38,6 +41,8 @@ pub struct MaskedNet {
     pub activations: Activations,
     /// Where it is.
     pub device: Device,
+    /// In which numbers it computes.
+    pub precision: Precision,
 }
 
 /// The result of a training forward pass.
@@ -58,6 +63,7 @@ impl MaskedNet {
             sites,
             activations: Activations::Full,
             device,
+            precision: Precision::Fp32,
         }
     }
 
@@ -68,15 +74,30 @@ impl MaskedNet {
         };
     }
 
-    /// The forward pass of a training step.
-    pub fn train(&self, images: &Tensor) -> Forward {
+    /// The forward pass of a training step; `running` sees what comes before the activations of a
+    /// search.
+    pub fn train(&self, images: &Tensor, running: Option<&Running>) -> Forward {
+        compute(self.precision, self.device, || {
+            self.training_forward(images, running)
+        })
+    }
+
+    fn training_forward(&self, images: &Tensor, running: Option<&Running>) -> Forward {
         let searching = match self.activations {
             Activations::Searching => self.sites.searching(),
             Activations::Full | Activations::Frozen { .. } => None,
         };
         if let Some(mut searching) = searching {
+            let mixed = &mut searching.mixed;
+            let logits = match running {
+                Some(running) => {
+                    let mut watched = Watched { mixed, running };
+                    self.net.forward(images, Phase::Train, &mut watched)
+                }
+                None => self.net.forward(images, Phase::Train, mixed),
+            };
             return Forward {
-                logits: self.net.forward(images, Phase::Train, &mut searching.mixed),
+                logits,
                 count: Some(searching.count),
             };
         }
@@ -88,7 +109,8 @@ impl MaskedNet {
 
     /// Logits without gradients, with running statistics.
     pub fn measure(&self, images: &Tensor) -> Tensor {
-        tch::no_grad(|| self.constant_forward(images, Phase::Eval))
+        let forward = || self.constant_forward(images, Phase::Eval);
+        tch::no_grad(|| compute(self.precision, self.device, forward))
     }
 
     /// How many of the images are classified correctly, of those that decode; the others are
@@ -127,6 +149,10 @@ impl MaskedNet {
     fn constant_forward(&self, images: &Tensor, phase: Phase) -> Tensor {
         let mut mixed: Mixed = match &self.activations {
             Activations::Full => return self.net.full(images, phase),
+            Activations::Searching if self.sites.mixes_shares() => {
+                let shares = self.sites.searching().map(|searching| searching.mixed);
+                shares.unwrap_or(Mixed { sites: Vec::new() })
+            }
             Activations::Searching => self.sites.fixed(&vec![false; self.sites.sites().len()]),
             Activations::Frozen { replaced } => self.sites.fixed(replaced),
         };
@@ -144,12 +170,29 @@ impl MaskedNet {
         all
     }
 
-    /// What the weights' optimizer trains: weights with decay; biases, batch normalisation and
-    /// polynomials without.
-    pub fn trainables(&self, weight_decay: f64) -> Vec<Trainable> {
+    /// As [`Self::named`], with coefficients as a forward pass sees them: what
+    /// an output holds.
+    pub fn named_output(&self) -> Named {
+        let mut all = self.named();
+        all.retain(|(name, _)| name.starts_with("net."));
+        all.extend(self.sites.named_plain());
+        all
+    }
+
+    /// What a moving average of the weights is of: the net's tensors and the coefficients.
+    pub fn averaged(&self) -> Named {
+        let mut all = self.named();
+        all.retain(|(name, _)| name.starts_with("net.") || name.ends_with(".coefficients"));
+        all
+    }
+
+    /// What the weights' optimizer trains: weights with decay; biases and batch normalisation with
+    /// decay if the schedule says so; polynomials without, at rates of their own.
+    pub fn trainables(&self, schedule: &Schedule, rates: CoefficientRates) -> Vec<Trainable> {
         use crate::nets::Role;
         let decay = |role| match role {
-            Role::Weight => Some(weight_decay),
+            Role::Weight => Some(schedule.weight_decay),
+            Role::Affine if schedule.decay_all => Some(schedule.weight_decay),
             Role::Affine => Some(0.0),
             Role::Statistic => None,
         };
@@ -158,16 +201,40 @@ impl MaskedNet {
                 name: param.name.clone(),
                 tensor: param.tensor.shallow_clone(),
                 weight_decay: decay(param.role)?,
+                lr_scale: None,
             })
         });
         let sites = self.sites.sites().iter();
         let polynomials = sites
             .zip(self.sites.coefficients())
+            .filter(|_| rates.lr_scale != 0.0)
             .map(|(site, coefficients)| Trainable {
                 name: format!("{}.coefficients", site.name),
                 tensor: coefficients.shallow_clone(),
                 weight_decay: 0.0,
+                lr_scale: row_rates(rates, coefficients),
             });
         params.chain(polynomials).collect()
     }
+}
+
+/// The learning rates' factors of a site's coefficients, of shape [powers, 1]; `None` where all of
+/// them are 1.
+fn row_rates(rates: CoefficientRates, coefficients: &Tensor) -> Option<Tensor> {
+    let powers = coefficients.size()[0];
+    let rows: Vec<f64> = (0..powers)
+        .map(|power| {
+            let quadratic = if power == 2 {
+                rates.quadratic_lr_scale
+            } else {
+                1.0
+            };
+            rates.lr_scale * quadratic
+        })
+        .collect();
+    if rows.iter().all(|row| row.to_bits() == 1.0_f64.to_bits()) {
+        return None;
+    }
+    let rows = Tensor::from_slice(&rows).to_kind(Kind::Float);
+    Some(rows.to_device(coefficients.device()).view([powers, 1]))
 }

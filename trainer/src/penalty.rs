@@ -1,6 +1,6 @@
 //! The budget's pull: one hinge over the ReLUs of all sites, and how many it allows when.
 
-use autorep_core::recipe::BudgetSchedule;
+use autorep_core::recipe::{BudgetSchedule, PenaltySchedule, ReplaceRecipe};
 use tch::Tensor;
 
 /// Share of the steps before freezing after which an annealed budget is the final one.
@@ -38,6 +38,61 @@ impl Allowance {
     }
 }
 
+/// Share of the steps before freezing over which a ramp rises.
+const RAMP_SHARE: f64 = 0.25;
+
+/// The penalty per ReLU in the course of a search.
+#[derive(Clone, Debug)]
+pub struct Strength {
+    schedule: PenaltySchedule,
+    full: f64,
+    growth: f64,
+    checks: u64,
+    steps: u64,
+    /// How often it has grown, as a factor.
+    pub factor: f64,
+}
+
+impl Strength {
+    /// As `recipe` says, over a search of `steps` steps until indicators freeze.
+    pub fn new(recipe: &ReplaceRecipe, steps: u64) -> Self {
+        Self {
+            schedule: recipe.penalty_schedule,
+            full: recipe.penalty,
+            growth: recipe.penalty_growth,
+            checks: u64::from(recipe.penalty_checks),
+            steps,
+            factor: 1.0,
+        }
+    }
+
+    /// The penalty in the step after `done` steps.
+    pub fn at(&self, done: u64) -> f64 {
+        match self.schedule {
+            PenaltySchedule::Constant => self.full,
+            PenaltySchedule::Ramp => {
+                let span = RAMP_SHARE * self.steps as f64;
+                self.full * ((done as f64 + 1.0) / span.max(1.0)).min(1.0)
+            }
+            PenaltySchedule::Grow => self.full * self.factor,
+        }
+    }
+
+    /// Whether one of the checks falls on the end of the step that makes `done` of them.
+    pub fn check_is_due(&self, done: u64) -> bool {
+        let passed =
+            |done: u64| u128::from(done) * u128::from(self.checks) / u128::from(self.steps.max(1));
+        done > 0 && passed(done) > passed(done - 1)
+    }
+
+    /// Lets it grow, if its schedule says that it may.
+    pub fn grow(&mut self) {
+        if self.schedule == PenaltySchedule::Grow {
+            self.factor *= self.growth;
+        }
+    }
+}
+
 /// `per_relu * max(0, count - allowed)`, where `count` is a scalar with a gradient.
 pub fn hinge(count: &Tensor, allowed: f64, per_relu: f64) -> Tensor {
     (count - allowed).relu() * per_relu
@@ -49,6 +104,33 @@ mod tests {
 
     fn close(got: f64, wanted: f64) {
         assert!((got - wanted).abs() < 1e-6, "{got} against {wanted}");
+    }
+
+    #[test]
+    fn a_ramp_rises_over_a_quarter_and_growth_comes_at_evenly_spread_checks() {
+        let recipe = |penalty_schedule| ReplaceRecipe {
+            penalty: 2.0,
+            penalty_schedule,
+            penalty_growth: 1.5,
+            penalty_checks: 4,
+            ..ReplaceRecipe::default()
+        };
+        let ramp = Strength::new(&recipe(PenaltySchedule::Ramp), 400);
+        close(ramp.at(0), 0.02);
+        close(ramp.at(49), 1.0);
+        close(ramp.at(99), 2.0);
+        close(ramp.at(399), 2.0);
+        let mut growing = Strength::new(&recipe(PenaltySchedule::Grow), 10);
+        let due: Vec<u64> = (0..=10)
+            .filter(|done| growing.check_is_due(*done))
+            .collect();
+        assert_eq!(due, [3, 5, 8, 10]);
+        growing.grow();
+        growing.grow();
+        close(growing.at(0), 4.5);
+        let mut constant = Strength::new(&recipe(PenaltySchedule::Constant), 10);
+        constant.grow();
+        close(constant.at(9), 2.0);
     }
 
     fn allowance(schedule: BudgetSchedule, budget: u64) -> Allowance {

@@ -1,9 +1,9 @@
 //! The learning rate as a pure function of the step.
 
-use autorep_core::recipe::Schedule;
+use autorep_core::recipe::{Decay, Schedule};
 
 /// The learning rate of the step after `done` steps, when an epoch has `per_epoch` steps: a linear
-/// rise over the warm-up, then a cosine that would reach zero after the last step.
+/// rise over the warm-up, then a fall that would reach the lowest rate after the last step.
 pub fn learning_rate(schedule: &Schedule, per_epoch: u64, done: u64) -> f64 {
     let total = f64::from(schedule.epochs) * per_epoch as f64;
     let warmup = (schedule.warmup_epochs * per_epoch as f64).min(total);
@@ -11,8 +11,15 @@ pub fn learning_rate(schedule: &Schedule, per_epoch: u64, done: u64) -> f64 {
     if done < warmup {
         return schedule.lr * ((done + 1.0) / warmup).min(1.0);
     }
-    let share = ((done - warmup) / (total - warmup).max(1.0)).min(1.0);
-    schedule.lr * 0.5 * (1.0 + (std::f64::consts::PI * share).cos())
+    let at = match schedule.decay {
+        Decay::Cosine => done,
+        // The rate of an epoch is that of its first step.
+        Decay::CosineEpoch => ((done / per_epoch as f64).floor() * per_epoch as f64).max(warmup),
+        Decay::Constant => return schedule.lr,
+    };
+    let share = ((at - warmup) / (total - warmup).max(1.0)).min(1.0);
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
+    schedule.lr_min + (schedule.lr - schedule.lr_min) * cosine
 }
 
 #[cfg(test)]
@@ -30,6 +37,7 @@ mod tests {
             momentum: 0.9,
             weight_decay: 0.0,
             warmup_epochs,
+            ..Schedule::default()
         }
     }
 
@@ -50,6 +58,29 @@ mod tests {
     #[test]
     fn without_warm_up_the_first_step_has_the_peak() {
         assert!((learning_rate(&schedule(0.0), 10, 0) - 0.2).abs() < 1e-12);
+    }
+
+    #[test]
+    fn by_epochs_it_falls_between_them_and_ends_at_the_floor() {
+        let by_epoch = Schedule {
+            decay: Decay::CosineEpoch,
+            lr_min: 0.1,
+            ..schedule(0.0)
+        };
+        let lr = |done| learning_rate(&by_epoch, 10, done);
+        assert!((lr(0) - 0.2).abs() < 1e-12 && (lr(9) - 0.2).abs() < 1e-12);
+        // Half way between the peak and the floor after two of four epochs.
+        assert!((lr(20) - 0.15).abs() < 1e-12 && (lr(29) - 0.15).abs() < 1e-12);
+        let step_by_step = Schedule {
+            decay: Decay::Cosine,
+            ..by_epoch.clone()
+        };
+        assert!((learning_rate(&step_by_step, 10, 40) - 0.1).abs() < 1e-12);
+        let constant = Schedule {
+            decay: Decay::Constant,
+            ..by_epoch
+        };
+        assert!((learning_rate(&constant, 10, 39) - 0.2).abs() < 1e-12);
     }
 
     #[test]

@@ -4,10 +4,40 @@
 //! optimizer step, a hysteresis step or a count is one operation whatever the net.
 
 use autorep_core::net::Site;
+use autorep_core::recipe::{Granularity, Sharing};
 use tch::{Device, Kind, Tensor};
 
 use crate::activation::{Mixed, Mixture, hysteresis_step, straight_through};
 use crate::tensors::Named;
+use crate::units::Units;
+
+/// How latents decide about indicators.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Turning {
+    /// `AutoReP`: with a band of this half-width around zero in which nothing changes; an
+    /// activation is a ReLU or a polynomial.
+    Band(f64),
+    /// SNL: latents are shares of the ReLU in its mixture with the polynomial; an indicator says
+    /// whether the share is above this.
+    Share(f64),
+}
+
+/// What is done to quadratic coefficients in a search. The saved ones are those that result.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Quadratic {
+    /// Their factor in every forward pass.
+    pub scale: f64,
+    /// Their largest size before that; zero for any.
+    pub clip: f64,
+}
+
+impl Quadratic {
+    /// Nothing.
+    pub const PLAIN: Self = Self {
+        scale: 1.0,
+        clip: 0.0,
+    };
+}
 
 /// The state of the activation sites of one net.
 #[derive(Debug)]
@@ -16,11 +46,14 @@ pub struct Sites {
     places: Vec<Site>,
     /// u8, 0 or 1, of shape [total].
     indicators: Tensor,
-    /// f32 of shape [total], a leaf that requires a gradient.
+    /// f32 of shape [units], a leaf that requires a gradient.
     latents: Option<Tensor>,
-    /// By site, f32 of shape [degree + 1, channels], leaves that require gradients. Empty for a
-    /// full-ReLU net.
+    units: Units,
+    turning: Turning,
+    /// By site, f32 of shape [degree + 1, channels], or [degree + 1, 1] where a site's channels
+    /// share a polynomial; leaves that require gradients. Empty for a full-ReLU net.
     coefficients: Vec<Tensor>,
+    quadratic: Quadratic,
 }
 
 /// One batch's view of sites whose indicators are being searched.
@@ -28,7 +61,8 @@ pub struct Sites {
 pub struct Searching {
     /// The activations.
     pub mixed: Mixed,
-    /// The number of ReLUs kept, a scalar with a straight-through gradient to every latent.
+    /// The number of ReLUs kept, a scalar with a straight-through gradient to every latent; where
+    /// latents are shares, the sum of their sizes.
     pub count: Tensor,
 }
 
@@ -40,25 +74,56 @@ impl Sites {
             places: sites.to_vec(),
             indicators: Tensor::ones([total], (Kind::Uint8, device)),
             latents: None,
+            units: Units::new(sites, Granularity::Pixel, device),
+            turning: Turning::Band(0.0),
             coefficients: Vec::new(),
+            quadratic: Quadratic::PLAIN,
         }
     }
 
-    /// Every ReLU kept, with polynomials of zeros to be set, one coefficient per channel and
-    /// power up to `degree`.
-    pub fn with_polynomials(sites: &[Site], degree: u32, device: Device) -> Self {
+    /// Every ReLU kept, with polynomials of zeros to be set: by power up to `degree` one
+    /// coefficient per channel, or one for all.
+    pub fn with_polynomials(
+        sites: &[Site],
+        degree: u32,
+        sharing: &[Sharing],
+        device: Device,
+    ) -> Self {
         let mut this = Self::full(sites, device);
         this.coefficients = sites
             .iter()
-            .map(|site| {
-                let shape = [i64::from(degree) + 1, i64::from(site.channels)];
+            .zip(sharing)
+            .map(|(site, sharing)| {
+                let columns = match sharing {
+                    Sharing::Channel => i64::from(site.channels),
+                    Sharing::Site => 1,
+                };
+                let shape = [i64::from(degree) + 1, columns];
                 Tensor::zeros(shape, (Kind::Float, device)).set_requires_grad(true)
             })
             .collect();
         this
     }
 
-    /// Starts a search from latents of shape `[total]`.
+    /// Before a search: what shares a latent, how latents decide, what quadratic terms become.
+    pub fn prepare_search(
+        &mut self,
+        granularity: Granularity,
+        turning: Turning,
+        quadratic: Quadratic,
+    ) {
+        let device = self.indicators.device();
+        self.units = Units::new(&self.places, granularity, device);
+        self.turning = turning;
+        self.quadratic = quadratic;
+    }
+
+    /// What shares a latent.
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// Starts a search from latents of shape `[units]`.
     pub fn set_latents(&mut self, latents: &Tensor) {
         let latents = latents.to_device(self.indicators.device());
         self.latents = Some(latents.detach().copy().set_requires_grad(true));
@@ -109,31 +174,117 @@ impl Sites {
         tch::no_grad(|| self.indicators.shallow_clone().copy_(&kept));
     }
 
-    /// Moves each indicator by one step of hysteresis. Called once per optimizer step, not per
-    /// forward pass, so that a state always belongs to one set of latents.
-    pub fn update(&self, hysteresis: f64) {
-        let Some(latents) = &self.latents else {
-            return;
-        };
-        tch::no_grad(|| {
-            let next = hysteresis_step(&self.indicators, latents, hysteresis);
+    /// Overwrites the indicators with `kept`, one per unit.
+    pub fn set_units(&self, kept: &[u8]) {
+        let device = self.indicators.device();
+        let kept = Tensor::from_slice(kept).to_device(device);
+        let kept = self.units.to_elements(&kept, &self.places);
+        tch::no_grad(|| self.indicators.shallow_clone().copy_(&kept));
+    }
+
+    /// Lets the latents move the indicators. Called once per optimizer step, not per forward pass,
+    /// so that a state always belongs to one set of latents. Returns how many elements changed, an
+    /// i64 scalar on the device.
+    pub fn update(&self) -> Option<Tensor> {
+        let latents = self.latents.as_ref()?;
+        Some(tch::no_grad(|| {
+            let next = match self.turning {
+                Turning::Band(width) => {
+                    let before = self.units.to_units(&self.indicators);
+                    hysteresis_step(&before, latents, width)
+                }
+                Turning::Share(least) => latents.gt(least).to_kind(Kind::Uint8),
+            };
+            let next = self.units.to_elements(&next, &self.places);
+            let flips = next.not_equal_tensor(&self.indicators).sum(Kind::Int64);
             self.indicators.shallow_clone().copy_(&next);
+            flips
+        }))
+    }
+
+    /// Whether validation in a search mixes by shares rather than by indicators.
+    pub fn mixes_shares(&self) -> bool {
+        self.latents.is_some() && matches!(self.turning, Turning::Share(_))
+    }
+
+    /// The share of latents further than `distance` from the band in which indicators stay, or
+    /// from the share that decides. Waits for the device.
+    pub fn saturation(&self, distance: f64) -> Option<f64> {
+        let latents = self.latents.as_ref()?.detach();
+        let far = match self.turning {
+            Turning::Band(width) => latents.abs().gt(width + distance),
+            Turning::Share(least) => (latents - least).abs().gt(distance),
+        };
+        Some(
+            far.to_kind(Kind::Double)
+                .mean(Kind::Double)
+                .double_value(&[]),
+        )
+    }
+
+    /// Cuts quadratic coefficients to their largest size.
+    pub fn clip_quadratic(&self) {
+        if self.quadratic.clip == 0.0 {
+            return;
+        }
+        let limit = self.quadratic.clip;
+        tch::no_grad(|| {
+            for coefficients in &self.coefficients {
+                if coefficients.size()[0] > 2 {
+                    let _in_place = coefficients.select(0, 2).clamp_(-limit, limit);
+                }
+            }
         });
+    }
+
+    /// A site's coefficients as a forward pass sees them.
+    fn effective(&self, coefficients: &Tensor) -> Tensor {
+        let powers = coefficients.size()[0];
+        // Exactly one when nothing is asked for.
+        let plain = self.quadratic.scale.to_bits() == 1.0_f64.to_bits();
+        if plain || powers < 3 {
+            return coefficients.shallow_clone();
+        }
+        let factors = Tensor::from_slice(&[1.0, 1.0, self.quadratic.scale]);
+        let factors = factors
+            .to_kind(Kind::Float)
+            .to_device(coefficients.device());
+        coefficients * factors.view([3, 1])
+    }
+
+    fn effective_coefficients(&self) -> Vec<Tensor> {
+        let sites = self.coefficients.iter();
+        sites
+            .map(|coefficients| self.effective(coefficients))
+            .collect()
     }
 
     /// The activations of a search, with straight-through gradients. `None` without latents.
     pub fn searching(&self) -> Option<Searching> {
         let latents = self.latents.as_ref()?;
-        let kept = straight_through(&self.indicators.to_kind(Kind::Float), latents);
+        let (kept, count) = match self.turning {
+            Turning::Band(_) => {
+                let units = self.units.to_units(&self.indicators).to_kind(Kind::Float);
+                let kept = straight_through(&units, latents);
+                let count = self.units.total(&kept);
+                (kept, count)
+            }
+            Turning::Share(_) => (latents.shallow_clone(), latents.abs().sum(Kind::Float)),
+        };
         let sites = self
-            .split(&kept)
+            .units
+            .by_site(&kept, &self.places)
             .iter()
-            .zip(&self.coefficients)
-            .map(|(keep, coefficients)| Mixture::new(keep, coefficients))
+            .zip(&self.places)
+            .zip(self.effective_coefficients())
+            .map(|((keep, site), coefficients)| {
+                let shape = [site.channels, site.height, site.width].map(i64::from);
+                Mixture::new(&keep.expand(shape, false), &coefficients)
+            })
             .collect();
         Some(Searching {
             mixed: Mixed { sites },
-            count: kept.sum(Kind::Float),
+            count,
         })
     }
 
@@ -144,17 +295,30 @@ impl Sites {
         let sites = self
             .split(&kept)
             .iter()
-            .zip(&self.coefficients)
+            .zip(self.effective_coefficients())
             .zip(replaced_sites)
             .map(|((keep, coefficients), replaced)| {
                 if *replaced {
-                    Mixture::polynomial(coefficients)
+                    Mixture::polynomial(&coefficients)
                 } else {
-                    Mixture::new(keep, coefficients)
+                    Mixture::new(keep, &coefficients)
                 }
             })
             .collect();
         Mixed { sites }
+    }
+
+    /// ReLUs kept by site, in forward order. Waits for the device.
+    pub fn counts(&self) -> Vec<u64> {
+        let sites = self.split(&self.indicators);
+        let sums: Vec<Tensor> = sites.iter().map(|keep| keep.sum(Kind::Int64)).collect();
+        if sums.is_empty() {
+            return Vec::new();
+        }
+        let sums = Tensor::stack(&sums, 0).to_device(Device::Cpu);
+        let sums = Vec::<i64>::try_from(sums).expect("counts are one-dimensional i64");
+        let counts = sums.into_iter().map(|sum| u64::try_from(sum).unwrap_or(0));
+        counts.collect()
     }
 
     /// By site, whether no ReLU is left there. Waits for the device.
@@ -170,7 +334,10 @@ impl Sites {
     pub fn named(&self) -> Named {
         let mut named = Named::new();
         let indicators = self.split(&self.indicators);
-        let latents = self.latents.as_ref().map(|flat| self.split(&flat.detach()));
+        let latents = self.latents.as_ref().map(|flat| {
+            let flat = flat.detach();
+            self.units.by_site(&flat, &self.places)
+        });
         for (at, site) in self.places.iter().enumerate() {
             let mut push = |part: &str, tensor: Tensor| {
                 named.push((format!("site.{}.{part}", site.name), tensor));
@@ -181,6 +348,18 @@ impl Sites {
             push("indicators", indicators[at].shallow_clone());
             if let Some(latents) = &latents {
                 push("latents", latents[at].shallow_clone());
+            }
+        }
+        named
+    }
+
+    /// As [`Self::named`], with quadratic coefficients as a forward pass sees them: what is saved
+    /// needs no knowledge of the search.
+    pub fn named_plain(&self) -> Named {
+        let mut named = self.named();
+        for (name, tensor) in &mut named {
+            if name.ends_with(".coefficients") {
+                *tensor = self.effective(tensor);
             }
         }
         named
@@ -219,9 +398,13 @@ mod tests {
         vec![site("a", 1), site("b", 2)]
     }
 
+    fn polynomials(degree: u32) -> Sites {
+        Sites::with_polynomials(&two_sites(), degree, &[Sharing::Channel; 2], Device::Cpu)
+    }
+
     #[test]
     fn named_tensors_are_views_of_the_flat_ones() {
-        let mut sites = Sites::with_polynomials(&two_sites(), 1, Device::Cpu);
+        let mut sites = polynomials(1);
         sites.set_latents(&Tensor::from_slice(&[0.1_f32, 0.2, 0.3, 0.4, 0.5, 0.6]));
         sites.set_indicators(&[1, 0, 0, 0, 1, 1]);
         let named = sites.named();
@@ -246,7 +429,7 @@ mod tests {
 
     #[test]
     fn the_count_of_a_search_carries_softplus_to_every_latent() {
-        let mut sites = Sites::with_polynomials(&two_sites(), 0, Device::Cpu);
+        let mut sites = polynomials(0);
         sites.set_latents(&Tensor::zeros([6], (Kind::Float, Device::Cpu)));
         let searching = sites.searching().unwrap();
         assert!((searching.count.double_value(&[]) - 6.0).abs() < 1e-9);
@@ -258,11 +441,63 @@ mod tests {
 
     #[test]
     fn an_update_follows_the_latents() {
-        let mut sites = Sites::with_polynomials(&two_sites(), 0, Device::Cpu);
+        let mut sites = polynomials(0);
         sites.set_latents(&Tensor::from_slice(&[
             1.0_f32, -1.0, 0.0, -0.001, 0.001, -0.5,
         ]));
-        sites.update(0.003);
-        assert_eq!(sites.count(), 4);
+        sites.prepare_search(Granularity::Pixel, Turning::Band(0.003), Quadratic::PLAIN);
+        let flips = sites.update().unwrap().int64_value(&[]);
+        assert_eq!((sites.count(), flips), (4, 2));
+        assert_eq!(sites.counts(), [1, 3]);
+        // 1, -1 and -0.5 are further than 0.4 from the band.
+        assert!((sites.saturation(0.4).unwrap() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn whole_channels_turn_together_and_count_with_their_sizes() {
+        let mut sites = polynomials(0);
+        sites.prepare_search(Granularity::Channel, Turning::Band(0.0), Quadratic::PLAIN);
+        sites.set_latents(&Tensor::from_slice(&[1.0_f32, -1.0, 1.0]));
+        assert_eq!(sites.update().unwrap().int64_value(&[]), 2);
+        assert_eq!(sites.indicators(), [1, 1, 0, 0, 1, 1]);
+        let searching = sites.searching().unwrap();
+        assert!((searching.count.double_value(&[]) - 4.0).abs() < 1e-9);
+        searching.count.backward();
+        // Two elements, each with the derivative softplus(1) and softplus(-1).
+        let gradient = sites.latents().unwrap().grad();
+        assert!((gradient.double_value(&[0]) - 2.0 * 1.313_261_7).abs() < 1e-5);
+        assert!((gradient.double_value(&[1]) - 2.0 * 0.313_261_7).abs() < 1e-5);
+        sites.set_units(&[0, 1, 0]);
+        assert_eq!(sites.counts(), [0, 2]);
+    }
+
+    #[test]
+    fn shares_are_mixed_as_they_are_and_counted_above_their_least() {
+        let mut sites = polynomials(1);
+        sites.prepare_search(Granularity::Pixel, Turning::Share(0.01), Quadratic::PLAIN);
+        sites.set_latents(&Tensor::from_slice(&[1.0_f32, 0.5, 0.005, -0.2, 0.0, 2.0]));
+        let _flips = sites.update();
+        assert_eq!(sites.indicators(), [1, 1, 0, 0, 0, 1]);
+        let searching = sites.searching().unwrap();
+        assert!((searching.count.double_value(&[]) - 3.705).abs() < 1e-5);
+    }
+
+    #[test]
+    fn quadratic_terms_are_scaled_in_passing_and_for_good_in_what_is_saved() {
+        let mut sites = polynomials(2);
+        let quadratic = Quadratic {
+            scale: 0.1,
+            clip: 1.0,
+        };
+        sites.prepare_search(Granularity::Pixel, Turning::Band(0.0), quadratic);
+        sites.set_coefficients(0, &[vec![1.0], vec![2.0], vec![3.0]]);
+        sites.clip_quadratic();
+        let stored = &sites.named()[0].1;
+        assert!((stored.double_value(&[2, 0]) - 1.0).abs() < 1e-6);
+        let saved = &sites.named_plain()[0].1;
+        for (power, wanted) in [1.0, 2.0, 0.1].into_iter().enumerate() {
+            let got = saved.double_value(&[i64::try_from(power).unwrap(), 0]);
+            assert!((got - wanted).abs() < 1e-6, "{power}: {got}");
+        }
     }
 }

@@ -204,6 +204,7 @@ impl<'a> Run<'a> {
             &name,
             &self.training.resume_tensors(),
             &self.training.resume_document(),
+            &self.training.progress.metrics,
         )
         .map_err(TrainError::Write)?;
         self.written += 1;
@@ -220,6 +221,7 @@ impl<'a> Run<'a> {
                 &name,
                 &output.tensors,
                 &output.document,
+                &self.training.progress.metrics,
             )
             .map_err(TrainError::Write)?;
             counted = self.count(&folder, &output)?;
@@ -243,10 +245,10 @@ impl<'a> Run<'a> {
         let sites = spec.net.sites(spec.data.name.input());
         let counted =
             count_indicators(&bytes, &sites).map_err(|error| failed(error.to_string()))?;
-        if counted == output.budget {
+        if counted == output.relus {
             Ok(counted)
         } else {
-            let budget = output.budget;
+            let budget = output.relus;
             Err(TrainError::WrongCount { budget, counted })
         }
     }

@@ -5,21 +5,24 @@ use std::path::Path;
 use std::time::Instant;
 
 use autorep_core::observation::{Accuracy, Observation};
-use autorep_core::recipe::{Distillation, Schedule};
+use autorep_core::recipe::{CoefficientRates, Distillation, Schedule};
 use autorep_core::task::{NET_OUTPUT, TaskSpec, budget_output};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::{
     CheckpointError, FORMAT, LIBTORCH_VERSION, OutputDocument, Passed, ResumeDocument,
-    TRAINER_VERSION, Tensors, Validated, read_document,
+    TRAINER_VERSION, Tensors, Validated, read_document, read_metrics,
 };
 use crate::data::{Batch, Skips, Stream, Subset};
+use crate::ema::Ema;
 use crate::error::TrainError;
-use crate::loss;
+use crate::loss::{self, Terms};
 use crate::masked::{Activations, MaskedNet};
 use crate::methods::replace::Search;
+use crate::metrics::{EpochMetrics, EpochSums, SiteRelus};
 use crate::nets::{Net, Phase};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, clipped};
+use crate::precision::LossScale;
 use crate::schedule::learning_rate;
 use crate::tensors::{Named, shared, snapshot, with_prefix};
 
@@ -30,6 +33,24 @@ pub struct Lesson {
     pub recipe: Distillation,
     /// The full-ReLU baseline; `None` when the recipe does not ask for it.
     pub teacher: Option<Net>,
+}
+
+impl Lesson {
+    /// The loss of a batch's logits.
+    pub fn terms(&self, logits: &Tensor, batch: &Batch, smoothing: f64) -> Terms {
+        let teacher = self
+            .teacher
+            .as_ref()
+            .map(|teacher| tch::no_grad(|| teacher.full(&batch.images, Phase::Eval)));
+        let logits = logits.to_kind(Kind::Float);
+        loss::distilled(
+            &self.recipe,
+            &logits,
+            teacher.as_ref(),
+            &batch.labels,
+            smoothing,
+        )
+    }
 }
 
 /// The state of a training stage.
@@ -53,6 +74,10 @@ pub struct Training {
     pub optimizer: Optimizer,
     /// The search for indicators, in `replace` tasks.
     pub search: Option<Search>,
+    /// The moving average of the weights, where there is one.
+    ema: Option<Ema>,
+    /// What keeps small gradients in float16.
+    loss_scale: Option<LossScale>,
     /// Where it stands.
     pub progress: Standing,
 }
@@ -66,6 +91,10 @@ pub struct Standing {
     pub last: Option<Validated>,
     /// The best epoch's validation and net.
     best: Option<(Validated, Named)>,
+    /// The finished epochs.
+    pub metrics: Vec<EpochMetrics>,
+    /// The epoch under way.
+    sums: EpochSums,
     /// Seconds of earlier attempts.
     seconds_before: f64,
     begun: Instant,
@@ -73,11 +102,13 @@ pub struct Standing {
 
 impl Standing {
     /// Before the first step of work that began then.
-    pub fn begun(begun: Instant) -> Self {
+    pub fn begun(begun: Instant, device: Device) -> Self {
         Self {
             step: 0,
             last: None,
             best: None,
+            metrics: Vec::new(),
+            sums: EpochSums::new(device),
             seconds_before: 0.0,
             begun,
         }
@@ -88,18 +119,93 @@ impl Standing {
     }
 }
 
+/// A batch's loss in its parts.
+#[derive(Debug)]
+struct Losses {
+    terms: Terms,
+    /// What pulls towards the budget; in a search.
+    penalty: Option<Tensor>,
+}
+
+impl Losses {
+    fn sum(&self) -> Tensor {
+        let loss = self.terms.sum();
+        match &self.penalty {
+            Some(penalty) => loss + penalty,
+            None => loss,
+        }
+    }
+}
+
 /// One output of a finished stage.
 #[derive(Debug)]
 pub struct Output {
     /// ReLUs that it keeps.
-    pub budget: u64,
+    pub relus: u64,
     /// Its tensors.
     pub tensors: Named,
     /// Its document.
     pub document: OutputDocument,
 }
 
+/// What a stage is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The task.
+    pub spec: TaskSpec,
+    /// What is trained.
+    pub masked: MaskedNet,
+    /// The training images.
+    pub stream: Stream,
+    /// The images on which choices are made.
+    pub validation: Subset,
+    /// The images that do not decode.
+    pub skips: Skips,
+    /// Epochs and learning rate.
+    pub schedule: Schedule,
+    /// Learning rates of the coefficients.
+    pub coefficients: CoefficientRates,
+    /// Distillation; `None` trains on labels alone.
+    pub lesson: Option<Lesson>,
+    /// The search for indicators, in `replace` tasks.
+    pub search: Option<Search>,
+    /// When the work began.
+    pub begun: Instant,
+}
+
 impl Training {
+    /// A stage before its first step.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
+            spec,
+            mut masked,
+            stream,
+            validation,
+            skips,
+            schedule,
+            coefficients,
+            lesson,
+            search,
+            begun,
+        } = parts;
+        masked.precision = schedule.precision;
+        let trainables = masked.trainables(&schedule, coefficients);
+        Self {
+            optimizer: Optimizer::new(&schedule, trainables),
+            ema: (schedule.ema > 0.0).then(|| Ema::new(schedule.ema, masked.averaged())),
+            loss_scale: LossScale::of(schedule.precision),
+            progress: Standing::begun(begun, masked.device),
+            spec,
+            masked,
+            stream,
+            validation,
+            skips,
+            schedule,
+            lesson,
+            search,
+        }
+    }
+
     /// Optimizer steps in an epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.stream.per_epoch()
@@ -132,64 +238,94 @@ impl Training {
     /// the net is validated. Returns the batch's loss, a scalar on the device.
     pub fn advance(&mut self, batch: &Batch) -> Result<Tensor, TrainError> {
         self.skips.note(&batch.skipped)?;
-        let loss = self.loss(batch);
-        let gradients = self.gradients(&loss);
+        let losses = self.losses(batch);
+        let loss = losses.sum();
         let done = self.progress.step;
-        let weights = self.optimizer.trainables().len();
         let lr = learning_rate(&self.schedule, self.steps_per_epoch(), done);
-        self.optimizer.step(&gradients[..weights], lr, done);
         self.progress.step += 1;
-        if let Some(search) = &mut self.search
-            && self.masked.activations == Activations::Searching
-        {
-            search.step(&mut self.masked, &gradients[weights..], done);
+        let mut flips = None;
+        if let Some(gradients) = self.gradients(&loss) {
+            let weights = self.optimizer.trainables().len();
+            self.optimizer.step(&gradients[..weights], lr, done);
+            self.masked.sites.clip_quadratic();
+            if let Some(search) = &mut self.search
+                && self.masked.activations == Activations::Searching
+            {
+                let share = lr / self.schedule.lr;
+                flips = search.step(&mut self.masked, &gradients[weights..], share, done)?;
+            }
+            if let Some(ema) = &self.ema {
+                ema.update(done);
+            }
         }
+        let terms = [
+            Some(&losses.terms.labels),
+            losses.terms.teacher.as_ref(),
+            losses.penalty.as_ref(),
+        ];
+        self.progress.sums.add(terms, flips.as_ref());
         if self.progress.step.is_multiple_of(self.steps_per_epoch()) {
-            self.validate()?;
+            self.finish_epoch(lr)?;
         }
         Ok(loss.detach())
     }
 
-    fn loss(&self, batch: &Batch) -> Tensor {
-        let forward = self.masked.train(&batch.images);
-        let loss = match &self.lesson {
-            None => loss::cross_entropy(&forward.logits, &batch.labels),
-            Some(lesson) => {
-                let teacher = lesson
-                    .teacher
-                    .as_ref()
-                    .map(|teacher| tch::no_grad(|| teacher.full(&batch.images, Phase::Eval)));
-                let (logits, labels) = (&forward.logits, &batch.labels);
-                loss::distilled(&lesson.recipe, logits, teacher.as_ref(), labels)
+    fn losses(&self, batch: &Batch) -> Losses {
+        let done = self.progress.step;
+        let running = self.search.as_ref().and_then(|search| search.watches(done));
+        let forward = self.masked.train(&batch.images, running);
+        let smoothing = self.schedule.label_smoothing;
+        let terms = match &self.lesson {
+            None => {
+                let logits = forward.logits.to_kind(Kind::Float);
+                Terms {
+                    labels: loss::cross_entropy(&logits, &batch.labels, smoothing),
+                    teacher: None,
+                }
             }
+            Some(lesson) => lesson.terms(&forward.logits, batch, smoothing),
         };
-        match (&self.search, forward.count) {
-            (Some(search), Some(count)) => loss + search.penalty(&count, self.progress.step),
-            _ => loss,
-        }
+        let penalty = match (&self.search, forward.count) {
+            (Some(search), Some(count)) => Some(search.penalty(&count, done)),
+            _ => None,
+        };
+        Losses { terms, penalty }
     }
 
     /// The gradients of the optimizer's tensors, then in a search of the latents. A tensor that
-    /// the loss does not reach has a gradient of zero.
-    fn gradients(&self, loss: &Tensor) -> Vec<Tensor> {
+    /// the loss does not reach has a gradient of zero. `None` if they are not finite in float16:
+    /// then there is no step.
+    fn gradients(&mut self, loss: &Tensor) -> Option<Vec<Tensor>> {
         let weights = self.optimizer.trainables().iter();
         let mut leaves: Vec<&Tensor> = weights.map(|trainable| &trainable.tensor).collect();
         if self.masked.activations == Activations::Searching {
             leaves.extend(self.masked.sites.latents());
         }
-        let gradients = Tensor::run_backward(&[loss], &leaves, false, false);
+        let gradients = match &self.loss_scale {
+            None => Tensor::run_backward(&[loss], &leaves, false, false),
+            Some(scale) => Tensor::run_backward(&[scale.scaled(loss)], &leaves, false, false),
+        };
         let both = gradients.into_iter().zip(leaves);
-        both.map(|(gradient, leaf)| {
+        let gradients = both.map(|(gradient, leaf)| {
             if gradient.defined() {
                 gradient
             } else {
                 leaf.detach().zeros_like()
             }
-        })
-        .collect()
+        });
+        let gradients: Vec<Tensor> = gradients.collect();
+        let gradients = match &mut self.loss_scale {
+            None => gradients,
+            Some(scale) => scale.unscaled(&gradients)?,
+        };
+        Some(clipped(gradients, self.schedule.grad_clip))
     }
 
-    fn validate(&mut self) -> Result<(), TrainError> {
+    /// Validates the net, of which the best is kept, and notes what the epoch was like.
+    fn finish_epoch(&mut self, lr: f64) -> Result<(), TrainError> {
+        if let Some(ema) = &self.ema {
+            ema.swap();
+        }
         let set = self.spec.data.name;
         let threads = self.stream.threads;
         let (accuracy, skipped) = self.masked.accuracy(&self.validation, set, threads)?;
@@ -199,15 +335,57 @@ impl Training {
             accuracy,
         };
         self.progress.last = Some(validated);
-        if self.search.is_some() {
-            return Ok(());
-        }
         let correct = validated.accuracy.correct;
         let best = self.progress.best.as_ref();
-        if best.is_none_or(|(best, _)| correct > best.accuracy.correct) {
-            self.progress.best = Some((validated, snapshot(&self.masked.named())));
+        if self.search.is_none() && best.is_none_or(|(best, _)| correct > best.accuracy.correct) {
+            self.progress.best = Some((validated, snapshot(&self.masked.named_output())));
         }
+        if let Some(ema) = &self.ema {
+            ema.swap();
+        }
+        let metrics = self.epoch_metrics(validated, lr);
+        self.progress.metrics.push(metrics);
+        self.progress.sums = EpochSums::new(self.masked.device);
         Ok(())
+    }
+
+    fn epoch_metrics(&self, validated: Validated, lr: f64) -> EpochMetrics {
+        let sums = self.progress.sums.saved();
+        let [loss_labels, loss_teacher, loss_penalty] = sums.means();
+        let sites = self
+            .masked
+            .sites
+            .sites()
+            .iter()
+            .zip(self.masked.sites.counts());
+        let relus_by_site: Vec<SiteRelus> = sites
+            .map(|(site, relus)| SiteRelus {
+                site: site.name.clone(),
+                relus,
+            })
+            .collect();
+        let searching = self.masked.activations == Activations::Searching;
+        let search = self.search.as_ref().filter(|_| searching);
+        let last = self.progress.step - 1;
+        let reach = |search: &Search| {
+            search.latent_lr(lr / self.schedule.lr) * self.steps_per_epoch() as f64
+        };
+        EpochMetrics {
+            epoch: validated.epoch,
+            step: self.progress.step,
+            lr,
+            loss: loss_labels + loss_teacher + loss_penalty,
+            loss_labels,
+            loss_teacher,
+            loss_penalty,
+            penalty: search.map(|search| search.strength(last)),
+            allowed: search.map(|search| search.allowed(last)),
+            flips: sums.flips(),
+            saturated: search.and_then(|search| self.masked.sites.saturation(reach(search))),
+            relus: relus_by_site.iter().map(|site| site.relus).sum(),
+            relus_by_site,
+            validation: validated.accuracy,
+        }
     }
 
     /// The last finished epoch's accuracy.
@@ -224,6 +402,12 @@ impl Training {
                 all.extend(with_prefix("optim.latents.", search.optimizer_tensors()));
             }
             all.extend(search.snapshot_tensors());
+            if let Some(running) = search.watches(self.progress.step) {
+                all.extend(running.named(&self.masked.sites));
+            }
+        }
+        if let Some(ema) = &self.ema {
+            all.extend(with_prefix("ema.", ema.named()));
         }
         if let Some((_, tensors)) = &self.progress.best {
             all.extend(with_prefix("best.", shared(tensors)));
@@ -244,6 +428,9 @@ impl Training {
             best: self.progress.best.as_ref().map(|(validated, _)| *validated),
             searched_count: self.search.as_ref().and_then(Search::searched_count),
             passed: self.search.as_ref().map_or_else(Vec::new, Search::passed),
+            search: self.search.as_ref().map(Search::state),
+            loss_scale: self.loss_scale,
+            sums: self.progress.sums.saved(),
             seconds: self.progress.seconds(),
             skipped: self.skips.positions(),
         }
@@ -256,7 +443,13 @@ impl Training {
         self.check_document(folder, &document)?;
         if let Some(search) = &mut self.search {
             search.restore_standing(&self.masked, document.searched_count, &document.passed);
+            if let Some(state) = document.search {
+                search.restore_state(state);
+            }
         }
+        self.loss_scale = document.loss_scale;
+        self.progress.sums = EpochSums::restored(document.sums, self.masked.device);
+        self.progress.metrics = read_metrics(folder)?;
         if document.searched_count.is_some() {
             self.masked.freeze();
         }
@@ -264,7 +457,7 @@ impl Training {
         self.progress.last = document.last;
         self.progress.best = document
             .best
-            .map(|validated| (validated, snapshot(&self.masked.named())));
+            .map(|validated| (validated, snapshot(&self.masked.named_output())));
         self.progress.seconds_before = document.seconds;
         self.skips.restore(&document.skipped);
         Tensors::read(folder)?.restore(&self.resume_tensors(), |_| false)?;
@@ -322,17 +515,25 @@ impl Training {
                 .collect();
             let last = Passed {
                 budget: search.budget(),
+                kept: self.masked.sites.count(),
                 searched_count: search.searched_count().unwrap_or(search.budget()),
             };
-            outputs.push(self.search_output(last, self.masked.named(), self.progress.last));
+            if let Some(ema) = &self.ema {
+                ema.swap();
+            }
+            let tensors = snapshot(&self.masked.named_output());
+            if let Some(ema) = &self.ema {
+                ema.swap();
+            }
+            outputs.push(self.search_output(last, tensors, self.progress.last));
             return outputs;
         }
         let best = self.progress.best.iter();
         best.map(|(validated, tensors)| {
-            let budget = self.masked.sites.count();
-            let document = self.document(NET_OUTPUT.to_owned(), budget, Some(*validated));
+            let relus = self.masked.sites.count();
+            let document = self.document(NET_OUTPUT.to_owned(), relus, Some(*validated));
             Output {
-                budget,
+                relus,
                 tensors: shared(tensors),
                 document,
             }
@@ -346,11 +547,10 @@ impl Training {
         tensors: Named,
         validation: Option<Validated>,
     ) -> Output {
-        let budget = passed.budget;
-        let mut document = self.document(budget_output(budget), budget, validation);
+        let mut document = self.document(budget_output(passed.budget), passed.kept, validation);
         document.searched_count = Some(passed.searched_count);
         Output {
-            budget,
+            relus: passed.kept,
             tensors,
             document,
         }

@@ -9,11 +9,17 @@ use std::path::{Path, PathBuf};
 
 use autorep_core::checkpoint::{STATE_PART, TENSORS_PART};
 use autorep_core::data::Check;
+use autorep_core::failure::FailureClass;
 use autorep_core::observation::Observation;
-use autorep_core::task::TaskSpec;
+use autorep_core::recipe::{
+    Decay, Granularity, LatentDecay, LatentInit, Method, OnUnreached, PenaltySchedule,
+    PolynomialStart, Precision, ReplaceRecipe, Schedule, Sharing, Ties,
+};
+use autorep_core::task::{TaskSpec, Work};
 use autorep_proto::v1::CheckpointRole;
 use autorep_proto::v1::trainer_event::Event;
-use autorep_trainer::checkpoint::{OutputDocument, read_document};
+use autorep_trainer::checkpoint::{METRICS_PART, OutputDocument, read_document, read_metrics};
+use autorep_trainer::error::TrainError;
 use autorep_trainer::host::{Command, Host, HostGone, Outcome};
 use autorep_trainer::methods::{Setup, Start};
 use autorep_trainer::train_loop::{self, Checkpoints};
@@ -63,6 +69,18 @@ impl Bench {
         Self { folder }
     }
 
+    fn setup(&self, spec: &TaskSpec, inputs: &[PathBuf]) -> Setup {
+        Setup {
+            spec: spec.clone(),
+            input_folders: inputs.to_vec(),
+            data_folder: self.folder.path().to_owned(),
+            check: Check::Format,
+            device: Device::Cpu,
+            threads: 2,
+            begun: std::time::Instant::now(),
+        }
+    }
+
     fn run(
         &self,
         spec: &TaskSpec,
@@ -73,15 +91,7 @@ impl Bench {
         // More threads than free cores make each step of a net this small wait for the scheduler.
         tch::set_num_threads(1);
         let scratch = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
-        let setup = Setup {
-            spec: spec.clone(),
-            input_folders: inputs.to_vec(),
-            data_folder: self.folder.path().to_owned(),
-            check: Check::Format,
-            device: Device::Cpu,
-            threads: 2,
-            begun: std::time::Instant::now(),
-        };
+        let setup = self.setup(spec, inputs);
         let start = resume.map_or(Start::Anew, |_| Start::Resumed);
         let mut training = setup.training(start).unwrap().unwrap();
         if let Some(folder) = resume {
@@ -138,7 +148,7 @@ impl Bench {
             let what = format!("{} stopped after {first} and {second} steps", spec.kind());
             assert_eq!(got.len(), wanted.len(), "{what}");
             for (got, wanted) in got.iter().zip(&wanted) {
-                for part in [TENSORS_PART, STATE_PART] {
+                for part in [TENSORS_PART, STATE_PART, METRICS_PART] {
                     let same = read(got, part) == read(wanted, part);
                     assert!(same, "{what}: {part} differs");
                 }
@@ -172,6 +182,131 @@ fn stopped_and_resumed_tasks_end_in_the_same_bytes_as_undisturbed_ones() {
     }
     let inputs = [snapshots[1].clone(), baseline[0].clone()];
     bench.same_bytes(&common::finetune(common::BUDGETS[1]), &inputs);
+}
+
+/// The tiny search with its recipe changed.
+fn search_with(change: impl FnOnce(&mut ReplaceRecipe)) -> TaskSpec {
+    let mut spec = common::replace();
+    if let Work::Replace { recipe, .. } = &mut spec.work {
+        change(recipe);
+        *recipe = recipe.clone().canonical();
+    }
+    spec
+}
+
+/// Every option that has a state of its own is on in one of these.
+#[test]
+fn searches_with_every_option_end_in_the_same_bytes_when_they_are_stopped() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let options = search_with(|recipe| {
+        recipe.schedule = Schedule {
+            decay: Decay::CosineEpoch,
+            lr_min: 1e-5,
+            decay_all: true,
+            grad_clip: 1.0,
+            label_smoothing: 0.1,
+            ema: 0.9,
+            lookahead_steps: 2,
+            precision: Precision::Bf16,
+            ..recipe.schedule.clone()
+        };
+        recipe.latent_decay = LatentDecay::Weights;
+        recipe.latent_init = LatentInit::FirstOrder;
+        recipe.penalty_schedule = PenaltySchedule::Grow;
+        recipe.penalty_growth = 1.5;
+        recipe.penalty_checks = 5;
+        recipe.granularity = Granularity::Channel;
+        recipe.ties = Ties::Importance;
+        recipe.polynomial_start = PolynomialStart::Moments;
+        recipe.sharing = Sharing::Site;
+        recipe.quadratic_scale = 0.5;
+        recipe.quadratic_clip = 0.1;
+        recipe.coefficients.quadratic_lr_scale = 0.5;
+    });
+    let outputs = bench.same_bytes(&options, &baseline);
+    for (folder, budget) in outputs.iter().zip(common::BUDGETS) {
+        let document: OutputDocument = read_document(folder).unwrap();
+        // Channels have 784, 196, 49 or 16 elements: the budget is not a sum of them.
+        assert!(document.relu_count < budget && document.relu_count + 784 > budget);
+    }
+    let start: OutputDocument = read_document(&outputs[1]).unwrap();
+    let mut finetune = common::finetune(common::BUDGETS[1]);
+    if let Work::Finetune { start, recipe, .. } = &mut finetune.work {
+        start.task = options.id();
+        recipe.schedule.ema = 0.8;
+    }
+    let tuned = bench.same_bytes(&finetune, &[outputs[1].clone(), baseline[0].clone()]);
+    let document: OutputDocument = read_document(&tuned[0]).unwrap();
+    assert_eq!(document.relu_count, start.relu_count);
+
+    let running = search_with(|recipe| {
+        recipe.polynomial_start = PolynomialStart::Running;
+        recipe.freeze_after = 2;
+    });
+    bench.same_bytes(&running, &baseline);
+
+    let snl = search_with(|recipe| {
+        recipe.method = Method::Snl;
+        recipe.penalty = 1e-3;
+        recipe.penalty_schedule = PenaltySchedule::Grow;
+        recipe.penalty_growth = 1.5;
+        recipe.penalty_checks = 10;
+    });
+    let outputs = bench.same_bytes(&snl, &baseline);
+    for (folder, budget) in outputs.iter().zip(common::BUDGETS) {
+        let document: OutputDocument = read_document(folder).unwrap();
+        assert_eq!(document.relu_count, budget);
+    }
+}
+
+#[test]
+fn metrics_tell_what_each_epoch_was_like() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let (outputs, _) = bench.undisturbed(&common::replace(), &baseline);
+    let epochs = read_metrics(outputs.last().unwrap()).unwrap();
+    assert_eq!(epochs.len(), 3);
+    let [first, second, third] = &epochs[..] else {
+        panic!("expected three epochs");
+    };
+    assert!(first.flips > 0 && first.loss_penalty > 0.0 && first.loss_teacher > 0.0);
+    let sum = first.loss_labels + first.loss_teacher + first.loss_penalty;
+    assert!((first.loss - sum).abs() < 1e-12);
+    assert!(first.saturated.unwrap() <= 1.0 && first.allowed.unwrap() < 6000.0);
+    // Frozen after two epochs: nothing turns any more.
+    assert_eq!((third.flips, third.penalty), (0, None));
+    assert_eq!((second.relus, third.relus), (300, 300));
+    let by_site = third.relus_by_site.iter().map(|site| site.relus);
+    assert_eq!((by_site.sum::<u64>(), third.relus_by_site.len()), (300, 8));
+}
+
+#[test]
+fn a_search_above_its_budget_fails_if_it_may_not_be_projected() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let spec = search_with(|recipe| {
+        recipe.penalty = 0.0;
+        recipe.on_unreached = OnUnreached::Fail;
+    });
+    let training = bench.setup(&spec, &baseline).training(Start::Anew);
+    let mut training = training.unwrap().unwrap();
+    let checkpoints = Checkpoints {
+        scratch: bench.folder.path().to_owned(),
+        every: None,
+    };
+    let mut host = Observer {
+        stop_after: None,
+        asked: 0,
+        resume: None,
+        outputs: Vec::new(),
+    };
+    let error = train_loop::run(&mut training, &checkpoints, &mut host).unwrap_err();
+    assert_eq!(error.class(), FailureClass::BudgetUnreached);
+    let unreached =
+        matches!(error, TrainError::BudgetUnreached { budget: 300, searched } if searched > 300);
+    assert!(unreached, "{error}");
+    assert!(host.outputs.is_empty(), "a failed search has no output");
 }
 
 #[test]

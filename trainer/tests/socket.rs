@@ -166,7 +166,7 @@ fn four_tasks_lead_from_random_weights_to_a_test_accuracy_at_an_exact_budget() {
     let failed = Place::failure(place.start(&evaluate, &[&tuned[0]], ""));
     assert_eq!(failed.class(), v1::FailureClass::BadCheckpoint);
     assert!(
-        failed.message.contains("exactly 301 ReLUs, counted 300"),
+        failed.message.contains("budget of 301 ReLUs, counted 300"),
         "{}",
         failed.message
     );

@@ -10,6 +10,7 @@ use crate::failure::FailureClass;
 use crate::id::WorkerId;
 use crate::lease::LeaseClaim;
 use crate::observation::Observation;
+use crate::recipe::Granularity;
 use crate::task::Work;
 
 /// The shortest wait after a reported failure that does not count as an attempt.
@@ -115,7 +116,7 @@ impl Ledger {
                 if !missing.is_empty() {
                     return Err(FinishRefusal::OutputsMissing { missing });
                 }
-                check_observation(task, &observation)?;
+                check_observation(task, &observation, self.counts_are_exact(task))?;
                 Ok(Decision {
                     events: vec![Event::Finished {
                         task: claim.task,
@@ -165,7 +166,11 @@ impl Ledger {
             stderr_tail: report.stderr_tail,
             counted,
         };
-        let next = self.after(slot, lease, counted, now_ms);
+        let next = if report.class == FailureClass::BudgetUnreached {
+            Next::GiveUp
+        } else {
+            self.after(slot, lease, counted, now_ms)
+        };
         events.push(Event::Ended {
             task: claim.task,
             failure: Some(Box::new(failure)),
@@ -295,6 +300,25 @@ impl Ledger {
         }
     }
 
+    /// Whether the net of a task has exactly the ReLUs of its budget: unless the search that it
+    /// comes from moves whole channels or sites at once.
+    fn counts_are_exact(&self, task: &Task) -> bool {
+        let mut work = &task.spec().work;
+        loop {
+            let from = match work {
+                Work::Baseline { .. } => return true,
+                Work::Replace { recipe, .. } => return recipe.granularity == Granularity::Pixel,
+                Work::Finetune { start, .. } => start,
+                Work::Evaluate { subject, .. } => subject,
+            };
+            // Parents are in every plan that their children are in.
+            let Some(&slot) = self.slots.get(&from.task) else {
+                return true;
+            };
+            work = &self.at(slot).spec().work;
+        }
+    }
+
     /// The worker that holds a claim's lease, if it lives.
     pub fn holder(&self, claim: LeaseClaim) -> Option<&WorkerId> {
         match self.hold(claim) {
@@ -354,7 +378,14 @@ fn repeated_failure(task: &Task) -> Result<AfterFailure, NotHeld> {
 
 /// A net is only reported at exactly the ReLUs that were asked for, out of the full network's, and
 /// only evaluations have seen the test set.
-fn check_observation(task: &Task, observation: &Observation) -> Result<(), FinishRefusal> {
+///
+/// Where whole channels or sites share an indicator (not `exact`), a budget need not be a sum of
+/// their sizes: then a net may have fewer.
+fn check_observation(
+    task: &Task,
+    observation: &Observation,
+    exact: bool,
+) -> Result<(), FinishRefusal> {
     let spec = task.spec();
     let total = spec.net.relu_total(spec.data.name.input());
     if observation.relu_total != total {
@@ -367,6 +398,9 @@ fn check_observation(task: &Task, observation: &Observation) -> Result<(), Finis
     let (budget, evaluates) = match &spec.work {
         Work::Baseline { .. } => (total, false),
         Work::Replace { budgets, .. } if budgets.contains(&found) => (found, false),
+        Work::Replace { budgets, .. } if !exact && budgets.iter().any(|most| found <= *most) => {
+            (found, false)
+        }
         Work::Replace { budgets, .. } => {
             return Err(FinishRefusal::NoBudgetsReluCount {
                 budgets: budgets.clone(),
@@ -376,7 +410,7 @@ fn check_observation(task: &Task, observation: &Observation) -> Result<(), Finis
         Work::Finetune { budget, .. } => (*budget, false),
         Work::Evaluate { budget, .. } => (*budget, true),
     };
-    if found != budget {
+    if found > budget || (exact && found != budget) {
         return Err(FinishRefusal::WrongReluCount { budget, found });
     }
     if evaluates != observation.test.is_some() {

@@ -32,6 +32,7 @@ fn schedule() -> Schedule {
         momentum: 0.9,
         weight_decay: 0.0,
         warmup_epochs: 0.0,
+        ..Schedule::default()
     }
 }
 
@@ -81,6 +82,7 @@ fn search(baseline: OutputRef, budgets: &[u64]) -> Work {
             budget_schedule: BudgetSchedule::Constant,
             freeze_at: 1.0,
             calibration_batches: 1,
+            ..ReplaceRecipe::default()
         },
     }
 }
@@ -118,6 +120,7 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
                 recipe: FinetuneRecipe {
                     schedule: schedule(),
                     distillation: distillation(),
+                    ..FinetuneRecipe::default()
                 },
             });
             let evaluate = add(Work::Evaluate {

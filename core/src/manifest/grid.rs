@@ -9,11 +9,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fields::{AxisField, Settings, axis_field};
-use super::{Axis, AxisValue, Manifest};
+use super::{Arm, Axis, AxisValue, Manifest};
 use crate::data::DataSpec;
 use crate::net::NetSpec;
-use crate::recipe::Schedule;
-use crate::recipe::{BaselineRecipe, Distillation, FinetuneRecipe, OptimizerKind, ReplaceRecipe};
+use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe};
 
 /// The parts of the settings, in the order in which tasks depend on them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,11 +49,18 @@ pub(crate) struct Variant<T> {
 pub(crate) struct Parts {
     pub(crate) subjects: Vec<Variant<Subject>>,
     pub(crate) baselines: Vec<Variant<BaselineRecipe>>,
-    pub(crate) replaces: Vec<Variant<ReplaceRecipe>>,
-    /// `None` where there are no finetune epochs: the search's net is measured as it is.
-    pub(crate) finetunes: Vec<Variant<Option<FinetuneRecipe>>>,
+    /// Of every arm, arm by arm.
+    pub(crate) searches: Vec<Variant<Search>>,
     /// Variants that were left out because they mean the same as an earlier one.
     pub(crate) twins: Vec<Twins>,
+}
+
+/// A way to search with the ways to train on after it.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Search {
+    pub(crate) recipe: ReplaceRecipe,
+    /// `None` where there are no finetune epochs: the search's net is measured as it is.
+    pub(crate) ends: Vec<Variant<Option<FinetuneRecipe>>>,
 }
 
 /// A network with the data that it sees.
@@ -82,53 +88,98 @@ pub(crate) struct Twins {
 impl Parts {
     /// The variants of a manifest's grid.
     pub(crate) fn of(manifest: &Manifest) -> Self {
-        Self::of_grid(&manifest.settings(), &manifest.grid)
+        Self::of_grid(&manifest.settings(), &manifest.arms, &manifest.grid)
     }
 
-    pub(super) fn of_grid(settings: &Settings, grid: &[Axis]) -> Self {
+    pub(super) fn of_grid(settings: &Settings, arms: &[Arm], grid: &[Axis]) -> Self {
         let mut twins = Vec::new();
         let part = |part| Combinations::new(settings, grid, part);
-        let (subjects, baselines) = (part(Part::Subject), part(Part::Baseline));
-        let (replaces, finetunes) = (part(Part::Replace), part(Part::Finetune));
+        let subjects = part(Part::Subject).variants(&mut twins, |settings| Subject {
+            net: settings.net.spec(),
+            data: settings.data.canonical(),
+        });
+        let baselines = part(Part::Baseline).variants(&mut twins, |settings| BaselineRecipe {
+            schedule: settings.baseline.schedule.canonical(),
+        });
+        let mut searches: Vec<Variant<Search>> = Vec::new();
+        for arm in arms {
+            let mut found = Vec::new();
+            for search in arm_searches(settings, arm, grid, &mut found) {
+                // What an axis means for one arm it need not mean for another.
+                if !searches.iter().any(|other| other.value == search.value) {
+                    searches.push(search);
+                }
+            }
+            if arms.len() == 1 {
+                twins.append(&mut found);
+            }
+        }
         Self {
-            subjects: subjects.variants(&mut twins, |settings| Subject {
-                net: settings.net.spec(),
-                data: settings.data.canonical(),
-            }),
-            baselines: baselines.variants(&mut twins, |settings| BaselineRecipe {
-                schedule: canonical_schedule(settings.baseline.schedule),
-            }),
-            replaces: replaces.variants(&mut twins, |settings| ReplaceRecipe {
-                schedule: canonical_schedule(settings.replace.schedule),
-                distillation: canonical_distillation(settings.replace.distillation),
-                ..settings.replace
-            }),
-            finetunes: finetunes.variants(&mut twins, |settings| {
-                let recipe = settings.finetune;
-                (recipe.schedule.epochs > 0).then(|| FinetuneRecipe {
-                    schedule: canonical_schedule(recipe.schedule),
-                    distillation: canonical_distillation(recipe.distillation),
-                })
-            }),
+            subjects,
+            baselines,
+            searches,
             twins,
         }
     }
 }
 
-/// Gives settings without effect a fixed value, so that they do not make equal work look new.
-fn canonical_schedule(mut schedule: Schedule) -> Schedule {
-    if schedule.optimizer == OptimizerKind::Adam {
-        schedule.momentum = 0.0;
+/// The settings with an arm's ways to replace ReLUs.
+fn with_arm(settings: &Settings, arm: &Arm) -> Settings {
+    Settings {
+        replace: arm.replace.clone(),
+        finetune: arm.finetune.clone(),
+        ..settings.clone()
     }
-    schedule
 }
 
-/// As [`canonical_schedule`].
-fn canonical_distillation(mut distillation: Distillation) -> Distillation {
-    if distillation.kd_weight == 0.0 {
-        distillation.temperature = 1.0;
-    }
-    distillation
+/// The searches of one arm. Twins among what follows a search are told if they are twins after
+/// every one.
+fn arm_searches(
+    settings: &Settings,
+    arm: &Arm,
+    grid: &[Axis],
+    twins: &mut Vec<Twins>,
+) -> Vec<Variant<Search>> {
+    let settings = &with_arm(settings, arm);
+    let recipes = Combinations::new(settings, grid, Part::Replace)
+        .variants(twins, |settings| settings.replace.canonical());
+    let mut common: Option<Vec<Twins>> = None;
+    let searches = recipes.into_iter().map(|recipe| {
+        let mut found = Vec::new();
+        let ends =
+            Combinations::new(settings, grid, Part::Finetune).variants(&mut found, |settings| {
+                let end = settings.finetune;
+                (end.schedule.epochs > 0).then(|| end.canonical(&recipe.value))
+            });
+        match &mut common {
+            None => common = Some(found),
+            Some(common) => common.retain(|twin| found.contains(twin)),
+        }
+        Variant {
+            label: arm_label(arm, &recipe),
+            value: Search {
+                recipe: recipe.value,
+                ends,
+            },
+        }
+    });
+    let searches = searches.collect();
+    twins.extend(common.unwrap_or_default());
+    searches
+}
+
+/// The assignments of a search with what tells its arm: its name, else its method where that is
+/// not the usual one.
+fn arm_label(arm: &Arm, recipe: &Variant<ReplaceRecipe>) -> String {
+    let method = recipe.value.method;
+    let arm = match &arm.name {
+        Some(name) => format!("arm={name}"),
+        None if method == Method::Autorep => String::new(),
+        None => format!("method={}", method.name()),
+    };
+    let parts = [arm.as_str(), recipe.label.as_str()];
+    let said = parts.into_iter().filter(|part| !part.is_empty());
+    said.collect::<Vec<_>>().join(" ")
 }
 
 /// The combinations of the axes of one part.
@@ -214,12 +265,12 @@ impl TaskCounts {
     pub(crate) fn of(sizes: &PartSizes, budgets: usize, seeds: usize) -> Self {
         let product = |factors: &[u128]| factors.iter().copied().fold(1, u128::saturating_mul);
         let baseline = product(&[sizes.subjects, sizes.baselines, seeds as u128]);
-        let replace = product(&[baseline, sizes.replaces, budgets as u128]);
-        let nets = product(&[replace, sizes.finetunes]);
+        let budgets = budgets as u128;
+        let nets = product(&[baseline, budgets, sizes.ends]);
         Self {
             baseline,
-            replace,
-            finetune: product(&[replace, sizes.finetunes - sizes.without_finetune]),
+            replace: product(&[baseline, budgets, sizes.searches]),
+            finetune: product(&[baseline, budgets, sizes.trained_ends]),
             evaluate: nets.saturating_add(baseline),
         }
     }
@@ -230,60 +281,63 @@ impl TaskCounts {
 pub(crate) struct PartSizes {
     pub(crate) subjects: u128,
     pub(crate) baselines: u128,
-    pub(crate) replaces: u128,
-    pub(crate) finetunes: u128,
-    /// Variants of `finetunes` with no epochs.
-    pub(crate) without_finetune: u128,
+    pub(crate) searches: u128,
+    /// Ends of all searches together.
+    pub(crate) ends: u128,
+    /// Those of them that train.
+    pub(crate) trained_ends: u128,
 }
 
 impl PartSizes {
     pub(crate) fn of(parts: &Parts) -> Self {
-        let without = parts
-            .finetunes
-            .iter()
-            .filter(|variant| variant.value.is_none());
+        let ends = || parts.searches.iter().flat_map(|one| &one.value.ends);
+        let trained = ends().filter(|end| end.value.is_some());
         Self {
             subjects: parts.subjects.len() as u128,
             baselines: parts.baselines.len() as u128,
-            replaces: parts.replaces.len() as u128,
-            finetunes: parts.finetunes.len() as u128,
-            without_finetune: without.count() as u128,
+            searches: parts.searches.len() as u128,
+            ends: ends().count() as u128,
+            trained_ends: trained.count() as u128,
         }
     }
 
     /// The sizes by the lengths of the axes alone: nothing is expanded, so this is cheap for
     /// grids of any size.
-    pub(super) fn of_axes(settings: &Settings, grid: &[Axis]) -> Self {
-        let mut sizes = Self {
-            subjects: 1,
-            baselines: 1,
-            replaces: 1,
-            finetunes: 1,
-            without_finetune: u128::from(settings.finetune.schedule.epochs == 0),
+    pub(super) fn of_axes(arms: &[Arm], grid: &[Axis]) -> Self {
+        let lengths = |part: Part| {
+            grid.iter()
+                .filter(move |axis| {
+                    axis_field(axis.field()).is_some_and(|it| Part::of(&it) == part)
+                })
+                .map(|axis| axis.values().len() as u128)
+                .fold(1, u128::saturating_mul)
         };
-        let mut finetune_without_epochs: u128 = 1;
-        for axis in grid {
-            let Some(field) = axis_field(axis.field()) else {
-                continue;
+        let (searches, ends) = (lengths(Part::Replace), lengths(Part::Finetune));
+        let epochs = grid.iter().find(|axis| axis.field() == "finetune.epochs");
+        let mut sizes = Self {
+            subjects: lengths(Part::Subject),
+            baselines: lengths(Part::Baseline),
+            searches: 0,
+            ends: 0,
+            trained_ends: 0,
+        };
+        for arm in arms {
+            let trained = match epochs {
+                Some(axis) => {
+                    let zero = axis.values().contains(&AxisValue::Count(0));
+                    let values = axis.values().len() as u128;
+                    ends / values * (values - u128::from(zero))
+                }
+                None if arm.finetune.schedule.epochs == 0 => 0,
+                None => ends,
             };
-            let values = axis.values().len() as u128;
-            let size = match Part::of(&field) {
-                Part::Subject => &mut sizes.subjects,
-                Part::Baseline => &mut sizes.baselines,
-                Part::Replace => &mut sizes.replaces,
-                Part::Finetune => &mut sizes.finetunes,
+            let add = |sum: &mut u128, of: u128| {
+                *sum = sum.saturating_add(searches.saturating_mul(of));
             };
-            *size = size.saturating_mul(values);
-            if axis.field() == "finetune.epochs" {
-                let zero = axis.values().contains(&AxisValue::Count(0));
-                sizes.without_finetune = u128::from(zero);
-            } else if Part::of(&field) == Part::Finetune {
-                finetune_without_epochs = finetune_without_epochs.saturating_mul(values);
-            }
+            add(&mut sizes.searches, 1);
+            add(&mut sizes.ends, ends);
+            add(&mut sizes.trained_ends, trained);
         }
-        sizes.without_finetune = sizes
-            .without_finetune
-            .saturating_mul(finetune_without_epochs);
         sizes
     }
 }

@@ -47,19 +47,15 @@ pub struct Manifest {
     pub data: DataSpec,
     /// The network, unless an axis of the grid says otherwise.
     pub net: NetSettings,
-    /// The method that finds the ReLUs to keep.
-    pub method: Method,
     /// The budgets, each different from the others for every net of the grid.
     pub budgets: Vec<BudgetSpec>,
     /// The seeds, rising.
     pub seeds: Vec<u64>,
     /// How baselines are trained, unless an axis of the grid says otherwise.
     pub baseline: BaselineRecipe,
-    /// How ReLUs are replaced, unless an axis of the grid says otherwise.
-    pub replace: ReplaceRecipe,
-    /// How nets are trained on, unless an axis of the grid says otherwise. With zero epochs
-    /// the search's nets are measured as they are.
-    pub finetune: FinetuneRecipe,
+    /// The ways of replacing ReLUs that are compared, by rising name: at least one. Only a single
+    /// one may be without a name.
+    pub arms: Vec<Arm>,
     /// The hyperparameters to vary, in the order of the table of fields. Every combination
     /// of their values is a grid point; no axes make one.
     pub grid: Vec<Axis>,
@@ -71,12 +67,15 @@ pub struct Manifest {
     pub checkpoint: CheckpointPolicy,
 }
 
-/// How the ReLUs to keep are found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// `AutoReP`: indicators trained together with the weights.
-    Autorep,
+/// One way of replacing ReLUs, unless an axis of the grid says otherwise.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Arm {
+    /// Its name; `None` where the manifest compares no arms.
+    pub name: Option<String>,
+    /// How ReLUs are replaced.
+    pub replace: ReplaceRecipe,
+    /// How nets are trained on. With zero epochs the search's nets are measured as they are.
+    pub finetune: FinetuneRecipe,
 }
 
 /// One hyperparameter of the grid with the values that it takes: at least one, each different and
@@ -238,14 +237,15 @@ impl Default for CheckpointPolicy {
 }
 
 impl Manifest {
-    /// What the grid may vary, at its values outside the grid.
+    /// What the grid may vary, at its values outside the grid and in the first arm.
     fn settings(&self) -> fields::Settings {
+        let arm = self.arms.first();
         fields::Settings {
             data: self.data.clone(),
             net: self.net.clone(),
             baseline: self.baseline.clone(),
-            replace: self.replace.clone(),
-            finetune: self.finetune.clone(),
+            replace: arm.map(|arm| arm.replace.clone()).unwrap_or_default(),
+            finetune: arm.map(|arm| arm.finetune.clone()).unwrap_or_default(),
         }
     }
 }

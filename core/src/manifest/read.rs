@@ -59,9 +59,12 @@ pub(super) fn scalar(kind: Kind, node: &Node) -> Result<AxisValue, Refusal> {
             .filter(|seconds| *seconds <= max_s as f64 && (!whole || seconds.fract() == 0.0))
             .map(AxisValue::Number)
             .ok_or_else(|| refuse().meant(number(node).map(|number| format!("{number}s")))),
-        Kind::SweepName | Kind::Exactly(_) | Kind::Budgets | Kind::Seeds | Kind::Grid => {
-            Err(refuse())
-        }
+        Kind::SweepName
+        | Kind::Exactly(_)
+        | Kind::Budgets
+        | Kind::Seeds
+        | Kind::Grid
+        | Kind::Arms => Err(refuse()),
     }
 }
 
@@ -86,6 +89,9 @@ pub(super) fn expected(kind: Kind) -> String {
         }
         Kind::Budgets => "a list of budgets such as [1500, 3K, 50%]".to_owned(),
         Kind::Seeds => "a list of seeds such as [0, 1], or how many".to_owned(),
+        Kind::Arms => {
+            "a list of arms such as [{name: ours}, {name: theirs, method: snl}]".to_owned()
+        }
         Kind::Grid => "axes such as replace.penalty: [1.0e-4, 3.0e-4]".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::check::{MAX_AXIS_VALUES, RANGE_KEYS, SCALES};
+use super::check::{ARM_FIELDS, MAX_ARMS, MAX_AXIS_VALUES, RANGE_KEYS, SCALES};
 use super::fields::{Fallback, Field, Kind, SECTIONS, Section, axis_fields};
 
 /// The JSON Schema (draft 2020-12) of manifests. It accepts every manifest that
@@ -146,7 +146,39 @@ fn value_schema(kind: Kind) -> Value {
             })
         }
         Kind::Grid => grid_schema(),
+        Kind::Arms => arms_schema(),
     }
+}
+
+/// The keys of an arm are those of `spec` with the same names, and a name.
+fn arms_schema() -> Value {
+    let mut properties = Map::new();
+    properties.insert("name".to_owned(), value_schema(Kind::SweepName));
+    for section in SECTIONS {
+        match section.path {
+            "spec" => {
+                for field in section.fields().filter(|it| ARM_FIELDS.contains(&it.key)) {
+                    properties.insert(field.key.to_owned(), field_schema(field));
+                }
+            }
+            "spec.replace" | "spec.finetune" => {
+                let schema = section_schema(section);
+                properties.insert(section.key().to_owned(), schema);
+            }
+            _ => {}
+        }
+    }
+    json!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_ARMS,
+        "items": {
+            "type": "object",
+            "properties": properties,
+            "required": ["name"],
+            "additionalProperties": false,
+        },
+    })
 }
 
 fn grid_schema() -> Value {

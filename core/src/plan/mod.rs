@@ -10,7 +10,7 @@ use crate::candidate::{Candidate, PointKind};
 use crate::digest::Digest;
 use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
-use crate::manifest::grid::{PartSizes, Parts, Subject, TaskCounts, Variant};
+use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::task::{NET_OUTPUT, OutputRef, TaskSpec, Work, budget_output};
 
@@ -134,13 +134,13 @@ impl Expansion<'_> {
                 let spec = self.candidate_spec(&subject.value, &baseline.value, total);
                 self.baselines
                     .push(candidate(&spec, labels, kind, total, seeds));
-                for replace in &parts.replaces {
+                for search in &parts.searches {
                     for &budget in &budgets {
-                        for finetune in &parts.finetunes {
-                            let labels = [labels[0], labels[1], &replace.label, &finetune.label];
+                        for finetune in &search.value.ends {
+                            let labels = [labels[0], labels[1], &search.label, &finetune.label];
                             let kind = PointKind::Replaced;
                             let spec = CandidateSpec {
-                                replace: Some(&replace.value),
+                                replace: Some(&search.value.recipe),
                                 finetune: finetune.value.as_ref(),
                                 ..self.candidate_spec(&subject.value, &baseline.value, budget)
                             };
@@ -185,18 +185,9 @@ impl Expansion<'_> {
                 let candidate = &mut self.baselines[cursor.baseline];
                 candidate.evaluations.push((seed, evaluation));
                 cursor.baseline += 1;
-                for replace in &parts.replaces {
+                for search in &parts.searches {
                     for &budget in &budgets {
-                        let start = self.replace(subject, seed, &net, budget, &replace.value);
-                        self.ends(
-                            subject,
-                            seed,
-                            &net,
-                            budget,
-                            &start,
-                            &parts.finetunes,
-                            &mut cursor,
-                        );
+                        self.search(subject, seed, &net, budget, &search.value, &mut cursor);
                     }
                 }
             }
@@ -219,22 +210,18 @@ impl Expansion<'_> {
         output(self.push(subject, seed, work), budget_output(budget))
     }
 
-    /// Adds what follows one search: finetuning where there is any, and evaluation.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a loop body with its loop variables"
-    )]
-    fn ends(
+    /// Adds one search with what follows it: finetuning where there is any, and evaluation.
+    fn search(
         &mut self,
         subject: &Subject,
         seed: u64,
         baseline: &OutputRef,
         budget: u64,
-        start: &OutputRef,
-        finetunes: &[Variant<Option<FinetuneRecipe>>],
+        search: &Search,
         cursor: &mut Cursor,
     ) {
-        for finetune in finetunes {
+        let start = self.replace(subject, seed, baseline, budget, &search.recipe);
+        for finetune in &search.ends {
             let net = match &finetune.value {
                 None => start.clone(),
                 Some(recipe) => {

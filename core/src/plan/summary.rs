@@ -209,9 +209,10 @@ fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
         let subject = &subject.value;
         let model = CostModel::new(&subject.net, &subject.data);
         let budgets = budgets(manifest, subject.relu_total()).len() as u64;
-        let ends = parts.finetunes.len() as u64;
-        let searches = parts.replaces.len() as u64;
-        let chains = 1 + budgets * searches * ends;
+        let ends: usize = (parts.searches.iter())
+            .map(|search| search.value.ends.len())
+            .sum();
+        let chains = 1 + budgets * ends as u64;
         let mut add = |kind: TaskKind, times: u64, cost: Cost| {
             let entry = &mut tally[index(kind)];
             entry.0 += times * seeds;
@@ -220,13 +221,13 @@ fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
         for baseline in &parts.baselines {
             add(TaskKind::Baseline, chains, model.baseline(&baseline.value));
             add(TaskKind::Evaluate, chains, model.evaluate());
-            for replace in &parts.replaces {
-                let cost = model.replace(&replace.value);
-                add(TaskKind::Replace, budgets * ends, cost);
-            }
-            for recipe in parts.finetunes.iter().filter_map(|end| end.value.as_ref()) {
-                let cost = model.finetune(recipe);
-                add(TaskKind::Finetune, budgets * searches, cost);
+            for search in &parts.searches {
+                let search = &search.value;
+                let cost = model.replace(&search.recipe);
+                add(TaskKind::Replace, budgets * search.ends.len() as u64, cost);
+                for recipe in search.ends.iter().filter_map(|end| end.value.as_ref()) {
+                    add(TaskKind::Finetune, budgets, model.finetune(recipe));
+                }
             }
         }
     }

@@ -239,6 +239,14 @@ fn other_values(leaf: &Json) -> Vec<Json> {
             "constant",
             "uniform",
             "anneal",
+            "bf16",
+            "snl",
+            "weights",
+            "ramp",
+            "site",
+            "importance",
+            "fail",
+            "moments",
             "another-output",
         ]
         .into_iter()

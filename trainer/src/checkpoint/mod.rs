@@ -1,10 +1,16 @@
-//! Checkpoints on disk: a folder with the named tensors and one JSON document.
+//! Checkpoints on disk: a folder with the named tensors, one JSON document and one line of metrics
+//! per finished epoch.
 //!
 //! Keys of tensors: `net.` with a parameter's name, `site.NAME.` with `indicators`,
 //! `coefficients` or `latents`, and in resume checkpoints also `optim.weights.` and
-//! `optim.latents.` with buffers, `best.` with the selected epoch's net, and `snapshot.bB.` with
-//! the snapshot at budget `B`. The same state gives the same bytes.
+//! `optim.latents.` with buffers, `best.` with the selected epoch's net, `ema.` with the moving
+//! average, `running.` with running averages, and `snapshot.bB.` with the snapshot at budget `B`.
+//! The same state gives the same bytes.
+//!
+//! Indicators are packed: one bit per element of the site in flat order, the first in the lowest
+//! bit of the first byte, the last byte filled up with zeros; as u8 of shape [bytes].
 
+mod pack;
 mod read;
 mod write;
 
@@ -14,11 +20,18 @@ use autorep_core::observation::Accuracy;
 use autorep_core::task::TaskSpec;
 use serde::{Deserialize, Serialize};
 
-pub use read::{Tensors, read_document};
+use crate::methods::replace::SearchState;
+use crate::metrics::SavedSums;
+use crate::precision::LossScale;
+
+pub use read::{Tensors, read_document, read_metrics};
 pub use write::write;
 
 /// Raised with every change that an older trainer would misread.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The part that holds one line of JSON per finished epoch.
+pub const METRICS_PART: &str = "metrics.jsonl";
 
 /// A checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +106,8 @@ pub struct Validated {
 pub struct Passed {
     /// The budget; the snapshot is projected to it.
     pub budget: u64,
+    /// ReLUs that the snapshot keeps.
+    pub kept: u64,
     /// ReLUs left when it was taken.
     pub searched_count: u64,
 }
@@ -121,6 +136,12 @@ pub struct ResumeDocument {
     pub searched_count: Option<u64>,
     /// Snapshots taken so far, at falling budgets.
     pub passed: Vec<Passed>,
+    /// What else a search has to know.
+    pub search: Option<SearchState>,
+    /// The loss's scale, in float16.
+    pub loss_scale: Option<LossScale>,
+    /// Sums over the steps of the epoch that is under way.
+    pub sums: SavedSums,
     /// Seconds spent so far, over all attempts.
     pub seconds: f64,
     /// Positions in the training part of images that do not decode, rising.

@@ -9,7 +9,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use tch::{Kind, Tensor};
 
-use super::CheckpointError;
+use super::{CheckpointError, METRICS_PART, pack};
+use crate::metrics::EpochMetrics;
 use crate::tensors::Named;
 
 /// The largest file of tensors that is read: far above the largest net with all its buffers.
@@ -17,6 +18,9 @@ const TENSORS_LIMIT: u64 = 8 << 30;
 
 /// The largest document that is read.
 const DOCUMENT_LIMIT: u64 = 4 << 20;
+
+/// The largest metrics that are read.
+const METRICS_LIMIT: u64 = 1 << 30;
 
 /// Mismatches that are listed one by one; the rest are counted.
 const LISTED: usize = 20;
@@ -71,13 +75,22 @@ impl Tensors {
         let parsed = self.parsed()?;
         let mut problems = Vec::new();
         for (name, target) in targets {
-            let wanted = describe(dtype(target.kind()), &target.size());
+            let size = if pack::is_packed(name) {
+                vec![pack::bytes_of(target.numel())]
+            } else {
+                target.size()
+            };
+            let wanted = describe(dtype(target.kind()), &size);
             match parsed.tensor(name) {
                 Err(_absent) => problems.push(format!("expected {name} {wanted}, found none")),
                 Ok(view) => {
                     let found = describe(Some(view.dtype()), &sizes(view.shape()));
                     if wanted != found {
                         problems.push(format!("expected {name} {wanted}, found {found}"));
+                    } else if pack::is_packed(name)
+                        && pack::unpacked(view.data(), target.numel()).is_none()
+                    {
+                        problems.push(format!("expected zeros after the last bit of {name}"));
                     }
                 }
             }
@@ -99,7 +112,12 @@ impl Tensors {
         tch::no_grad(|| {
             for (name, target) in targets {
                 if let Ok(view) = parsed.tensor(name) {
-                    let values = Tensor::from_data_size(view.data(), &target.size(), target.kind());
+                    let bits = || pack::unpacked(view.data(), target.numel()).unwrap_or_default();
+                    let values = if pack::is_packed(name) {
+                        Tensor::from_data_size(&bits(), &target.size(), target.kind())
+                    } else {
+                        Tensor::from_data_size(view.data(), &target.size(), target.kind())
+                    };
                     target.shallow_clone().copy_(&values);
                 }
             }
@@ -133,6 +151,21 @@ pub fn read_document<D: DeserializeOwned>(folder: &Path) -> Result<D, Checkpoint
     let path = folder.join(STATE_PART);
     let bytes = read_file(&path, DOCUMENT_LIMIT)?;
     serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Document { path, source })
+}
+
+/// Reads the metrics of the checkpoint in `folder`, one entry per finished epoch.
+pub fn read_metrics(folder: &Path) -> Result<Vec<EpochMetrics>, CheckpointError> {
+    let path = folder.join(METRICS_PART);
+    let bytes = read_file(&path, METRICS_LIMIT)?;
+    let lines = serde_json::Deserializer::from_slice(&bytes).into_iter();
+    lines
+        .map(|line| {
+            line.map_err(|source| CheckpointError::Document {
+                path: path.clone(),
+                source,
+            })
+        })
+        .collect()
 }
 
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, CheckpointError> {
@@ -211,10 +244,10 @@ mod tests {
     #[test]
     fn what_was_written_is_read_back_and_the_same_state_gives_the_same_bytes() {
         let scratch = tempfile::tempdir().unwrap();
-        let first = write(scratch.path(), "first", &state(), &7).unwrap();
+        let first = write(scratch.path(), "first", &state(), &7, &[]).unwrap();
         let mut reversed = state();
         reversed.reverse();
-        let second = write(scratch.path(), "second", &reversed, &7).unwrap();
+        let second = write(scratch.path(), "second", &reversed, &7, &[]).unwrap();
         let tensors = Tensors::read(&first).unwrap();
         assert_eq!(tensors.bytes(), Tensors::read(&second).unwrap().bytes());
         let restored = zeros();
@@ -230,7 +263,7 @@ mod tests {
     #[test]
     fn every_difference_is_listed_and_nothing_is_copied() {
         let scratch = tempfile::tempdir().unwrap();
-        let folder = write(scratch.path(), "c", &state(), &7).unwrap();
+        let folder = write(scratch.path(), "c", &state(), &7, &[]).unwrap();
         let options = (Kind::Float, Device::Cpu);
         let targets: Named = vec![
             ("net.a".to_owned(), Tensor::zeros([1], options)),
@@ -246,7 +279,7 @@ mod tests {
         for wanted in [
             "expected net.b F32 [1, 2], found F32 [2, 1]",
             "expected net.c F32 [3], found none",
-            "expected site.s.indicators F32 [3], found U8 [3]",
+            "expected site.s.indicators F32 [1], found U8 [1]",
         ] {
             assert!(error.contains(wanted), "{error}");
         }
@@ -264,7 +297,7 @@ mod tests {
     #[test]
     fn damaged_and_missing_files_are_errors_that_name_the_file() {
         let scratch = tempfile::tempdir().unwrap();
-        let folder = write(scratch.path(), "c", &state(), &7).unwrap();
+        let folder = write(scratch.path(), "c", &state(), &7, &[]).unwrap();
         let path = folder.join(TENSORS_PART);
         let whole = fs::read(&path).unwrap();
         for cut in 0..whole.len() {
@@ -285,7 +318,7 @@ mod tests {
         let left = scratch.path().join(".unfinished-c");
         fs::create_dir(&left).unwrap();
         fs::write(left.join("stray"), b"x").unwrap();
-        let folder = write(scratch.path(), "c", &state(), &7).unwrap();
+        let folder = write(scratch.path(), "c", &state(), &7, &[]).unwrap();
         assert!(!folder.join("stray").exists());
     }
 }

@@ -10,16 +10,18 @@ use safetensors::tensor::TensorView;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::CheckpointError;
+use super::{CheckpointError, METRICS_PART, pack};
+use crate::metrics::EpochMetrics;
 use crate::tensors::Named;
 
-/// Writes `tensors` and `document` into the folder `name` below `parent`, which must not exist,
+/// Writes `tensors`, `document` and `metrics` into the folder `name` below `parent`, which must not exist,
 /// and returns its path. Everything is on disk before the folder appears under its name.
 pub fn write(
     parent: &Path,
     name: &str,
     tensors: &Named,
     document: &impl Serialize,
+    metrics: &[EpochMetrics],
 ) -> Result<PathBuf, CheckpointError> {
     let unfinished = parent.join(format!(".unfinished-{name}"));
     let finished = parent.join(name);
@@ -44,6 +46,17 @@ pub fn write(
         })?;
     text.push(b'\n');
     write_file(&path, &text)?;
+
+    let path = unfinished.join(METRICS_PART);
+    let mut lines = Vec::new();
+    for epoch in metrics {
+        serde_json::to_writer(&mut lines, epoch).map_err(|source| CheckpointError::Document {
+            path: path.clone(),
+            source,
+        })?;
+        lines.push(b'\n');
+    }
+    write_file(&path, &lines)?;
 
     sync_folder(&unfinished)?;
     fs::rename(&unfinished, &finished).map_err(io("create", &finished))?;
@@ -78,8 +91,14 @@ fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
 fn serialize(tensors: &Named) -> Result<Vec<u8>, safetensors::SafeTensorError> {
     let mut values = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
-        let shape: Vec<usize> = tensor.size().into_iter().map(length).collect();
-        values.push((name, dtype(tensor), shape, raw_bytes(tensor)));
+        let bytes = raw_bytes(tensor);
+        if pack::is_packed(name) {
+            let bytes = pack::packed(&bytes);
+            values.push((name, dtype(tensor), vec![bytes.len()], bytes));
+        } else {
+            let shape: Vec<usize> = tensor.size().into_iter().map(length).collect();
+            values.push((name, dtype(tensor), shape, bytes));
+        }
     }
     let mut views = Vec::with_capacity(values.len());
     for (name, dtype, shape, bytes) in &values {

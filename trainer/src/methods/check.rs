@@ -1,9 +1,10 @@
 //! What a spec must fulfil before work on it starts: a plan made by this version does, so a
 //! violation means that somebody else made it.
 
-use autorep_core::recipe::{Distillation, ReplaceRecipe, Schedule};
+use autorep_core::recipe::{Distillation, Method, PolynomialStart, ReplaceRecipe, Schedule};
 use autorep_core::task::{RESULT_VERSION, TaskSpec, Work};
 
+use super::replace::scores;
 use crate::dapa;
 use crate::error::TrainError;
 
@@ -59,7 +60,22 @@ fn check_schedule(schedule: &Schedule, train: u32) -> Result<(), TrainError> {
         ("momentum", schedule.momentum),
         ("weight_decay", schedule.weight_decay),
         ("warmup_epochs", schedule.warmup_epochs),
+        ("lr_min", schedule.lr_min),
+        ("grad_clip", schedule.grad_clip),
     ];
+    let shares = [
+        ("label_smoothing", schedule.label_smoothing),
+        ("ema", schedule.ema),
+        ("lookahead_alpha", schedule.lookahead_alpha),
+    ];
+    for (what, value) in shares {
+        require((0.0..=1.0).contains(&value), || {
+            format!("expected a {what} between 0 and 1, found {value}")
+        })?;
+    }
+    require(schedule.lr > 0.0, || {
+        format!("expected an lr above 0, found {}", schedule.lr)
+    })?;
     rates
         .into_iter()
         .try_for_each(|(what, value)| not_negative(what, value))
@@ -92,13 +108,29 @@ fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
             recipe.freeze_at
         )
     })?;
-    require(recipe.calibration_batches > 0, || {
+    let measures = recipe.method == Method::Autorep
+        && (recipe.polynomial_start != PolynomialStart::Running || scores(recipe));
+    require(!measures || recipe.calibration_batches > 0, || {
         "expected at least one calibration batch, found 0".to_owned()
+    })?;
+    require(recipe.penalty_growth >= 1.0, || {
+        format!(
+            "expected a penalty_growth of at least 1, found {}",
+            recipe.penalty_growth
+        )
     })?;
     let numbers = [
         ("latent_lr", recipe.latent_lr),
+        ("latent_value", recipe.latent_value),
         ("penalty", recipe.penalty),
+        ("penalty_growth", recipe.penalty_growth),
         ("hysteresis", recipe.hysteresis),
+        ("c0_damping", recipe.c0_damping),
+        ("c2_damping", recipe.c2_damping),
+        ("quadratic_scale", recipe.quadratic_scale),
+        ("quadratic_clip", recipe.quadratic_clip),
+        ("coefficient_lr_scale", recipe.coefficients.lr_scale),
+        ("quadratic_lr_scale", recipe.coefficients.quadratic_lr_scale),
     ];
     numbers
         .into_iter()
@@ -161,6 +193,7 @@ mod tests {
             momentum: 0.9,
             weight_decay: 0.0,
             warmup_epochs: 0.0,
+            ..Schedule::default()
         };
         let baseline = OutputRef {
             task: TaskId(Digest::of(b"baseline")),
@@ -180,6 +213,7 @@ mod tests {
                 budget_schedule: BudgetSchedule::Anneal,
                 freeze_at: 0.5,
                 calibration_batches: 3,
+                ..ReplaceRecipe::default()
             },
         };
         let finetune = Work::Finetune {
@@ -189,6 +223,7 @@ mod tests {
             recipe: FinetuneRecipe {
                 schedule,
                 distillation,
+                ..FinetuneRecipe::default()
             },
         };
         [spec(search), spec(finetune)]

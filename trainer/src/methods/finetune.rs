@@ -6,8 +6,7 @@ use autorep_core::task::OutputRef;
 
 use super::{Setup, inputs};
 use crate::error::TrainError;
-use crate::optim::Optimizer;
-use crate::training::{Standing, Training};
+use crate::training::{Parts, Training};
 
 pub(super) fn training(
     setup: &Setup,
@@ -17,24 +16,23 @@ pub(super) fn training(
     recipe: &FinetuneRecipe,
 ) -> Result<Training, TrainError> {
     let (stream, validation) = setup.images(&recipe.schedule)?;
-    let masked = inputs::read(setup, 0, from)?.masked_net(setup)?;
+    let input = inputs::read(setup, 0, from)?;
+    let masked = input.masked_net(setup)?;
     let counted = masked.sites.count();
-    if counted != budget {
+    if !input.fits(budget, counted) {
         return Err(TrainError::WrongCount { budget, counted });
     }
     let lesson = setup.lesson(&recipe.distillation, 1, baseline)?;
-    let schedule = recipe.schedule.clone();
-    let trainables = masked.trainables(schedule.weight_decay);
-    Ok(Training {
+    Ok(Training::new(Parts {
         spec: setup.spec.clone(),
-        optimizer: Optimizer::new(schedule.optimizer, schedule.momentum, trainables),
         masked,
         stream,
         validation,
         skips: setup.skips(),
-        schedule,
+        schedule: recipe.schedule.clone(),
+        coefficients: recipe.coefficients,
         lesson: Some(lesson),
         search: None,
-        progress: Standing::begun(setup.begun),
-    })
+        begun: setup.begun,
+    }))
 }

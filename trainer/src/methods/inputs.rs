@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use autorep_core::task::OutputRef;
+use autorep_core::recipe::{Granularity, Sharing};
+use autorep_core::task::{OutputRef, Work, budget_output};
 
 use super::Setup;
 use crate::checkpoint::{CheckpointError, FORMAT, OutputDocument, Tensors, read_document};
@@ -67,6 +68,24 @@ fn other(path: PathBuf, expected: String, found: String) -> TrainError {
 }
 
 impl Input {
+    /// Whether `counted`, from the indicators, is what this output says of itself and fits a task
+    /// that names `budget`: exactly that many, or fewer where whole channels or sites turn.
+    pub(super) fn fits(&self, budget: u64, counted: u64) -> bool {
+        let document = &self.document;
+        let (named, exact) = match &document.spec.work {
+            Work::Baseline { .. } => (document.relu_total == budget, true),
+            Work::Replace { recipe, .. } => (
+                document.output == budget_output(budget),
+                recipe.granularity == Granularity::Pixel,
+            ),
+            // What it started from is not known here.
+            Work::Finetune { budget: own, .. } => (*own == budget, false),
+            Work::Evaluate { .. } => (false, true),
+        };
+        let fits = counted == budget || (!exact && counted < budget);
+        named && fits && counted == document.relu_count
+    }
+
     /// Overwrites a net's tensors with the saved ones; the sites' state is not looked at.
     pub(super) fn restore_net(&self, net: &Net) -> Result<(), TrainError> {
         let targets: Named = net
@@ -86,8 +105,9 @@ impl Input {
     pub(super) fn masked_net(&self, setup: &Setup) -> Result<MaskedNet, TrainError> {
         let mut masked = MaskedNet::full(setup.blank_net(), setup.device);
         if let Some(degree) = self.degree(&masked)? {
+            let sharing = self.sharing(&masked)?;
             let sites = masked.net.sites();
-            masked.sites = Sites::with_polynomials(sites, degree, setup.device);
+            masked.sites = Sites::with_polynomials(sites, degree, &sharing, setup.device);
         }
         self.tensors
             .restore(&masked.named(), |name| name.ends_with(".latents"))
@@ -100,6 +120,24 @@ impl Input {
         }
         debug_assert_ne!(masked.activations, Activations::Searching);
         Ok(masked)
+    }
+
+    /// By site, what shares a saved polynomial.
+    fn sharing(&self, masked: &MaskedNet) -> Result<Vec<Sharing>, TrainError> {
+        let sites = masked.net.sites().iter();
+        sites
+            .map(|site| {
+                let name = format!("site.{}.coefficients", site.name);
+                let shape = self
+                    .tensors
+                    .shape(&name)
+                    .map_err(TrainError::BadCheckpoint)?;
+                Ok(match shape.as_deref() {
+                    Some([_, 1]) => Sharing::Site,
+                    _ => Sharing::Channel,
+                })
+            })
+            .collect()
     }
 
     /// The degree of the saved polynomials, `None` if there are none.

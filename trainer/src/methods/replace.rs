@@ -5,8 +5,11 @@
 //! With several budgets the hinge aims at the smallest, and a snapshot, projected to its budget,
 //! is kept as the search passes each of the others.
 
-use autorep_core::recipe::{LatentInit, ReplaceRecipe};
+use autorep_core::recipe::{
+    Granularity, LatentDecay, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe, Ties,
+};
 use autorep_core::task::OutputRef;
+use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::{Setup, Start, inputs};
@@ -16,16 +19,19 @@ use crate::data::{Batches, Stream};
 use crate::error::TrainError;
 use crate::masked::{Activations, MaskedNet};
 use crate::nets::Phase;
-use crate::optim::{Adam, Optimizer, Trainable};
-use crate::penalty::{Allowance, hinge};
-use crate::projection::keep_largest;
+use crate::norms;
+use crate::optim::{Optimizer, Trainable};
+use crate::penalty::{Allowance, Strength, hinge};
+use crate::projection::{keep_fitting, keep_largest};
 use crate::rng::Rng;
-use crate::sites::Sites;
+use crate::running::Running;
+use crate::scoring::{Scores, ranks};
+use crate::sites::{Quadratic, Sites, Turning};
 use crate::tensors::{Named, shared, snapshot, with_prefix};
-use crate::training::{Standing, Training};
+use crate::training::{Lesson, Parts, Training};
 
-/// Where constant latents start.
-const CONSTANT_LATENT: f32 = 0.5;
+/// SNL: an element with a larger share of its ReLU counts as one that keeps it.
+const LEAST_SHARE: f64 = 1e-2;
 
 /// The part of a `replace` stage that moves indicators.
 #[derive(Debug)]
@@ -34,9 +40,29 @@ pub struct Search {
     /// Strictly falling, never empty.
     budgets: Vec<u64>,
     allowance: Allowance,
+    strength: Strength,
     optimizer: Optimizer,
+    /// One per unit, for ties; empty without them.
+    ties: Vec<f32>,
+    running: Option<Running>,
+    /// The smallest count at any check so far.
+    lowest: u64,
+    /// Steps in a row within the final budget.
+    within: u64,
     searched_count: Option<u64>,
     snapshots: Vec<(Passed, Named)>,
+}
+
+/// What a search has to know beside its tensors to go on.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchState {
+    /// Factor by which the penalty has grown.
+    pub growth: f64,
+    /// The smallest count at any check so far.
+    pub lowest: u64,
+    /// Steps in a row within the final budget.
+    pub within: u64,
 }
 
 pub(super) fn training(
@@ -52,57 +78,132 @@ pub(super) fn training(
     if masked.activations != Activations::Full {
         return Err(input.mismatch("expected a full-ReLU net, found polynomials".to_owned()));
     }
-    masked.sites = Sites::with_polynomials(masked.net.sites(), recipe.degree, setup.device);
-    let latents = initial_latents(recipe.latent_init, &masked.sites, setup.spec.seed);
-    masked.sites.set_latents(&latents);
-    masked.activations = Activations::Searching;
-    if start == Start::Anew {
-        calibrate(&masked, &stream, recipe)?;
-    }
-    let search = Search::new(recipe, budgets, &masked, stream.per_epoch());
-    let schedule = recipe.schedule.clone();
-    let trainables = masked.trainables(schedule.weight_decay);
-    let mut training = Training {
+    let lesson = setup.lesson(&recipe.distillation, 0, baseline)?;
+    let sharing = vec![recipe.sharing; masked.net.sites().len()];
+    masked.sites =
+        Sites::with_polynomials(masked.net.sites(), recipe.degree, &sharing, setup.device);
+    let quadratic = Quadratic {
+        scale: recipe.quadratic_scale,
+        clip: recipe.quadratic_clip,
+    };
+    let turning = match recipe.method {
+        Method::Autorep => Turning::Band(recipe.hysteresis),
+        Method::Snl => Turning::Share(LEAST_SHARE),
+    };
+    masked
+        .sites
+        .prepare_search(recipe.granularity, turning, quadratic);
+    let ties = begin(setup, &mut masked, &stream, &lesson, recipe, start)?;
+    let search = Search::new(recipe, budgets, &masked, stream.per_epoch(), ties);
+    let mut training = Training::new(Parts {
         spec: setup.spec.clone(),
-        optimizer: Optimizer::new(schedule.optimizer, schedule.momentum, trainables),
         masked,
         stream,
         validation,
         skips: setup.skips(),
-        schedule,
-        lesson: Some(setup.lesson(&recipe.distillation, 0, baseline)?),
+        schedule: recipe.schedule.clone(),
+        coefficients: recipe.coefficients,
+        lesson: Some(lesson),
         search: Some(search),
-        progress: Standing::begun(setup.begun),
-    };
+        begun: setup.begun,
+    });
     if let (Some(search), Start::Anew) = (&mut training.search, start) {
-        search.freeze_if_due(&mut training.masked, 0);
+        search.freeze_if_due(&mut training.masked, 0)?;
     }
     Ok(training)
 }
 
-/// Flat latents of shape [total].
-fn initial_latents(init: LatentInit, sites: &Sites, seed: u64) -> Tensor {
+/// Whether a search measures what replacing each ReLU changes.
+pub(super) fn scores(recipe: &ReplaceRecipe) -> bool {
+    let ranked = [LatentInit::FirstOrder, LatentInit::SecondOrder];
+    recipe.ties == Ties::Importance || ranked.contains(&recipe.latent_init)
+}
+
+/// Sets polynomials and latents to their start and returns what ties are decided by. What a resume
+/// checkpoint overwrites is left out where it costs anything.
+fn begin(
+    setup: &Setup,
+    masked: &mut MaskedNet,
+    stream: &Stream,
+    lesson: &Lesson,
+    recipe: &ReplaceRecipe,
+    start: Start,
+) -> Result<Vec<f32>, TrainError> {
+    let anew = start == Start::Anew;
+    let needs_ties = recipe.ties == Ties::Importance;
+    if recipe.method == Method::Snl {
+        set_identity(&masked.sites);
+    } else if recipe.polynomial_start == PolynomialStart::Running {
+        Running::set_identity(&masked.sites, recipe.degree, setup.spec.seed);
+        if scores(recipe) && (anew || needs_ties) {
+            // Scores are of the polynomials that the search is going to have.
+            calibrate(setup, masked, stream, recipe)?;
+        }
+    } else if anew || needs_ties {
+        calibrate(setup, masked, stream, recipe)?;
+    }
+    let scores = if scores(recipe) && (anew || needs_ties) {
+        Some(score(masked, stream, lesson, recipe)?)
+    } else {
+        None
+    };
+    if recipe.polynomial_start == PolynomialStart::Running && scores.is_some() {
+        Running::set_identity(&masked.sites, recipe.degree, setup.spec.seed);
+    }
+    let units = masked.sites.units();
+    let first = |scores: &Scores| ranks(&units.means(&scores.first_order()));
+    let latents = match (recipe.latent_init, &scores) {
+        (LatentInit::FirstOrder, Some(scores)) => first(scores),
+        (LatentInit::SecondOrder, Some(scores)) => ranks(&units.means(&scores.second_order())),
+        _ => initial_latents(recipe, &masked.sites, setup.spec.seed),
+    };
+    let ties = scores.as_ref().filter(|_| needs_ties).map(first);
+    masked.sites.set_latents(&Tensor::from_slice(&latents));
+    masked.activations = Activations::Searching;
+    Ok(ties.unwrap_or_default())
+}
+
+/// Latents that depend on the recipe and the seed alone, one per unit.
+#[expect(clippy::cast_possible_truncation, reason = "latents are f32")]
+fn initial_latents(recipe: &ReplaceRecipe, sites: &Sites, seed: u64) -> Vec<f32> {
     let mut latents = Vec::new();
     for site in sites.sites() {
         let mut rng = Rng::keyed(&site.name, &[seed]);
-        latents.extend((0..site.relus()).map(|_| match init {
-            LatentInit::Constant => CONSTANT_LATENT,
+        let units = match recipe.granularity {
+            Granularity::Pixel => site.relus(),
+            Granularity::Channel => u64::from(site.channels),
+            Granularity::Site => 1,
+        };
+        latents.extend((0..units).map(|_| match recipe.latent_init {
             LatentInit::Uniform => rng.unit_f32(),
+            LatentInit::Constant | LatentInit::FirstOrder | LatentInit::SecondOrder => {
+                recipe.latent_value as f32
+            }
         }));
     }
-    Tensor::from_slice(&latents)
+    latents
+}
+
+/// SNL's replacement: `g(x) = x`.
+fn set_identity(sites: &Sites) {
+    for (at, coefficients) in sites.coefficients().iter().enumerate() {
+        let columns = usize::try_from(coefficients.size()[1]).unwrap_or(0);
+        sites.set_coefficients(at, &[vec![0.0; columns], vec![1.0; columns]]);
+    }
 }
 
 /// Measures pre-activations over the first batches, with the batch statistics that training will
 /// use, and starts every polynomial at the best one for them.
 fn calibrate(
+    setup: &Setup,
     masked: &MaskedNet,
     stream: &Stream,
     recipe: &ReplaceRecipe,
 ) -> Result<(), TrainError> {
     // What these batches skip, training meets again at its first steps and notes there.
     let mut batches = Batches::start(stream.clone(), 0, masked.device)?;
-    let mut measuring = Measuring::new(masked.net.sites().len());
+    let higher = recipe.polynomial_start == PolynomialStart::Moments;
+    let mut measuring = Measuring::new(masked.net.sites().len(), higher);
     for _ in 0..recipe.calibration_batches {
         let batch = batches.take()?;
         let _logits = tch::no_grad(|| {
@@ -110,31 +211,63 @@ fn calibrate(
             net.forward(&batch.images, Phase::Measure, &mut measuring)
         });
     }
-    measuring.set_polynomials(&masked.sites, recipe.degree);
+    let known = if recipe.polynomial_start == PolynomialStart::Bn {
+        let set = setup.spec.data.name;
+        let blueprint = setup.spec.net.blueprint(set.input(), set.classes());
+        norms::before_sites(&masked.net, &blueprint)
+    } else {
+        Vec::new()
+    };
+    measuring.set_polynomials(&masked.sites, recipe, &known);
     Ok(())
 }
 
+/// Measures what replacing each ReLU changes, over the same batches.
+fn score(
+    masked: &MaskedNet,
+    stream: &Stream,
+    lesson: &Lesson,
+    recipe: &ReplaceRecipe,
+) -> Result<Scores, TrainError> {
+    let mut batches = Batches::start(stream.clone(), 0, masked.device)?;
+    let mut scores = Scores::new();
+    for _ in 0..recipe.calibration_batches {
+        scores.add(masked, lesson, &batches.take()?);
+    }
+    Ok(scores)
+}
+
 impl Search {
-    fn new(recipe: &ReplaceRecipe, budgets: &[u64], masked: &MaskedNet, per_epoch: u64) -> Self {
+    fn new(
+        recipe: &ReplaceRecipe,
+        budgets: &[u64],
+        masked: &MaskedNet,
+        per_epoch: u64,
+        ties: Vec<f32>,
+    ) -> Self {
         let steps = u64::from(recipe.schedule.epochs) * per_epoch;
+        let steps = share_of(steps, recipe.freeze_at);
         let latents = masked.sites.latents().into_iter();
-        let latents = latents.map(|latents| Trainable {
-            name: "flat".to_owned(),
-            tensor: latents.shallow_clone(),
-            weight_decay: 0.0,
-        });
+        let latents =
+            latents.map(|latents| Trainable::plain("flat".to_owned(), latents.shallow_clone()));
+        let running = recipe.polynomial_start == PolynomialStart::Running;
         Self {
-            recipe: recipe.clone(),
             budgets: budgets.to_vec(),
             allowance: Allowance {
                 schedule: recipe.budget_schedule,
                 total: masked.sites.total(),
                 budget: budgets.last().copied().unwrap_or(0),
-                steps: share_of(steps, recipe.freeze_at),
+                steps,
             },
-            optimizer: Optimizer::Adam(Adam::new(latents.collect())),
+            strength: Strength::new(recipe, steps),
+            optimizer: Optimizer::adam(&recipe.schedule, latents.collect()),
+            ties,
+            running: running.then(|| Running::new(&masked.sites, masked.device)),
+            lowest: masked.sites.total(),
+            within: 0,
             searched_count: None,
             snapshots: Vec::new(),
+            recipe: recipe.clone(),
         }
     }
 
@@ -148,34 +281,127 @@ impl Search {
         self.searched_count
     }
 
+    /// The penalty per ReLU after `done` steps.
+    pub fn strength(&self, done: u64) -> f64 {
+        self.strength.at(done)
+    }
+
+    /// ReLUs allowed after `done` steps.
+    pub fn allowed(&self, done: u64) -> f64 {
+        self.allowance.at(done)
+    }
+
+    /// The latents' learning rate where that of the weights is such a share of its peak.
+    pub fn latent_lr(&self, share: f64) -> f64 {
+        match self.recipe.latent_decay {
+            LatentDecay::Constant => self.recipe.latent_lr,
+            LatentDecay::Weights => self.recipe.latent_lr * share,
+        }
+    }
+
+    /// The running averages, as long as they are needed, after `done` steps.
+    pub fn watches(&self, done: u64) -> Option<&Running> {
+        let running = self.running.as_ref()?;
+        (Running::is_active(done) && self.searched_count.is_none()).then_some(running)
+    }
+
     /// The part of the loss that pulls towards the budget, after `done` steps. `count` is the
-    /// number of ReLUs with its gradient.
+    /// number of ReLUs with its gradient; for SNL the sum of its shares, with no floor.
     pub fn penalty(&self, count: &Tensor, done: u64) -> Tensor {
-        hinge(count, self.allowance.at(done), self.recipe.penalty)
+        match self.recipe.method {
+            Method::Autorep => hinge(count, self.allowed(done), self.strength(done)),
+            Method::Snl => count * self.strength(done),
+        }
     }
 
     /// Moves latents and indicators after the step that follows `done` steps; `gradients` holds
-    /// the latents' one. Takes the snapshots that are due and freezes if it is time.
-    pub fn step(&mut self, masked: &mut MaskedNet, gradients: &[Tensor], done: u64) {
-        self.optimizer.step(gradients, self.recipe.latent_lr, done);
-        masked.sites.update(self.recipe.hysteresis);
-        if self.snapshots.len() + 1 < self.budgets.len() {
+    /// the latents' one, `lr_share` is the share of the weights' learning rate in its peak. Takes
+    /// the snapshots that are due and freezes if it is time. Returns how many indicators changed.
+    pub fn step(
+        &mut self,
+        masked: &mut MaskedNet,
+        gradients: &[Tensor],
+        lr_share: f64,
+        done: u64,
+    ) -> Result<Option<Tensor>, TrainError> {
+        let lr = self.latent_lr(lr_share);
+        self.optimizer.step(gradients, lr, done);
+        let flips = masked.sites.update();
+        let done = done + 1;
+        if let Some(running) = &self.running {
+            running.refresh(&masked.sites, &self.recipe, done);
+        }
+        let checks = self.strength.check_is_due(done);
+        let passes = self.snapshots.len() + 1 < self.budgets.len();
+        let mut met = false;
+        if checks || passes || self.recipe.freeze_after > 0 {
             let count = masked.sites.count();
             self.take_snapshots(masked, |budget| count <= budget);
+            met = self.looks_at(count, checks, done);
         }
-        self.freeze_if_due(masked, done + 1);
+        if met {
+            self.freeze(masked)?;
+        }
+        self.freeze_if_due(masked, done)?;
+        Ok(flips)
+    }
+
+    /// Draws the conclusions from a count after `done` steps; whether the budget is met for good.
+    fn looks_at(&mut self, count: u64, checks: bool, done: u64) -> bool {
+        let reached = count <= self.budget();
+        self.within = if reached { self.within + 1 } else { 0 };
+        if checks {
+            let grows = match self.recipe.method {
+                Method::Autorep => count as f64 > self.allowed(done),
+                Method::Snl => count >= self.lowest,
+            };
+            if grows {
+                self.strength.grow();
+            }
+            self.lowest = self.lowest.min(count);
+        }
+        let stable = u64::from(self.recipe.freeze_after);
+        match self.recipe.method {
+            Method::Snl => checks && reached,
+            Method::Autorep => stable > 0 && self.within >= stable,
+        }
     }
 
     /// Projects to the smallest budget and freezes, if `done` steps are as many as there are to
     /// be before.
-    fn freeze_if_due(&mut self, masked: &mut MaskedNet, done: u64) {
+    fn freeze_if_due(&mut self, masked: &mut MaskedNet, done: u64) -> Result<(), TrainError> {
         if done < self.allowance.steps || self.searched_count.is_some() {
-            return;
+            return Ok(());
+        }
+        self.freeze(masked)
+    }
+
+    fn freeze(&mut self, masked: &mut MaskedNet) -> Result<(), TrainError> {
+        let (budget, searched) = (self.budget(), masked.sites.count());
+        if searched > budget && self.recipe.on_unreached == OnUnreached::Fail {
+            return Err(TrainError::BudgetUnreached { budget, searched });
         }
         self.take_snapshots(masked, |_| true);
-        self.searched_count = Some(masked.sites.count());
-        project(masked, self.budget());
+        self.searched_count = Some(searched);
+        self.project(masked, budget);
         masked.freeze();
+        Ok(())
+    }
+
+    /// Sets the indicators to as many ReLUs as the budget allows: those with the largest latents.
+    fn project(&self, masked: &MaskedNet, budget: u64) {
+        let Some(latents) = masked.sites.latents() else {
+            return;
+        };
+        let latents = latents.detach().to_kind(Kind::Float);
+        let latents: Vec<f32> = Vec::try_from(latents).expect("latents are one-dimensional f32");
+        let sizes = masked.sites.units().sizes();
+        let kept = if sizes.is_empty() {
+            keep_largest(&latents, &self.ties, budget)
+        } else {
+            keep_fitting(&latents, &self.ties, sizes, budget)
+        };
+        masked.sites.set_units(&kept);
     }
 
     /// Takes the snapshots of all but the smallest budget, from the largest not yet taken down to
@@ -186,12 +412,14 @@ impl Search {
             let budget = self.budgets[self.snapshots.len()];
             let searched_count = masked.sites.count();
             let searched = masked.sites.indicators();
-            project(masked, budget);
+            self.project(masked, budget);
             let passed = Passed {
                 budget,
+                kept: masked.sites.count(),
                 searched_count,
             };
-            self.snapshots.push((passed, snapshot(&masked.named())));
+            self.snapshots
+                .push((passed, snapshot(&masked.named_output())));
             masked.sites.set_indicators(&searched);
         }
     }
@@ -221,6 +449,22 @@ impl Search {
         all
     }
 
+    /// What a resume checkpoint's document holds.
+    pub fn state(&self) -> SearchState {
+        SearchState {
+            growth: self.strength.factor,
+            lowest: self.lowest,
+            within: self.within,
+        }
+    }
+
+    /// Goes on from what a resume checkpoint's document holds.
+    pub fn restore_state(&mut self, state: SearchState) {
+        self.strength.factor = state.growth;
+        self.lowest = state.lowest;
+        self.within = state.within;
+    }
+
     /// Makes room for what a resume checkpoint holds; the tensors are restored afterwards.
     pub fn restore_standing(
         &mut self,
@@ -231,7 +475,7 @@ impl Search {
         self.searched_count = searched_count;
         self.snapshots = passed
             .iter()
-            .map(|passed| (*passed, snapshot(&masked.named())))
+            .map(|passed| (*passed, snapshot(&masked.named_output())))
             .collect();
     }
 }
@@ -244,13 +488,4 @@ impl Search {
 )]
 fn share_of(steps: u64, share: f64) -> u64 {
     ((steps as f64 * share).round() as u64).min(steps)
-}
-
-/// Sets the indicators to exactly `budget` ReLUs: those with the largest latents.
-fn project(masked: &MaskedNet, budget: u64) {
-    if let Some(latents) = masked.sites.latents() {
-        let latents = latents.detach().to_kind(Kind::Float);
-        let latents: Vec<f32> = Vec::try_from(latents).expect("latents are one-dimensional f32");
-        masked.sites.set_indicators(&keep_largest(&latents, budget));
-    }
 }

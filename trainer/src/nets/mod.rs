@@ -10,6 +10,8 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use autorep_core::net::{Activation, InputShape, NetSpec, Site};
 use tch::{Device, Tensor};
 
@@ -25,14 +27,25 @@ pub enum Layout {
     ChannelsLast,
 }
 
+/// See [`Layout::use_planes`].
+static PLANES: AtomicBool = AtomicBool::new(false);
+
 impl Layout {
     /// The faster one for f32 on this device.
     pub fn of(device: Device) -> Self {
-        if device == Device::Cpu {
+        if device == Device::Cpu && !PLANES.load(Ordering::Relaxed) {
             Self::ChannelsLast
         } else {
             Self::Planes
         }
+    }
+
+    /// Makes this process lay maps out in planes on every device. libtorch's batch normalisation
+    /// sums up less exactly pixel by pixel (about 1e-6 instead of 5e-8 relative), which is enough to
+    /// move a pre-activation over the kink of a ReLU now and then: a comparison with another
+    /// implementation to many digits wants planes.
+    pub fn use_planes() {
+        PLANES.store(true, Ordering::Relaxed);
     }
 
     /// The same values, of shape [..., channels, height, width], in this layout.

@@ -45,7 +45,7 @@ impl Adam {
                 let _in_place = first.lerp_(&gradient, 1.0 - BETAS[0]);
                 let _in_place = second.lerp_(&gradient.square(), 1.0 - BETAS[1]);
                 let root = second.sqrt() / second_bias.sqrt() + EPSILON;
-                trainable.tensor -= &*first / root * (lr / first_bias);
+                trainable.step(&*first / root, lr / first_bias);
             }
         });
     }
@@ -62,11 +62,7 @@ mod tests {
     use super::*;
 
     fn adam(x: &Tensor) -> Adam {
-        Adam::new(vec![Trainable {
-            name: "x".to_owned(),
-            tensor: x.shallow_clone(),
-            weight_decay: 0.0,
-        }])
+        Adam::new(vec![Trainable::plain("x".to_owned(), x.shallow_clone())])
     }
 
     /// With a constant gradient both bias-corrected moments are exact, so that each step is the

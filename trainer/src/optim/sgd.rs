@@ -36,7 +36,7 @@ impl Sgd {
                 let gradient = trainable.penalised(gradient);
                 *velocity *= self.momentum;
                 *velocity += gradient;
-                trainable.tensor -= &*velocity * lr;
+                trainable.step(velocity.shallow_clone(), lr);
             }
         });
     }
@@ -58,6 +58,7 @@ mod tests {
             name: "x".to_owned(),
             tensor: x.shallow_clone(),
             weight_decay: 0.1,
+            lr_scale: None,
         };
         let mut sgd = Sgd::new(0.5, vec![trainable]);
         let gradient = [Tensor::from_slice(&[3.0_f64])];

@@ -74,6 +74,7 @@ fn schedule(optimizer: OptimizerKind, lr: f64) -> Schedule {
         momentum: 0.9,
         weight_decay: 5e-4,
         warmup_epochs: 0.5,
+        ..Schedule::default()
     }
 }
 
@@ -114,6 +115,7 @@ pub(crate) fn replace() -> TaskSpec {
         budget_schedule: BudgetSchedule::Anneal,
         freeze_at: 2.0 / 3.0,
         calibration_batches: 3,
+        ..ReplaceRecipe::default()
     };
     let work = Work::Replace {
         baseline: baseline_output(),
@@ -135,6 +137,7 @@ pub(crate) fn finetune(budget: u64) -> TaskSpec {
         recipe: FinetuneRecipe {
             schedule: schedule(OptimizerKind::Adam, 1e-3),
             distillation: distillation(),
+            ..FinetuneRecipe::default()
         },
     };
     spec(1, work)

@@ -206,6 +206,7 @@ fn recipe() -> BaselineRecipe {
             momentum: 0.9,
             weight_decay: 0.0,
             warmup_epochs: 0.0,
+            ..Schedule::default()
         },
     }
 }

@@ -6,30 +6,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
-use crate::manifest::{Axis, AxisValue, BudgetSpec};
+use crate::manifest::{Arm, Axis, AxisValue, BudgetSpec};
 use crate::net::NET_SETTINGS;
 use crate::recipe::{Distillation, Schedule};
 use crate::text::{counted, grouped};
 
-/// The training stages, with whether one may have no epochs.
-const STAGES: [&str; 3] = ["baseline", "replace", "finetune"];
-
 impl Checker {
     pub(super) fn meaning(&mut self, task_limit: u64) {
         self.images();
-        for stage in STAGES {
-            self.batches(stage);
-            self.warm_up(stage);
-        }
-        self.losses("replace");
-        self.losses("finetune");
+        self.stage("baseline");
+        self.for_each_arm(|checker| {
+            for stage in ["replace", "finetune"] {
+                checker.stage(stage);
+                checker.losses(stage);
+            }
+        });
         self.net_settings();
-        let axes = self.plain_axes();
-        if self.size(&axes, task_limit) {
-            let parts = Parts::of_grid(&self.settings, &axes);
+        let (axes, arms) = (self.plain_axes(), self.plain_arms());
+        if self.size(&arms, &axes, task_limit) {
+            let parts = Parts::of_grid(&self.settings, &arms, &axes);
             self.budgets_fit(&parts.subjects);
             self.twins(&parts.twins);
         }
+    }
+
+    /// What holds for every stage.
+    fn stage(&mut self, stage: &str) {
+        self.batches(stage);
+        self.warm_up(stage);
+        self.learning_rate(stage);
     }
 
     /// The values that a setting takes: those of its axis, or its one value.
@@ -76,6 +81,8 @@ impl Checker {
         match key {
             "epochs" => Some(count(schedule.epochs)),
             "batch" => Some(count(schedule.batch)),
+            "lr" => Some(AxisValue::Number(schedule.lr)),
+            "lr_min" => Some(AxisValue::Number(schedule.lr_min)),
             "warmup_epochs" => Some(AxisValue::Number(schedule.warmup_epochs)),
             "kd_weight" => Some(AxisValue::Number(distillation?.kd_weight)),
             "ce_weight" => Some(AxisValue::Number(distillation?.ce_weight)),
@@ -172,6 +179,19 @@ impl Checker {
         }
     }
 
+    /// A learning rate must not end above where it begins.
+    fn learning_rate(&mut self, stage: &str) {
+        let Some(lowest) = self.least(&format!("{stage}.lr")) else {
+            return;
+        };
+        for (lr_min, given) in self.numbers(&format!("{stage}.lr_min")) {
+            if lr_min > lowest {
+                let message = format!("expected at most the stage's lr, {lowest}, found {lr_min}");
+                self.problem(given.place, &given.path, message);
+            }
+        }
+    }
+
     /// A stage must have something to learn from.
     fn losses(&mut self, stage: &str) {
         let zero = |checker: &Self, key: &str| {
@@ -192,21 +212,16 @@ impl Checker {
     }
 
     /// The number of tasks, found by counting alone; whether it is small enough to go on.
-    fn size(&mut self, axes: &[Axis], task_limit: u64) -> bool {
-        let sizes = PartSizes::of_axes(&self.settings, axes);
+    fn size(&mut self, arms: &[Arm], axes: &[Axis], task_limit: u64) -> bool {
+        let sizes = PartSizes::of_axes(arms, axes);
         let (budgets, seeds) = (self.budgets.len().max(1), self.seeds.len().max(1));
         let tasks = TaskCounts::of(&sizes, budgets, seeds).total();
         if tasks <= u128::from(task_limit) {
             return true;
         }
-        let points = [
-            sizes.subjects,
-            sizes.baselines,
-            sizes.replaces,
-            sizes.finetunes,
-        ]
-        .into_iter()
-        .fold(1, u128::saturating_mul);
+        let points = [sizes.subjects, sizes.baselines, sizes.ends]
+            .into_iter()
+            .fold(1, u128::saturating_mul);
         let shown = |count: u128| match u64::try_from(count) {
             Ok(count) => grouped(count),
             Err(_) => format!("more than {}", grouped(u64::MAX)),
@@ -322,6 +337,14 @@ impl Checker {
         }
         let reason = match field.rsplit('.').next() {
             Some("momentum") => ": momentum has no effect under adam",
+            Some("lr_min") => ": lr_min has no effect where lr_decay is constant",
+            Some("lookahead_alpha") => ": lookahead_alpha has no effect where lookahead_steps is 0",
+            Some("decay_all") => ": decay_all has no effect where weight_decay is 0",
+            Some("latent_value") => ": latent_value is for latent_init constant alone",
+            Some("penalty_growth" | "penalty_checks") => {
+                ": this key is for penalty_schedule grow alone"
+            }
+            Some("quadratic_lr_scale") => ": there is no quadratic coefficient to train",
             Some("temperature") => ": temperature has no effect where kd_weight is 0",
             _ if part == Part::Finetune && axis_field(field).is_some() => {
                 ": nothing of finetune has an effect where its epochs are 0"

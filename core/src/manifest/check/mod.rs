@@ -4,27 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::budget::BudgetSpec;
 use super::fields::{
-    AxisField, Fallback, Field, Kind, Operations, SECTIONS, Section, Settings, axis_field,
+    AxisField, Fallback, Field, Kind, Operations, SECTIONS, Section, Settings, Target, axis_field,
+    presets,
 };
 use super::problem::Problem;
 use super::read::{self, Refusal};
 use super::suggest::closest;
 use super::tree::{self, Key, Node, Place, Value, quote};
-use super::{Axis, AxisValue, CheckpointPolicy, Manifest, Method, Resources, RetryPolicy};
+use super::{Axis, AxisValue, CheckpointPolicy, Manifest, Resources, RetryPolicy};
 use crate::data::{DataSet, DataSpec};
 use crate::id::SweepName;
 use crate::net::Family;
-use crate::recipe::{
-    BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
-    ReplaceRecipe, Schedule,
-};
+use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe, Schedule};
 use crate::task::RESULT_VERSION;
 
+mod arms;
 mod grid;
 mod lists;
 mod meaning;
 mod net;
 
+pub(super) use arms::{ARM_FIELDS, MAX_ARMS};
 pub(super) use grid::{MAX_AXIS_VALUES, RANGE_KEYS, SCALES};
 
 /// Reads and checks a manifest whose plan has at most `task_limit` tasks.
@@ -34,6 +34,7 @@ pub(super) fn manifest(text: &str, task_limit: u64) -> Result<Manifest, Vec<Prob
     if let Some(section) = SECTIONS.first() {
         checker.section(section, Some(&root), Place::START);
     }
+    checker.arms(&root);
     checker.settle();
     checker.meaning(task_limit);
     checker.finish()
@@ -50,6 +51,13 @@ struct Checker {
     misspelt: BTreeSet<String>,
     /// Axes that the grid names.
     announced: BTreeSet<String>,
+    /// Where defaults come from.
+    preset: String,
+    /// The method, which has defaults of its own.
+    method: String,
+    /// Whether there are arms and none is being read: what a search lacks, each may give.
+    arms_follow: bool,
+    arms: Vec<arms::GivenArm>,
     settings: Settings,
     operations: Operations,
     name: Option<SweepName>,
@@ -88,9 +96,12 @@ impl Checker {
             broken: BTreeSet::new(),
             misspelt: BTreeSet::new(),
             announced: BTreeSet::new(),
+            preset: "default".to_owned(),
+            method: Method::Autorep.name().to_owned(),
+            arms_follow: false,
+            arms: Vec::new(),
             settings: blank_settings(),
             operations: Operations {
-                method: Method::Autorep,
                 retry: RetryPolicy::default(),
                 resources: Resources { gpus: 0 },
                 checkpoint: CheckpointPolicy::default(),
@@ -167,12 +178,29 @@ impl Checker {
         }
     }
 
-    /// Notes which axes the grid has, whose fields need no value of their own.
+    /// Notes what decides about keys that are not given: the preset, the method, whether there
+    /// are arms, and the grid's axes, whose fields need no value of their own.
     fn announce(&mut self, entries: &[(Key, Node)]) {
+        self.defaults_of(entries);
         for (key, node) in entries {
+            self.arms_follow |= key.text == "arms" && node.value != Value::Null;
             if let (Value::Map(axes), "grid") = (&node.value, key.text.as_str()) {
                 self.announced
                     .extend(axes.iter().map(|(axis, _)| axis.text.clone()));
+            }
+        }
+    }
+
+    /// Takes the preset and the method out of these entries, where they are good.
+    fn defaults_of(&mut self, entries: &[(Key, Node)]) {
+        for (key, node) in entries {
+            let Some(text) = node.text() else {
+                continue;
+            };
+            match key.text.as_str() {
+                "preset" if presets::NAMES.contains(&text) => text.clone_into(&mut self.preset),
+                "method" => text.clone_into(&mut self.method),
+                _ => {}
             }
         }
     }
@@ -232,6 +260,7 @@ impl Checker {
             Kind::Budgets => return self.budgets(path, node),
             Kind::Seeds => return self.seeds(path, node),
             Kind::Grid => return self.grid(path, node),
+            Kind::Arms => return, // Read when all of spec is known: see `arms`.
             Kind::Exactly(text) => read::exactly(text, node),
             Kind::SweepName => read::sweep_name(node).map(|name| self.name = Some(name)),
             Kind::Choice(_)
@@ -240,20 +269,23 @@ impl Checker {
             | Kind::Number(_)
             | Kind::Duration { .. } => read::scalar(field.kind, node).map(|value| {
                 let put = field.put(&mut self.settings, &mut self.operations, &value);
-                debug_assert!(put.is_some(), "{path} takes what its kind reads");
+                let own = matches!(field.place, Target::Own);
+                debug_assert!(own || put.is_some(), "{path} takes what its kind reads");
             }),
         };
         if let Err(refusal) = outcome {
-            self.refused(node.place, path, not_yet(path, node).unwrap_or(refusal));
+            self.refused(node.place, path, refusal);
         }
     }
 
     /// A field that the text does not give.
     fn absent(&mut self, section: &'static Section, field: &'static Field, place: Place) {
         let path = section.path_of(field.key);
-        if let Some(value) = field.default.value() {
+        let preset = presets::value(&self.preset, &self.method, &path);
+        if let Some(value) = preset.or_else(|| field.default.value()) {
             let put = field.put(&mut self.settings, &mut self.operations, &value);
-            debug_assert!(put.is_some(), "{path} takes its default");
+            let own = matches!(field.place, Target::Own);
+            debug_assert!(own || put.is_some(), "{path} takes its default");
         } else if field.default == Fallback::Required {
             let axis = format!("{}.{}", section.key(), field.key);
             if self.announced.contains(&axis) && axis_field(&axis).is_some() {
@@ -263,7 +295,8 @@ impl Checker {
                 path.strip_prefix(misspelt.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            if !self.misspelt.iter().any(meant) {
+            let arms_give = self.arms_follow && arms::is_own(section.path);
+            if !arms_give && !self.misspelt.iter().any(meant) {
                 self.problem(place, &path, format!("is missing: {}", needed(field)));
             }
             self.broken.insert(path);
@@ -283,6 +316,9 @@ impl Checker {
             let axis = self.axes.iter().find(|axis| axis.field.name() == name);
             if let Some(first) = axis.and_then(|axis| axis.values.first()) {
                 let _ = (field.put)(&mut self.settings, &first.value);
+                for arm in &mut self.arms {
+                    let _ = (field.put)(&mut arm.settings, &first.value);
+                }
             } else {
                 self.broken.insert(path);
             }
@@ -311,6 +347,7 @@ impl Checker {
         self.problems.sort();
         self.problems.dedup();
         let grid = self.plain_axes();
+        let arms = self.plain_arms();
         match self.name {
             Some(name) if self.problems.is_empty() => {
                 let mut budgets: Vec<BudgetSpec> =
@@ -321,12 +358,10 @@ impl Checker {
                     name,
                     data: self.settings.data,
                     net: self.settings.net,
-                    method: self.operations.method,
                     budgets,
                     seeds: self.seeds,
                     baseline: self.settings.baseline,
-                    replace: self.settings.replace,
-                    finetune: self.settings.finetune,
+                    arms,
                     grid,
                     retry: self.operations.retry,
                     resources: self.operations.resources,
@@ -354,30 +389,8 @@ fn shown(key: &str) -> String {
     }
 }
 
-/// Methods that are named in the literature and not built here yet get a word of their own.
-fn not_yet(path: &str, node: &Node) -> Option<Refusal> {
-    (path == "spec.method" && node.text() == Some("snl")).then(|| Refusal {
-        message: "the method snl is not yet available, expected autorep".to_owned(),
-        suggestion: None,
-    })
-}
-
 /// Settings of which every one is overwritten, by the text or by a default.
 fn blank_settings() -> Settings {
-    let schedule = Schedule {
-        epochs: 0,
-        batch: 1,
-        optimizer: OptimizerKind::Sgd,
-        lr: 0.0,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        warmup_epochs: 0.0,
-    };
-    let distillation = Distillation {
-        temperature: 1.0,
-        kd_weight: 0.0,
-        ce_weight: 0.0,
-    };
     Settings {
         data: DataSpec {
             name: DataSet::FashionMnist,
@@ -388,23 +401,9 @@ fn blank_settings() -> Settings {
         },
         net: Family::Resnet9.default_settings(),
         baseline: BaselineRecipe {
-            schedule: schedule.clone(),
+            schedule: Schedule::default(),
         },
-        replace: ReplaceRecipe {
-            schedule: schedule.clone(),
-            distillation: distillation.clone(),
-            latent_lr: 0.0,
-            latent_init: LatentInit::Constant,
-            penalty: 0.0,
-            hysteresis: 0.0,
-            degree: 0,
-            budget_schedule: BudgetSchedule::Constant,
-            freeze_at: 0.0,
-            calibration_batches: 0,
-        },
-        finetune: FinetuneRecipe {
-            schedule,
-            distillation,
-        },
+        replace: ReplaceRecipe::default(),
+        finetune: FinetuneRecipe::default(),
     }
 }

@@ -5,11 +5,12 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as NameError, StrDeserializer};
 
-use super::{AxisValue, CheckpointPolicy, Method, Resources, RetryPolicy};
+use super::{AxisValue, CheckpointPolicy, Resources, RetryPolicy};
 use crate::data::DataSpec;
 use crate::net::NetSettings;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 
+pub(crate) mod presets;
 mod table;
 
 pub(crate) use table::SECTIONS;
@@ -27,7 +28,6 @@ pub(crate) struct Settings {
 /// What decides how a sweep is run, but not what comes out.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Operations {
-    pub(crate) method: Method,
     pub(crate) retry: RetryPolicy,
     pub(crate) resources: Resources,
     pub(crate) checkpoint: CheckpointPolicy,
@@ -124,6 +124,8 @@ pub(crate) enum Kind {
     Seeds,
     /// Axes by the paths of their fields.
     Grid,
+    /// A list of arms.
+    Arms,
 }
 
 /// The numbers between two ends, each of which may be left out.

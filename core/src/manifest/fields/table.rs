@@ -2,6 +2,23 @@
 
 use super::{Fallback, Field, Kind, Range, Section, Target};
 
+/// A field, written on a few lines.
+const fn field(
+    key: &'static str,
+    kind: Kind,
+    default: Fallback,
+    doc: &'static str,
+    place: Target,
+) -> Field {
+    Field {
+        key,
+        kind,
+        default,
+        doc,
+        place,
+    }
+}
+
 /// Puts a whole number into `settings.PATH`.
 macro_rules! count {
     ($($path:ident).+) => {
@@ -75,8 +92,22 @@ macro_rules! schedule {
                 key: "lr",
                 kind: Kind::Number(Range::above_zero_to(100.0)),
                 default: Fallback::Number($lr),
-                doc: "Peak learning rate; it falls by a cosine to zero at the last step.",
+                doc: "Peak learning rate.",
                 place: Target::Axis(number!($stage.schedule.lr)),
+            },
+            Field {
+                key: "lr_decay",
+                kind: Kind::Choice(&["cosine", "cosine-epoch", "constant"]),
+                default: Fallback::Choice("cosine"),
+                doc: "How the learning rate falls after the warm-up: by a cosine, step by step or epoch by epoch, or not at all.",
+                place: Target::Axis(choice!($stage.schedule.decay)),
+            },
+            Field {
+                key: "lr_min",
+                kind: Kind::Number(Range::zero_to(100.0)),
+                default: Fallback::Number(0.0),
+                doc: "Where the learning rate ends; at most lr. Without effect if it does not fall.",
+                place: Target::Axis(number!($stage.schedule.lr_min)),
             },
             Field {
                 key: "momentum",
@@ -93,11 +124,60 @@ macro_rules! schedule {
                 place: Target::Axis(number!($stage.schedule.weight_decay)),
             },
             Field {
+                key: "decay_all",
+                kind: Kind::Switch,
+                default: Fallback::Switch(false),
+                doc: "Whether weight decay is for biases and batch norm's scales and shifts, too.",
+                place: Target::Axis(switch!($stage.schedule.decay_all)),
+            },
+            Field {
                 key: "warmup_epochs",
                 kind: Kind::Number(Range::zero_to(100_000.0)),
                 default: Fallback::Number($warmup),
                 doc: "Epochs, or a fraction of one, over which the learning rate rises from zero.",
                 place: Target::Axis(number!($stage.schedule.warmup_epochs)),
+            },
+            Field {
+                key: "grad_clip",
+                kind: Kind::Number(Range::zero_to(1.0e6)),
+                default: Fallback::Number(0.0),
+                doc: "Largest norm of all gradients together, to which larger ones are scaled; 0 for any.",
+                place: Target::Axis(number!($stage.schedule.grad_clip)),
+            },
+            Field {
+                key: "label_smoothing",
+                kind: Kind::Number(Range::zero_to_below(1.0)),
+                default: Fallback::Number(0.0),
+                doc: "Share of each label that is spread evenly over all classes.",
+                place: Target::Axis(number!($stage.schedule.label_smoothing)),
+            },
+            Field {
+                key: "ema",
+                kind: Kind::Number(Range::zero_to_below(1.0)),
+                default: Fallback::Number(0.0),
+                doc: "Decay per step of a moving average of the weights, which is validated and kept in their place; 0 for none.",
+                place: Target::Axis(number!($stage.schedule.ema)),
+            },
+            Field {
+                key: "lookahead_steps",
+                kind: Kind::Count { min: 0, max: 1_000_000 },
+                default: Fallback::Count(0),
+                doc: "Steps between two looks back of the Lookahead optimizer; 0 for none.",
+                place: Target::Axis(count!($stage.schedule.lookahead_steps)),
+            },
+            Field {
+                key: "lookahead_alpha",
+                kind: Kind::Number(Range::above_zero_to(1.0)),
+                default: Fallback::Number(0.5),
+                doc: "How far the slow weights go towards the fast ones at each look back; without effect if lookahead_steps is 0.",
+                place: Target::Axis(number!($stage.schedule.lookahead_alpha)),
+            },
+            Field {
+                key: "precision",
+                kind: Kind::Choice(&["fp32", "bf16", "fp16"]),
+                default: Fallback::Choice("fp32"),
+                doc: "In which numbers convolutions and linear layers are computed; fp16 on GPUs only.",
+                place: Target::Axis(choice!($stage.schedule.precision)),
             },
         ]
     };
@@ -127,6 +207,28 @@ macro_rules! distillation {
                 default: Fallback::Number(1.0),
                 doc: "Weight of the cross-entropy with the labels.",
                 place: Target::Axis(number!($stage.distillation.ce_weight)),
+            },
+        ]
+    };
+}
+
+/// The fields of a [`crate::recipe::CoefficientRates`].
+macro_rules! coefficients {
+    ($stage:ident) => {
+        &[
+            Field {
+                key: "coefficient_lr_scale",
+                kind: Kind::Number(Range::zero_to(1.0e6)),
+                default: Fallback::Number(1.0),
+                doc: "Learning rate of the polynomials' coefficients over that of the weights; 0 keeps them as they are.",
+                place: Target::Axis(number!($stage.coefficients.lr_scale)),
+            },
+            Field {
+                key: "quadratic_lr_scale",
+                kind: Kind::Number(Range::zero_to(1.0e6)),
+                default: Fallback::Number(1.0),
+                doc: "Learning rate of the quadratic coefficients over that of the others.",
+                place: Target::Axis(number!($stage.coefficients.quadratic_lr_scale)),
             },
         ]
     };
@@ -170,11 +272,25 @@ pub(crate) static SECTIONS: &[Section] = &[
         doc: "What the sweep is.",
         fields: &[&[
             Field {
+                key: "preset",
+                kind: Kind::Choice(super::presets::NAMES),
+                default: Fallback::Choice("default"),
+                doc: "Where defaults of the three stages come from; keys that are given count more. The paper-* and ref-compat-* presets follow the AutoReP paper and its released code.",
+                place: Target::Own,
+            },
+            Field {
                 key: "method",
-                kind: Kind::Choice(&["autorep"]),
+                kind: Kind::Choice(&["autorep", "snl"]),
                 default: Fallback::Choice("autorep"),
                 doc: "How the ReLUs to keep are found.",
-                place: Target::Operation(choice!(method)),
+                place: Target::Fixed(choice!(replace.method)),
+            },
+            Field {
+                key: "arms",
+                kind: Kind::Arms,
+                default: Fallback::Derived("one arm: the settings as they are"),
+                doc: "Ways of replacing ReLUs to compare over the same baselines, budgets and grid: each a name with its own preset, method, replace and finetune; keys that an arm does not give are those of spec.",
+                place: Target::Own,
             },
             Field {
                 key: "budgets",
@@ -352,66 +468,183 @@ pub(crate) static SECTIONS: &[Section] = &[
             schedule!(replace, epochs: 1, optimizer: "adam", lr: 1.0e-3, weight_decay: 0.0, warmup_epochs: 0.0),
             distillation!(replace),
             &[
-                Field {
-                    key: "latent_lr",
-                    kind: Kind::Number(Range::above_zero_to(100.0)),
-                    default: Fallback::Number(5.0e-3),
-                    doc: "Learning rate of the latents (Adam), constant until the indicators freeze.",
-                    place: Target::Axis(number!(replace.latent_lr)),
-                },
-                Field {
-                    key: "latent_init",
-                    kind: Kind::Choice(&["constant", "uniform"]),
-                    default: Fallback::Choice("constant"),
-                    doc: "How latents start: every one at 0.5, or drawn from the uniform distribution on (0, 1).",
-                    place: Target::Axis(choice!(replace.latent_init)),
-                },
-                Field {
-                    key: "penalty",
-                    kind: Kind::Number(Range::zero_to(1_000.0)),
-                    default: Fallback::Number(3.0e-4),
-                    doc: "Added to the loss for each ReLU above the budget (the paper's lambda over the total).",
-                    place: Target::Axis(number!(replace.penalty)),
-                },
-                Field {
-                    key: "hysteresis",
-                    kind: Kind::Number(Range::zero_to(10.0)),
-                    default: Fallback::Number(0.003),
-                    doc: "Half the width of the band around zero in which an indicator keeps its state.",
-                    place: Target::Axis(number!(replace.hysteresis)),
-                },
-                Field {
-                    key: "degree",
-                    kind: Kind::Count { min: 0, max: 2 },
-                    default: Fallback::Count(2),
-                    doc: "Degree of the polynomials that replace ReLUs.",
-                    place: Target::Axis(count!(replace.degree)),
-                },
-                Field {
-                    key: "budget_schedule",
-                    kind: Kind::Choice(&["constant", "anneal"]),
-                    default: Fallback::Choice("anneal"),
-                    doc: "Whether the final budget is asked for from the first step, or approached from the total.",
-                    place: Target::Axis(choice!(replace.budget_schedule)),
-                },
-                Field {
-                    key: "freeze_at",
-                    kind: Kind::Number(Range::above_zero_to(1.0)),
-                    default: Fallback::Number(1.0),
-                    doc: "Share of the epochs after which indicators are projected to the budget and frozen; 1 means at the end.",
-                    place: Target::Axis(number!(replace.freeze_at)),
-                },
-                Field {
-                    key: "calibration_batches",
-                    kind: Kind::Count {
+                field(
+                    "latent_lr",
+                    Kind::Number(Range::above_zero_to(100.0)),
+                    Fallback::Number(5.0e-3),
+                    "Learning rate of the latents (Adam).",
+                    Target::Axis(number!(replace.latent_lr)),
+                ),
+                field(
+                    "latent_decay",
+                    Kind::Choice(&["constant", "weights"]),
+                    Fallback::Choice("constant"),
+                    "Whether the latents' learning rate stays until the indicators freeze, or falls as that of the weights does.",
+                    Target::Axis(choice!(replace.latent_decay)),
+                ),
+                field(
+                    "latent_init",
+                    Kind::Choice(&["constant", "uniform", "first-order", "second-order"]),
+                    Fallback::Choice("constant"),
+                    "How latents start: all at latent_value, drawn from the uniform distribution on (0, 1), or by rank in (0, 1) of a score of what replacing each ReLU changes in the loss.",
+                    Target::Axis(choice!(replace.latent_init)),
+                ),
+                field(
+                    "latent_value",
+                    Kind::Number(Range::zero_to(100.0)),
+                    Fallback::Number(0.5),
+                    "Where constant latents start; without effect for the others.",
+                    Target::Axis(number!(replace.latent_value)),
+                ),
+                field(
+                    "penalty",
+                    Kind::Number(Range::zero_to(1_000.0)),
+                    Fallback::Number(3.0e-4),
+                    "Added to the loss for each ReLU above the budget (the paper's lambda over the total); with snl for each unit of its alphas.",
+                    Target::Axis(number!(replace.penalty)),
+                ),
+                field(
+                    "penalty_schedule",
+                    Kind::Choice(&["constant", "ramp", "grow"]),
+                    Fallback::Choice("constant"),
+                    "Whether the penalty stays, rises from zero over the first quarter of the steps before freezing, or grows until the budget is met.",
+                    Target::Axis(choice!(replace.penalty_schedule)),
+                ),
+                field(
+                    "penalty_growth",
+                    Kind::Number(Range {
+                        min: 1.0,
+                        min_fits: true,
+                        max: 1_000.0,
+                        max_fits: true,
+                    }),
+                    Fallback::Number(1.1),
+                    "Factor of the penalty at each check with too many ReLUs; for the schedule grow alone.",
+                    Target::Axis(number!(replace.penalty_growth)),
+                ),
+                field(
+                    "penalty_checks",
+                    Kind::Count {
+                        min: 1,
+                        max: 1_000_000,
+                    },
+                    Fallback::Count(100),
+                    "Checks, evenly over the search, at which the penalty may grow; for the schedule grow and for snl alone.",
+                    Target::Axis(count!(replace.penalty_checks)),
+                ),
+                field(
+                    "hysteresis",
+                    Kind::Number(Range::zero_to(10.0)),
+                    Fallback::Number(0.003),
+                    "Half the width of the band around zero in which an indicator keeps its state.",
+                    Target::Axis(number!(replace.hysteresis)),
+                ),
+                field(
+                    "granularity",
+                    Kind::Choice(&["pixel", "channel", "site"]),
+                    Fallback::Choice("pixel"),
+                    "Whether each element of a feature map has its own indicator, or those of a channel or of a whole site share one.",
+                    Target::Axis(choice!(replace.granularity)),
+                ),
+                field(
+                    "budget_schedule",
+                    Kind::Choice(&["constant", "anneal"]),
+                    Fallback::Choice("anneal"),
+                    "Whether the final budget is asked for from the first step, or approached from the total.",
+                    Target::Axis(choice!(replace.budget_schedule)),
+                ),
+                field(
+                    "freeze_at",
+                    Kind::Number(Range::above_zero_to(1.0)),
+                    Fallback::Number(1.0),
+                    "Share of the epochs after which indicators are projected to the budget and frozen at the latest; 1 means at the end.",
+                    Target::Axis(number!(replace.freeze_at)),
+                ),
+                field(
+                    "freeze_after",
+                    Kind::Count {
+                        min: 0,
+                        max: 100_000_000,
+                    },
+                    Fallback::Count(0),
+                    "Steps in a row within the final budget after which indicators freeze earlier; 0 for never.",
+                    Target::Axis(count!(replace.freeze_after)),
+                ),
+                field(
+                    "ties",
+                    Kind::Choice(&["index", "importance"]),
+                    Fallback::Choice("index"),
+                    "Which of equal latents a projection keeps: the earlier ones, or those with the larger first-order score.",
+                    Target::Axis(choice!(replace.ties)),
+                ),
+                field(
+                    "on_unreached",
+                    Kind::Choice(&["project", "fail"]),
+                    Fallback::Choice("project"),
+                    "Whether a search that has not come down to its budget when the indicators freeze is projected to it, or fails for good.",
+                    Target::Axis(choice!(replace.on_unreached)),
+                ),
+                field(
+                    "calibration_batches",
+                    Kind::Count {
                         min: 1,
                         max: 100_000,
                     },
-                    default: Fallback::Count(20),
-                    doc: "Batches over which activation statistics are measured before the first step.",
-                    place: Target::Axis(count!(replace.calibration_batches)),
-                },
+                    Fallback::Count(20),
+                    "Batches over which activation statistics and scores are measured before the first step.",
+                    Target::Axis(count!(replace.calibration_batches)),
+                ),
+                field(
+                    "degree",
+                    Kind::Count { min: 0, max: 2 },
+                    Fallback::Count(2),
+                    "Degree of the polynomials that replace ReLUs.",
+                    Target::Axis(count!(replace.degree)),
+                ),
+                field(
+                    "polynomial_start",
+                    Kind::Choice(&["gaussian", "bn", "moments", "running"]),
+                    Fallback::Choice("gaussian"),
+                    "From what the polynomials start: the closed form for measured means and deviations, the same with batch norm's parameters where they say them, least squares from measured moments, or running averages as in the released code.",
+                    Target::Axis(choice!(replace.polynomial_start)),
+                ),
+                field(
+                    "sharing",
+                    Kind::Choice(&["channel", "site"]),
+                    Fallback::Choice("channel"),
+                    "Whether each channel has a polynomial of its own, or each site one.",
+                    Target::Axis(choice!(replace.sharing)),
+                ),
+                field(
+                    "c0_damping",
+                    Kind::Number(Range::zero_to(100.0)),
+                    Fallback::Number(1.0),
+                    "Factor of the constant coefficient at the start.",
+                    Target::Axis(number!(replace.c0_damping)),
+                ),
+                field(
+                    "c2_damping",
+                    Kind::Number(Range::zero_to(100.0)),
+                    Fallback::Number(1.0),
+                    "Factor of the quadratic coefficient at the start.",
+                    Target::Axis(number!(replace.c2_damping)),
+                ),
+                field(
+                    "quadratic_scale",
+                    Kind::Number(Range::above_zero_to(100.0)),
+                    Fallback::Number(1.0),
+                    "Factor of the quadratic term in every forward pass of the search.",
+                    Target::Axis(number!(replace.quadratic_scale)),
+                ),
+                field(
+                    "quadratic_clip",
+                    Kind::Number(Range::zero_to(1.0e6)),
+                    Fallback::Number(0.0),
+                    "Largest size of the quadratic coefficients before that factor, to which larger ones are cut; 0 for any.",
+                    Target::Axis(number!(replace.quadratic_clip)),
+                ),
             ],
+            coefficients!(replace),
         ],
     },
     Section {
@@ -420,6 +653,7 @@ pub(crate) static SECTIONS: &[Section] = &[
         fields: &[
             schedule!(finetune, epochs: 0, optimizer: "adam", lr: 1.0e-3, weight_decay: 0.0, warmup_epochs: 0.0),
             distillation!(finetune),
+            coefficients!(finetune),
         ],
     },
     Section {

@@ -47,7 +47,8 @@ fn every_axis_changes_a_setting_and_none_the_same_one() {
             | Kind::Duration { .. }
             | Kind::Budgets
             | Kind::Seeds
-            | Kind::Grid) => panic!("{} is an axis of {kind:?}", axis.name()),
+            | Kind::Grid
+            | Kind::Arms) => panic!("{} is an axis of {kind:?}", axis.name()),
         };
         let mut changed = before.clone();
         for value in &other {

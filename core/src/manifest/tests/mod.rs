@@ -9,8 +9,9 @@ use crate::data::DataSet;
 use crate::net::Family;
 use crate::plan::{Plan, PlanSummary};
 use crate::recipe::{
-    BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
-    ReplaceRecipe, Schedule,
+    BaselineRecipe, BudgetSchedule, CoefficientRates, Decay, Distillation, FinetuneRecipe,
+    Granularity, LatentDecay, LatentInit, Method, OnUnreached, OptimizerKind, PenaltySchedule,
+    PolynomialStart, Precision, ReplaceRecipe, Schedule, Sharing, Ties,
 };
 
 mod properties;
@@ -136,7 +137,9 @@ fn the_smallest_manifest_gets_the_documented_defaults() {
     assert!(manifest.data.augment);
     assert_eq!(manifest.net.name, Family::Resnet9);
     assert_eq!((manifest.net.width, manifest.net.stem_relu), (64, false));
-    assert_eq!(manifest.method, Method::Autorep);
+    assert_eq!(manifest.arms.len(), 1);
+    assert_eq!(manifest.arms[0].name, None);
+    assert_eq!(manifest.arms[0].replace.method, Method::Autorep);
     assert_eq!(manifest.budgets, [BudgetSpec::Share(10_000_000)]);
     assert_eq!(manifest.seeds, [0]);
     assert!(manifest.grid.is_empty());
@@ -162,6 +165,15 @@ fn the_recipes_get_the_documented_defaults() {
         momentum,
         weight_decay,
         warmup_epochs,
+        decay: Decay::Cosine,
+        lr_min: 0.0,
+        decay_all: false,
+        grad_clip: 0.0,
+        label_smoothing: 0.0,
+        ema: 0.0,
+        lookahead_steps: 0,
+        lookahead_alpha: 0.5,
+        precision: Precision::Fp32,
     };
     let distillation = Distillation {
         temperature: 4.0,
@@ -173,23 +185,41 @@ fn the_recipes_get_the_documented_defaults() {
     };
     assert_eq!(manifest.baseline, baseline);
     let replace = ReplaceRecipe {
+        method: Method::Autorep,
         schedule: schedule(3, OptimizerKind::Adam, 1e-3, 0.9, 0.0, 0.0),
         distillation: distillation.clone(),
         latent_lr: 5e-3,
+        latent_decay: LatentDecay::Constant,
         latent_init: LatentInit::Constant,
+        latent_value: 0.5,
         penalty: 3e-4,
+        penalty_schedule: PenaltySchedule::Constant,
+        penalty_growth: 1.1,
+        penalty_checks: 100,
         hysteresis: 0.003,
-        degree: 2,
+        granularity: Granularity::Pixel,
         budget_schedule: BudgetSchedule::Anneal,
         freeze_at: 1.0,
+        freeze_after: 0,
+        ties: Ties::Index,
+        on_unreached: OnUnreached::Project,
         calibration_batches: 20,
+        degree: 2,
+        polynomial_start: PolynomialStart::Gaussian,
+        sharing: Sharing::Channel,
+        c0_damping: 1.0,
+        c2_damping: 1.0,
+        quadratic_scale: 1.0,
+        quadratic_clip: 0.0,
+        coefficients: CoefficientRates::default(),
     };
-    assert_eq!(manifest.replace, replace);
+    assert_eq!(manifest.arms[0].replace, replace);
     let finetune = FinetuneRecipe {
         schedule: schedule(4, OptimizerKind::Adam, 1e-3, 0.9, 0.0, 0.0),
         distillation,
+        coefficients: CoefficientRates::default(),
     };
-    assert_eq!(manifest.finetune, finetune);
+    assert_eq!(manifest.arms[0].finetune, finetune);
 }
 
 #[test]
@@ -332,4 +362,114 @@ fn a_stored_axis_is_checked_like_a_given_one() {
     for text in bad {
         assert!(serde_json::from_str::<Axis>(text).is_err(), "{text}");
     }
+}
+
+/// The three stages of the smallest manifest without their epochs, under a preset.
+fn with_preset(preset: &str) -> Manifest {
+    let text = with_spec(&format!("preset: {preset}"));
+    let epochs = ["epochs: 2", "epochs: 3", "epochs: 4"].iter();
+    good(&epochs.fold(text, |text, epochs| text.replace(epochs, "")))
+}
+
+#[test]
+fn a_preset_gives_what_is_not_given() {
+    let manifest = with_preset("ref-compat-cifar");
+    let (replace, baseline) = (&manifest.arms[0].replace, &manifest.baseline);
+    assert_eq!(baseline.schedule.epochs, 400);
+    assert_eq!(baseline.schedule.batch, 256);
+    assert!(baseline.schedule.decay_all);
+    assert_eq!(replace.schedule.epochs, 200);
+    assert_eq!(replace.polynomial_start, PolynomialStart::Running);
+    let start = [
+        replace.c0_damping,
+        replace.c2_damping,
+        replace.quadratic_scale,
+    ];
+    assert_eq!(
+        start.map(f64::to_bits),
+        [0.2_f64, 0.1, 0.1].map(f64::to_bits)
+    );
+    assert_eq!(replace.latent_init, LatentInit::Uniform);
+    assert_eq!(manifest.arms[0].finetune.schedule.epochs, 0);
+    let tiny = &with_preset("ref-compat-tiny").arms[0].replace;
+    assert_eq!(tiny.quadratic_clip.to_bits(), 1.0_f64.to_bits());
+    assert_eq!(tiny.schedule.lookahead_steps, 6);
+    let paper = &with_preset("paper-cifar").arms[0].replace;
+    assert_eq!(paper.polynomial_start, PolynomialStart::Gaussian);
+    // What is given counts more.
+    let given = good(&with_spec("preset: paper-cifar"));
+    assert_eq!(given.arms[0].replace.schedule.epochs, 3);
+}
+
+#[test]
+fn tasks_do_not_tell_whether_a_preset_or_its_values_were_written() {
+    let text = with_spec("preset: paper-tiny");
+    let spelt = with_spec("preset: default").replace(
+        "epochs: 3",
+        "epochs: 3, lr_decay: cosine-epoch, lr_min: 1e-5, latent_lr: 1e-3, latent_decay: weights, \
+         latent_init: uniform, budget_schedule: constant, lr: 1e-4, penalty: 4.41e-5, \
+         lookahead_steps: 6",
+    );
+    let spelt = spelt.replace(
+        "epochs: 2",
+        "epochs: 2, batch: 256, lr_decay: cosine-epoch, lr_min: 1e-5, warmup_epochs: 0, \
+         decay_all: true",
+    );
+    let digest = |text: &str| Plan::expand(&good(text)).digest();
+    assert_eq!(digest(&text), digest(&spelt));
+}
+
+#[test]
+fn arms_share_baselines_and_differ_where_they_say() {
+    let text = with_spec(
+        "arms: [{name: ours}, {name: theirs, method: snl, finetune: {epochs: 0}}, \
+         {name: ref, preset: ref-compat-cifar, replace: {epochs: 7}}]",
+    );
+    let manifest = good(&text);
+    let names: Vec<&str> = (manifest.arms.iter())
+        .filter_map(|arm| arm.name.as_deref())
+        .collect();
+    assert_eq!(names, ["ours", "ref", "theirs"]);
+    let [ours, compatible, theirs] = &manifest.arms[..] else {
+        panic!("expected three arms");
+    };
+    assert_eq!(ours.replace.method, Method::Autorep);
+    assert_eq!(theirs.replace.method, Method::Snl);
+    assert_eq!(theirs.replace.penalty_schedule, PenaltySchedule::Grow);
+    assert_eq!(theirs.finetune.schedule.epochs, 0);
+    assert_eq!(compatible.replace.schedule.epochs, 7);
+    assert_eq!(compatible.finetune.schedule.epochs, 4);
+    let plan = Plan::expand(&manifest);
+    // One baseline and three searches, two of them with a finetune; each net is measured.
+    assert_eq!(plan.tasks.len(), 1 + 3 + 2 + 4);
+    let labels: Vec<&str> = (plan.candidates.iter())
+        .map(|candidate| candidate.label.as_str())
+        .collect();
+    assert_eq!(labels, ["default", "arm=ours", "arm=ref", "arm=theirs"]);
+}
+
+#[test]
+fn problems_of_an_arm_stand_where_its_text_is() {
+    let text = with_spec("arms: [{name: a, replace: {latent_rl: 1}}, {name: a, method: sln}]");
+    let problems = parse(&text).unwrap_err();
+    let shown: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    assert_eq!(shown.len(), 3, "{shown:#?}");
+    assert!(
+        shown.iter().any(|it| it.contains("latent_lr")),
+        "{shown:#?}"
+    );
+    assert!(
+        shown.iter().any(|it| it.contains("given twice")),
+        "{shown:#?}"
+    );
+    assert!(shown.iter().any(|it| it.contains("snl")), "{shown:#?}");
+}
+
+#[test]
+fn an_arm_may_give_what_spec_lacks() {
+    let text = with_spec("arms: [{name: a, replace: {epochs: 5}}]").replace("{epochs: 3}", "{}");
+    assert_eq!(good(&text).arms[0].replace.schedule.epochs, 5);
+    let none = with_spec("arms: [{name: a}]").replace("{epochs: 3}", "{}");
+    let problems = parse(&none).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }

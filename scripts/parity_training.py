@@ -1,0 +1,250 @@
+"""Repeats twenty steps of a search in plain PyTorch and compares them with the trainer's.
+
+Usage: parity_training.py FOLDER, where `replace_trace FOLDER` wrote what the trainer did.
+
+Written from docs/method.md alone: the net, the polynomials' start, the masked activation with its
+straight-through gradient, hysteresis, the loss, the schedules. The optimizers are torch.optim's:
+SGD with momentum for weights and polynomials, Adam for latents.
+Every quantity has to agree to 1e-4 relative; anything else ends with exit code 1.
+"""
+
+import json
+import math
+import struct
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+TOLERANCE = 1e-4
+
+
+def read_tensors(folder):
+    """The tensors of a safetensors file (https://github.com/huggingface/safetensors)."""
+    raw = (folder / "tensors.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    kinds = {"F32": torch.float32, "U8": torch.uint8}
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        values = torch.frombuffer(bytearray(raw[begin:end]), dtype=kinds[entry["dtype"]])
+        tensors[name] = values.reshape(entry["shape"])
+    return tensors
+
+
+def bits(packed, count):
+    """Zeros and ones out of bytes, the lowest bit first."""
+    places = torch.arange(8, dtype=torch.uint8)
+    spread = (packed.reshape(-1, 1) >> places) & 1
+    return spread.reshape(-1)[:count].float()
+
+
+class Keep(torch.autograd.Function):
+    """The indicator m as a function of its latent w, with the derivative softplus(w)."""
+
+    @staticmethod
+    def forward(ctx, latent, indicator):
+        ctx.save_for_backward(latent)
+        return indicator.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (latent,) = ctx.saved_tensors
+        return gradient * torch.log1p(torch.exp(latent)), None
+
+
+class Student:
+    """A ResNet-9 whose activations are given by the caller, site by site."""
+
+    BLOCKS = ["layer1.0", "layer2.0", "layer3.0", "layer4.0"]
+
+    def __init__(self, tensors):
+        self.tensors = tensors
+
+    def norm(self, x, name, training):
+        part = lambda key: self.tensors[f"{name}.{key}"]
+        if training is None:
+            return F.batch_norm(x, None, None, part("weight"), part("bias"), True, 0.1, 1e-5)
+        mean, variance = part("running_mean"), part("running_var")
+        return F.batch_norm(x, mean, variance, part("weight"), part("bias"), training, 0.1, 1e-5)
+
+    def conv(self, x, name, stride):
+        kernel = self.tensors[f"{name}.weight"]
+        return F.conv2d(x, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+
+    def forward(self, x, activate, training):
+        x = self.norm(self.conv(x, "conv1", 1), "bn1", training)
+        for index, block in enumerate(self.BLOCKS):
+            stride = 1 if index == 0 else 2
+            y = self.norm(self.conv(x, f"{block}.conv1", stride), f"{block}.bn1", training)
+            y = activate(f"{block}.act1", y)
+            y = self.norm(self.conv(y, f"{block}.conv2", 1), f"{block}.bn2", training)
+            if f"{block}.downsample.0.weight" in self.tensors:
+                x = self.conv(x, f"{block}.downsample.0", stride)
+                x = self.norm(x, f"{block}.downsample.1", training)
+            x = activate(f"{block}.act2", y + x)
+        return F.linear(x.mean((2, 3)), self.tensors["fc.weight"], self.tensors["fc.bias"])
+
+
+def closed_form(mean, variance):
+    """The quadratic of least expected squared error to ReLU under a normal distribution."""
+    sigma = variance.sqrt().clamp_min(1e-2)
+    a = mean / sigma
+    density = torch.exp(-a * a / 2) / math.sqrt(2 * math.pi)
+    below = 0.5 * torch.erfc(-a / math.sqrt(2))
+    return torch.stack([sigma / 2 * (1 + a * a) * density, below - a * density, density / (2 * sigma)])
+
+
+def polynomial_start(student, batches):
+    """Coefficients by site, from exact moments over the batches."""
+    seen = {}
+
+    def watch(site, x):
+        seen.setdefault(site, []).append(x.double().transpose(0, 1).flatten(1))
+        return F.relu(x)
+
+    with torch.no_grad():
+        for images in batches:
+            student.forward(images, watch, None)
+    moments = {site: torch.cat(parts, 1) for site, parts in seen.items()}
+    return {
+        site: closed_form(values.mean(1), values.var(1, unbiased=False)).float()
+        for site, values in moments.items()
+    }
+
+
+def learning_rate(recipe, per_epoch, done):
+    schedule = recipe["schedule"]
+    total = schedule["epochs"] * per_epoch
+    warmup = min(schedule["warmup_epochs"] * per_epoch, total)
+    if done < warmup:
+        return schedule["lr"] * min((done + 1) / warmup, 1)
+    share = (done - warmup) / (total - warmup)
+    return schedule["lr"] * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Comparison:
+    def __init__(self):
+        self.failures, self.worst, self.compared = 0, 0.0, 0
+
+    def __call__(self, what, ours, theirs):
+        ours, theirs = torch.as_tensor(ours).double(), torch.as_tensor(theirs).double()
+        assert ours.shape == theirs.shape, (what, ours.shape, theirs.shape)
+        scale = theirs.norm().item()
+        error = (ours - theirs).norm().item() / (scale if scale > 0 else 1)
+        self.compared += 1
+        self.worst = max(self.worst, error)
+        if not error <= TOLERANCE:
+            self.failures += 1
+            print(f"{what}: {error:.2e} relative, expected at most {TOLERANCE:.0e}")
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    compare = Comparison()
+    trace = json.loads((folder / "trace.json").read_text())
+    recipe = trace["recipe"]
+    start, end = read_tensors(folder / "start"), read_tensors(folder / "end")
+    batches = read_tensors(folder / "batches")
+    weights = {name[4:]: value for name, value in start.items() if name.startswith("net.")}
+    sites = [name[5:-8] for name in start if name.startswith("site.") and name.endswith(".latents")]
+    teacher = Student({name: value.clone() for name, value in weights.items()})
+    statistics = ("running_mean", "running_var")
+    for name, value in weights.items():
+        value.requires_grad_(not name.endswith(statistics))
+    student = Student(weights)
+    latents = {site: start[f"site.{site}.latents"].clone().requires_grad_() for site in sites}
+    kept = {site: torch.ones_like(latent) for site, latent in latents.items()}
+    calibration = [batches[f"images.{step:02}"] for step in range(recipe["calibration_batches"])]
+    coefficients = polynomial_start(student, calibration)
+    for site in sites:
+        compare(f"start of {site}", coefficients[site], start[f"site.{site}.coefficients"])
+        coefficients[site].requires_grad_()
+
+    trained = {name: value for name, value in weights.items() if value.requires_grad}
+    is_weight = lambda name, value: value.dim() > 1
+    schedule = recipe["schedule"]
+    assert (schedule["optimizer"], recipe["budget_schedule"]) == ("sgd", "constant")
+    optimizer = torch.optim.SGD(
+        [
+            {
+                "params": [value for name, value in trained.items() if is_weight(name, value)],
+                "weight_decay": schedule["weight_decay"],
+            },
+            {
+                "params": [value for name, value in trained.items() if not is_weight(name, value)]
+                + list(coefficients.values()),
+            },
+        ],
+        lr=schedule["lr"],
+        momentum=schedule["momentum"],
+    )
+    searcher = torch.optim.Adam(list(latents.values()), lr=recipe["latent_lr"])
+
+    terms = []
+    for done, wanted in enumerate(trace["steps"]):
+        images, labels = batches[f"images.{done:02}"], batches[f"labels.{done:02}"].long()
+        indicators = {site: Keep.apply(latents[site], kept[site]) for site in sites}
+
+        def masked(site, x):
+            c0, c1, c2 = (row.view(1, -1, 1, 1) for row in coefficients[site])
+            return torch.lerp(c0 + c1 * x + c2 * x * x, F.relu(x), indicators[site])
+
+        logits = student.forward(images, masked, True)
+        with torch.no_grad():
+            lesson = teacher.forward(images, lambda site, x: F.relu(x), False)
+        distillation = recipe["distillation"]
+        tau = distillation["temperature"]
+        soft, target = F.log_softmax(logits / tau, 1), F.log_softmax(lesson / tau, 1)
+        ours = distillation["ce_weight"] * F.cross_entropy(logits, labels)
+        divergence = F.kl_div(soft, target, reduction="batchmean", log_target=True)
+        theirs = distillation["kd_weight"] * tau * tau * divergence
+        count = sum(indicator.sum() for indicator in indicators.values())
+        pull = recipe["penalty"] * F.relu(count - trace["budget"])
+        loss = ours + theirs + pull
+        terms.append([ours.item(), theirs.item(), pull.item()])
+        optimizer.zero_grad()
+        searcher.zero_grad()
+        loss.backward()
+        rate = learning_rate(recipe, trace["steps_per_epoch"], done)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        searcher.step()
+        band = recipe["hysteresis"]
+        for site in sites:
+            latent = latents[site].detach()
+            stays, returns = latent > -band, latent > band
+            kept[site] = torch.where(kept[site] > 0, stays, returns).float()
+        compare(f"loss of step {done}", loss.item(), wanted["loss"])
+        relus = int(sum(indicator.sum() for indicator in kept.values()))
+        compare(f"ReLUs after step {done}", relus, wanted["relus"])
+
+    per_epoch = trace["steps_per_epoch"]
+    for index, epoch in enumerate(trace["epochs"]):
+        means = torch.tensor(terms[index * per_epoch : (index + 1) * per_epoch]).double().mean(0)
+        for mean, term in zip(means, ["labels", "teacher", "penalty"]):
+            compare(f"term of the {term} in epoch {index + 1}", mean, epoch[f"loss_{term}"])
+    for name, value in weights.items():
+        compare(name, value.detach(), end[f"net.{name}"])
+    for site in sites:
+        packed = end[f"site.{site}.indicators"]
+        compare(f"indicators of {site}", kept[site].flatten(), bits(packed, kept[site].numel()))
+        compare(f"latents of {site}", latents[site].detach(), end[f"site.{site}.latents"])
+        compare(f"polynomials of {site}", coefficients[site].detach(), end[f"site.{site}.coefficients"])
+
+    relus = [step["relus"] for step in trace["steps"]]
+    assert relus[-1] < relus[0], "expected a search that gives up ReLUs"
+    print(
+        f"{compare.compared} quantities over {len(relus)} steps, ReLUs from {trace['total']} to"
+        f" {relus[-1]}: largest difference {compare.worst:.1e} relative, {compare.failures} too large"
+    )
+    return 1 if compare.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,196 @@
+//! Running averages of pre-activations, from which the reference's code starts its polynomials
+//! during the first steps of a search.
+//!
+//! Each training step moves mean and variance (unbiased) of every channel by a tenth towards those
+//! of its batch, from (0, 1); after every tenth step up to the 500th the coefficients are computed
+//! from them. In between the coefficients are trained like the rest. The reference also counts
+//! forward passes that only measure; here training steps alone count.
+
+use autorep_core::recipe::{ReplaceRecipe, Sharing};
+use tch::{Device, Kind, Tensor};
+
+use crate::activation::Mixed;
+use crate::calibrate::{Statistics, mean_statistics, set_damped};
+use crate::dapa;
+use crate::nets::Activate;
+use crate::rng::Rng;
+use crate::sites::Sites;
+use crate::tensors::Named;
+
+/// Weight of a batch.
+const MOMENTUM: f64 = 0.1;
+
+/// Steps between two refreshes.
+const EVERY: u64 = 10;
+
+/// The step of the last refresh.
+const LAST: u64 = 500;
+
+/// Width of the noise around the identity from which coefficients start.
+const NOISE: f64 = 1e-4;
+
+/// Running averages at every site.
+#[derive(Debug)]
+pub struct Running {
+    /// By site, f32 of shape [2, channels]: means, then variances.
+    sites: Vec<Tensor>,
+}
+
+impl Running {
+    /// Means of 0 and variances of 1.
+    pub fn new(sites: &Sites, device: Device) -> Self {
+        let of = |channels: u32| {
+            let options = (Kind::Float, device);
+            let shape = [i64::from(channels)];
+            let parts = [Tensor::zeros(shape, options), Tensor::ones(shape, options)];
+            Tensor::stack(&parts, 0)
+        };
+        let sites = sites.sites().iter();
+        Self {
+            sites: sites.map(|site| of(site.channels)).collect(),
+        }
+    }
+
+    /// Whether they are needed in the step after `done` steps.
+    pub fn is_active(done: u64) -> bool {
+        done < LAST
+    }
+
+    /// Sets the coefficients that hold before the first refresh: the identity, with noise.
+    pub fn set_identity(sites: &Sites, degree: u32, seed: u64) {
+        for (at, (site, coefficients)) in sites.sites().iter().zip(sites.coefficients()).enumerate()
+        {
+            let mut rng = Rng::keyed("identity-noise", &[seed, at as u64]);
+            let columns = coefficients.size()[1];
+            let rows: Vec<Vec<f64>> = (0..=degree)
+                .map(|power| {
+                    let start = if power == 1 { 1.0 } else { 0.0 };
+                    (0..columns).map(|_| start + NOISE * rng.unit()).collect()
+                })
+                .collect();
+            debug_assert!(columns == 1 || columns == i64::from(site.channels));
+            sites.set_coefficients(at, &rows);
+        }
+    }
+
+    /// Computes the coefficients anew if it is time, after `done` steps.
+    pub fn refresh(&self, sites: &Sites, recipe: &ReplaceRecipe, done: u64) {
+        if done == 0 || done > LAST || !done.is_multiple_of(EVERY) {
+            return;
+        }
+        for (at, statistics) in self.sites.iter().enumerate() {
+            let rows = [0, 1].map(|row| {
+                let row = statistics.select(0, row).to_kind(Kind::Double);
+                Vec::<f64>::try_from(row.to_device(Device::Cpu)).expect("one-dimensional f64")
+            });
+            let [means, variances] = rows;
+            let channels: Vec<Statistics> = means.into_iter().zip(variances).collect();
+            let channels = match recipe.sharing {
+                Sharing::Channel => channels,
+                Sharing::Site => vec![mean_statistics(&channels)],
+            };
+            let coefficients: Vec<[f64; 3]> = channels
+                .into_iter()
+                .map(|(mean, variance)| dapa::reference_coefficients(mean, variance, recipe.degree))
+                .collect();
+            set_damped(sites, at, &coefficients, recipe);
+        }
+    }
+
+    fn watch(&self, site: usize, x: &Tensor) {
+        tch::no_grad(|| {
+            let x = x.detach().to_kind(Kind::Float);
+            let over = &[0_i64, 2, 3][..];
+            let mean = x.mean_dim(over, false, Kind::Float);
+            let variance = x.var_dim(over, true, false);
+            let batch = Tensor::stack(&[mean, variance], 0);
+            let _in_place = self.sites[site].shallow_clone().lerp_(&batch, MOMENTUM);
+        });
+    }
+
+    /// The live tensors under `running.NAME`.
+    pub fn named(&self, sites: &Sites) -> Named {
+        let both = sites.sites().iter().zip(&self.sites);
+        both.map(|(site, tensor)| (format!("running.{}", site.name), tensor.shallow_clone()))
+            .collect()
+    }
+}
+
+/// Activations that are watched.
+#[derive(Debug)]
+pub struct Watched<'a> {
+    /// What is applied.
+    pub mixed: &'a mut Mixed,
+    /// What it sees goes here.
+    pub running: &'a Running,
+}
+
+impl Activate for Watched<'_> {
+    fn activate(&mut self, site: usize, x: &Tensor) -> Tensor {
+        self.running.watch(site, x);
+        self.mixed.activate(site, x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autorep_core::net::Site;
+    use autorep_core::recipe::PolynomialStart;
+
+    use super::*;
+
+    fn sites() -> Sites {
+        let site = Site {
+            name: "a".to_owned(),
+            channels: 1,
+            height: 1,
+            width: 2,
+        };
+        Sites::with_polynomials(&[site], 2, &[Sharing::Channel], Device::Cpu)
+    }
+
+    /// The start of the reference's CIFAR scripts, by hand: after ten steps on a batch with mean 3
+    /// and unbiased variance 2, the averages are 3 (1 - 0.9^10) and 0.9^10 + 2 (1 - 0.9^10).
+    #[test]
+    fn ten_steps_give_the_references_start() {
+        let sites = sites();
+        let running = Running::new(&sites, Device::Cpu);
+        let recipe = ReplaceRecipe {
+            polynomial_start: PolynomialStart::Running,
+            c0_damping: 0.2,
+            c2_damping: 0.1,
+            ..ReplaceRecipe::default()
+        };
+        let batch = Tensor::from_slice(&[2.0_f32, 4.0]).view([1, 1, 1, 2]);
+        for done in 1..=10 {
+            running.watch(0, &batch);
+            running.refresh(&sites, &recipe, done);
+        }
+        let kept = 0.9_f64.powi(10);
+        let (mean, variance) = (3.0 * (1.0 - kept), kept + 2.0 * (1.0 - kept));
+        let a = mean / variance;
+        let density = (-0.5 * a * a).exp() / std::f64::consts::TAU.sqrt();
+        let coefficients = &sites.coefficients()[0];
+        let c0 = 0.5 * variance * (1.0 + a * a) * density / 5.0;
+        let c2 = density / (2.0 * variance) / 10.0;
+        assert!((coefficients.double_value(&[0, 0]) - c0).abs() < 1e-5);
+        assert!((coefficients.double_value(&[2, 0]) - c2).abs() < 1e-6);
+    }
+
+    #[test]
+    fn refreshes_come_every_tenth_step_and_end() {
+        let sites = sites();
+        let running = Running::new(&sites, Device::Cpu);
+        Running::set_identity(&sites, 2, 7);
+        let first = |sites: &Sites| sites.coefficients()[0].double_value(&[1, 0]);
+        let start = first(&sites);
+        assert!((1.0..1.0 + NOISE).contains(&start));
+        for done in [0, 9, 11, 510] {
+            running.refresh(&sites, &ReplaceRecipe::default(), done);
+            assert!((first(&sites) - start).abs() < 1e-12, "at {done}");
+        }
+        running.refresh(&sites, &ReplaceRecipe::default(), 500);
+        assert!((first(&sites) - 0.5).abs() < 1e-6);
+        assert!(Running::is_active(499) && !Running::is_active(500));
+    }
+}
