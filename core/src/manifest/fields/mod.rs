@@ -10,6 +10,8 @@ use crate::data::DataSpec;
 use crate::net::NetSettings;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 
+#[macro_use]
+mod macros;
 pub(crate) mod presets;
 mod table;
 
