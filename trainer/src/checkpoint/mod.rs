@@ -8,7 +8,7 @@
 //! The same state gives the same bytes.
 //!
 //! Indicators are packed: one bit per element of the site in flat order, the first in the lowest
-//! bit of the first byte, the last byte filled up with zeros; as u8 of shape [bytes].
+//! bit of the first byte, the last byte filled up with zeros; as u8 of shape `[bytes]`.
 
 mod pack;
 mod read;
