@@ -5,7 +5,7 @@
 //! shards lies an index, [`INDEX_FILE`], that says where in which shard each picture lies: so
 //! pictures are read in any order without reading what is between them, from a disk or from a
 //! bucket. The order of the index is the order of the pictures in the data set, which
-//! [`crate::folders`] defines: a task trains on the same batches whether its pictures lie in
+//! `folders` defines: a task trains on the same batches whether its pictures lie in
 //! folders or in shards.
 
 mod index;
