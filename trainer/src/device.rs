@@ -1,5 +1,7 @@
 //! From the name of a device to a device that is there.
 
+use autorep_core::recipe::Precision;
+use autorep_core::task::Work;
 use tch::Device;
 
 use crate::cuda;
@@ -21,6 +23,11 @@ pub enum DeviceError {
         /// GPUs there.
         found: i64,
     },
+    /// The task's numbers are for GPUs.
+    #[error(
+        "expected a GPU for precision fp16, found the CPU: use bf16 or fp32, or a worker with a GPU"
+    )]
+    HalfOnCpu,
 }
 
 /// Opens the device called `cpu`, `cuda` (the first GPU) or `cuda:N`. For a GPU this loads
@@ -45,9 +52,45 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     }
 }
 
+/// Refuses float16 on a CPU, where libtorch computes few of its operations.
+pub fn check_precision(work: &Work, device: Device) -> Result<(), DeviceError> {
+    let schedule = match work {
+        Work::Baseline { recipe } => &recipe.schedule,
+        Work::Replace { recipe, .. } => &recipe.schedule,
+        Work::Finetune { recipe, .. } => &recipe.schedule,
+        Work::Evaluate { .. } => return Ok(()),
+    };
+    if schedule.precision == Precision::Fp16 && device == Device::Cpu {
+        return Err(DeviceError::HalfOnCpu);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use autorep_core::recipe::{BaselineRecipe, Schedule};
+
     use super::*;
+
+    #[test]
+    fn float16_is_for_gpus() {
+        let work = |precision| {
+            let schedule = Schedule {
+                precision,
+                ..Schedule::default()
+            };
+            Work::Baseline {
+                recipe: BaselineRecipe { schedule },
+            }
+        };
+        let half = work(Precision::Fp16);
+        assert!(matches!(
+            check_precision(&half, Device::Cpu),
+            Err(DeviceError::HalfOnCpu)
+        ));
+        assert!(check_precision(&half, Device::Cuda(0)).is_ok());
+        assert!(check_precision(&work(Precision::Bf16), Device::Cpu).is_ok());
+    }
 
     #[test]
     fn names_that_are_no_devices_are_refused_before_anything_is_loaded() {

@@ -149,11 +149,10 @@ impl MaskedNet {
     fn constant_forward(&self, images: &Tensor, phase: Phase) -> Tensor {
         let mut mixed: Mixed = match &self.activations {
             Activations::Full => return self.net.full(images, phase),
-            Activations::Searching if self.sites.mixes_shares() => {
-                let shares = self.sites.searching().map(|searching| searching.mixed);
-                shares.unwrap_or(Mixed { sites: Vec::new() })
-            }
-            Activations::Searching => self.sites.fixed(&vec![false; self.sites.sites().len()]),
+            Activations::Searching => self.sites.shares().unwrap_or_else(|| {
+                let replaced = vec![false; self.sites.sites().len()];
+                self.sites.fixed(&replaced)
+            }),
             Activations::Frozen { replaced } => self.sites.fixed(replaced),
         };
         self.net.forward(images, phase, &mut mixed)

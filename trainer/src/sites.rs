@@ -202,9 +202,13 @@ impl Sites {
         }))
     }
 
-    /// Whether validation in a search mixes by shares rather than by indicators.
-    pub fn mixes_shares(&self) -> bool {
-        self.latents.is_some() && matches!(self.turning, Turning::Share(_))
+    /// The activations of a search that is measured by its shares rather than by its indicators.
+    pub fn shares(&self) -> Option<Mixed> {
+        let searching = match self.turning {
+            Turning::Share(_) => self.searching()?,
+            Turning::Band(_) => return None,
+        };
+        Some(searching.mixed)
     }
 
     /// The share of latents further than `distance` from the band in which indicators stay, or

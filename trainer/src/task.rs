@@ -25,6 +25,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
     check_spec(&spec)?;
     // Before anything else that concerns libtorch, see `crate::cuda`.
     let device = device::open(&start.device)?;
+    device::check_precision(&spec.work, device)?;
     if let Ok(threads @ 1..) = i32::try_from(start.threads) {
         tch::set_num_threads(threads);
     }

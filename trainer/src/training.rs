@@ -258,6 +258,9 @@ impl Training {
                 ema.update(done);
             }
         }
+        if let Some(search) = &mut self.search {
+            search.freeze_if_due(&mut self.masked, self.progress.step)?;
+        }
         let terms = [
             Some(&losses.terms.labels),
             losses.terms.teacher.as_ref(),

@@ -19,6 +19,7 @@ use autorep_core::task::{TaskSpec, Work};
 use autorep_proto::v1::CheckpointRole;
 use autorep_proto::v1::trainer_event::Event;
 use autorep_trainer::checkpoint::{METRICS_PART, OutputDocument, read_document, read_metrics};
+use autorep_trainer::data::Batches;
 use autorep_trainer::error::TrainError;
 use autorep_trainer::host::{Command, Host, HostGone, Outcome};
 use autorep_trainer::methods::{Setup, Start};
@@ -307,6 +308,32 @@ fn a_search_above_its_budget_fails_if_it_may_not_be_projected() {
         matches!(error, TrainError::BudgetUnreached { budget: 300, searched } if searched > 300);
     assert!(unreached, "{error}");
     assert!(host.outputs.is_empty(), "a failed search has no output");
+}
+
+/// Float16 leaves a step out when its gradients are not finite. A search that freezes after that
+/// step must freeze all the same: it would end above its budget.
+#[test]
+fn a_search_freezes_even_if_its_last_step_was_left_out() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let spec = search_with(|recipe| {
+        recipe.penalty = 0.0;
+        recipe.freeze_at = 1.0;
+        recipe.schedule.precision = Precision::Fp16;
+    });
+    let training = bench.setup(&spec, &baseline).training(Start::Anew);
+    let mut training = training.unwrap().unwrap();
+    let mut batches = Batches::start(training.stream.clone(), 0, Device::Cpu).unwrap();
+    while !training.finished() {
+        let mut batch = batches.take().unwrap();
+        if training.progress.step + 1 == training.steps() {
+            batch.images = batch.images * f64::INFINITY;
+        }
+        let _loss = training.advance(&batch).unwrap();
+    }
+    let search = training.search.as_ref().unwrap();
+    assert!(search.searched_count().is_some_and(|count| count > 300));
+    assert_eq!(training.masked.sites.count(), 300);
 }
 
 #[test]

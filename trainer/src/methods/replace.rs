@@ -316,7 +316,8 @@ impl Search {
 
     /// Moves latents and indicators after the step that follows `done` steps; `gradients` holds
     /// the latents' one, `lr_share` is the share of the weights' learning rate in its peak. Takes
-    /// the snapshots that are due and freezes if it is time. Returns how many indicators changed.
+    /// the snapshots that are due and freezes once the budget is met for good. Returns how many
+    /// indicators changed.
     pub fn step(
         &mut self,
         masked: &mut MaskedNet,
@@ -342,7 +343,6 @@ impl Search {
         if met {
             self.freeze(masked)?;
         }
-        self.freeze_if_due(masked, done)?;
         Ok(flips)
     }
 
@@ -368,8 +368,8 @@ impl Search {
     }
 
     /// Projects to the smallest budget and freezes, if `done` steps are as many as there are to
-    /// be before.
-    fn freeze_if_due(&mut self, masked: &mut MaskedNet, done: u64) -> Result<(), TrainError> {
+    /// be before: also where the last of them was left out, so that no search ends unprojected.
+    pub fn freeze_if_due(&mut self, masked: &mut MaskedNet, done: u64) -> Result<(), TrainError> {
         if done < self.allowance.steps || self.searched_count.is_some() {
             return Ok(());
         }

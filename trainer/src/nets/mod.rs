@@ -10,7 +10,7 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::cell::Cell;
 
 use autorep_core::net::{Activation, InputShape, NetSpec, Site};
 use tch::{Device, Tensor};
@@ -27,25 +27,26 @@ pub enum Layout {
     ChannelsLast,
 }
 
-/// See [`Layout::use_planes`].
-static PLANES: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    /// See [`Layout::use_planes`].
+    static PLANES: Cell<bool> = const { Cell::new(false) };
+}
 
 impl Layout {
     /// The faster one for f32 on this device.
     pub fn of(device: Device) -> Self {
-        if device == Device::Cpu && !PLANES.load(Ordering::Relaxed) {
+        if device == Device::Cpu && !PLANES.get() {
             Self::ChannelsLast
         } else {
             Self::Planes
         }
     }
 
-    /// Makes this process lay maps out in planes on every device. libtorch's batch normalisation
-    /// sums up less exactly pixel by pixel (about 1e-6 instead of 5e-8 relative), which is enough to
-    /// move a pre-activation over the kink of a ReLU now and then: a comparison with another
-    /// implementation to many digits wants planes.
+    /// Makes this thread lay maps out in planes on every device, for comparisons to many digits.
+    /// The layouts round differently (a test holds how much), and a pre-activation that this moves
+    /// over the kink of a ReLU changes every gradient before it.
     pub fn use_planes() {
-        PLANES.store(true, Ordering::Relaxed);
+        PLANES.set(true);
     }
 
     /// The same values, of shape [..., channels, height, width], in this layout.

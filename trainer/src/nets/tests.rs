@@ -204,3 +204,36 @@ fn same_padding_puts_an_odd_zero_at_the_end() {
     assert_eq!(conv(4), [1.0, 3.0]);
     assert_eq!(conv(5), [0.0, 2.0, 4.0]);
 }
+
+/// Both layouts compute one function. With an activation that has no kink, because at a kink
+/// rounding decides which of two gradients is right.
+#[test]
+fn channels_last_and_planes_give_the_same_logits_and_gradients() {
+    let smooth = |layout: fn()| {
+        layout();
+        let shape = input(1, 28, 28);
+        [1, 2, 7, 8, 16].map(|width| {
+            let net = Net::new(&NetSpec::resnet9(width), shape, 10, 3, Device::Cpu);
+            let images = Tensor::arange(32 * 784, (Kind::Double, Device::Cpu)) * 12.9898;
+            let images = (images.sin() * 43_758.5).frac().to_kind(Kind::Float);
+            let labels = Tensor::arange(32, (Kind::Int64, Device::Cpu)).remainder(10);
+            let images = images.view([32, 1, 28, 28]);
+            let logits = net.forward(&images, Phase::Train, &mut Full(Activation::Silu));
+            let loss = crate::loss::cross_entropy(&logits, &labels, 0.0);
+            let trained = net.params().iter().map(|param| &param.tensor);
+            let trained: Vec<&Tensor> = trained.filter(|x| x.requires_grad()).collect();
+            let mut all = Tensor::run_backward(&[&loss], &trained, false, false);
+            all.push(logits.detach());
+            all
+        })
+    };
+    let last = smooth(|| {});
+    let planes = smooth(Layout::use_planes);
+    for (at, (last, planes)) in last.iter().zip(&planes).enumerate() {
+        for (tensor, (last, planes)) in last.iter().zip(planes).enumerate() {
+            let apart = (last - planes).norm().double_value(&[]);
+            let relative = apart / planes.norm().double_value(&[]).max(1e-6);
+            assert!(relative < 5e-4, "net {at}, tensor {tensor}: {relative}");
+        }
+    }
+}
