@@ -344,7 +344,7 @@ impl Default for CoefficientRates {
 }
 
 impl Default for ReplaceRecipe {
-    /// A manifest's defaults, without epochs.
+    /// What a manifest's defaults come to (see [`Self::canonical`]), without epochs.
     fn default() -> Self {
         Self {
             method: Method::Autorep,

@@ -1,6 +1,5 @@
 //! Verifies that every picture of a part decodes, and that shards are the bytes they should be.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::num::NonZero;
@@ -9,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use autorep_core::data::Part;
+use autorep_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::picture::Picture;
@@ -90,8 +90,8 @@ fn shard(entry: &ShardEntry, classes: usize, path: &Path) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// The SHA-256 of a file in lowercase hexadecimal digits.
-pub fn digest(path: &Path) -> io::Result<String> {
+/// The SHA-256 of a file.
+pub fn digest(path: &Path) -> io::Result<Digest> {
     let mut file = File::open(path)?;
     let mut sha256 = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -102,16 +102,7 @@ pub fn digest(path: &Path) -> io::Result<String> {
         }
         sha256.update(&buffer[..read]);
     }
-    Ok(hex(&sha256.finalize()))
-}
-
-/// Lowercase hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(Digest::from_bytes(sha256.finalize().into()))
 }
 
 /// Looks at `count` things on `workers` threads and returns what was found, sorted.

@@ -42,21 +42,8 @@ fn note(layers: &[Layer], names: &mut [Option<String>]) {
             *name = Some(norm.name.clone());
         }
     }
-    for layer in layers {
-        match layer {
-            Layer::Sum { main, shortcut } => {
-                note(main, names);
-                note(shortcut, names);
-            }
-            Layer::Gate(inner) => note(inner, names),
-            Layer::Conv(_)
-            | Layer::Norm(_)
-            | Layer::Site(_)
-            | Layer::Uncounted
-            | Layer::Pool(_)
-            | Layer::Mean
-            | Layer::Linear(_) => {}
-        }
+    for branch in layers.iter().flat_map(Layer::branches) {
+        note(branch, names);
     }
 }
 

@@ -327,7 +327,7 @@ fn a_search_freezes_even_if_its_last_step_was_left_out() {
     while !training.finished() {
         let mut batch = batches.take().unwrap();
         if training.progress.step + 1 == training.steps() {
-            batch.images = batch.images * f64::INFINITY;
+            batch.images *= f64::INFINITY;
         }
         let _loss = training.advance(&batch).unwrap();
     }

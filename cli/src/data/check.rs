@@ -13,9 +13,8 @@ use super::{CheckArgs, pictures};
 use crate::exit::Exit;
 use crate::output;
 
-pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
-    let set = args.set.0;
-    let folder = args.data.resolve()?.join(set.name());
+/// What the environment asks files to be held against; anything but the published ones is said.
+pub(super) fn asked_for() -> Check {
     let check = Check::from_env_value(std::env::var(UNVERIFIED_ENV).ok().as_deref());
     if check == Check::Format {
         output::stderr(&format!(
@@ -23,6 +22,13 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
              published ones\n"
         ));
     }
+    check
+}
+
+pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
+    let set = args.set.0;
+    let folder = args.data.resolve()?.join(set.name());
+    let check = asked_for();
     let unusable = || format!("{} in {} is not usable", set.name(), folder.display());
     if let Layout::Pictures(_) = set.layout() {
         let report = pictures::report(set, &folder, check).with_context(unusable)?;

@@ -6,11 +6,12 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_core::data::{Check, DataSet, Layout, Part, UNVERIFIED_ENV};
+use autorep_core::data::{Check, DataSet, Layout, Part};
 use autorep_data::Pictures;
 use autorep_data::shards::{INDEX_FILE, INDEX_FORMAT, Index, write};
 
 use super::ShardArgs;
+use super::check::asked_for;
 use crate::exit::Exit;
 use crate::output;
 
@@ -20,7 +21,7 @@ pub(super) fn run(args: &ShardArgs) -> Result<Exit> {
         Some(folder) => folder.clone(),
         None => args.data.resolve()?.join(set.name()),
     };
-    let check = Check::from_env_value(std::env::var(UNVERIFIED_ENV).ok().as_deref());
+    let check = asked_for();
     let bytes = args.shard_size << 20;
     let line = shard(set, &from, &args.to, bytes, check)?;
     output::stdout(line.as_bytes())?;

@@ -4,7 +4,7 @@
 //! the grid is the product of the parts' own variants. What is the same for many grid points
 //! (a baseline, say) is one variant of its part: this is where sharing comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ impl Part {
 }
 
 /// One choice of values for the axes of one part.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Variant<T> {
     /// The assignments, as in `replace.penalty=0.0001 replace.degree=2`; empty without axes.
     pub(crate) label: String,
@@ -56,7 +56,7 @@ pub(crate) struct Parts {
 }
 
 /// A way to search with the ways to train on after it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Search {
     pub(crate) recipe: ReplaceRecipe,
     /// `None` where there are no finetune epochs: the search's net is measured as it is.
@@ -102,14 +102,12 @@ impl Parts {
             schedule: settings.baseline.schedule.canonical(),
         });
         let mut searches: Vec<Variant<Search>> = Vec::new();
+        let mut seen: BTreeSet<String> = BTreeSet::new();
         for arm in arms {
             let mut found = Vec::new();
-            for search in arm_searches(settings, arm, grid, &mut found) {
-                // What an axis means for one arm it need not mean for another.
-                if !searches.iter().any(|other| other.value == search.value) {
-                    searches.push(search);
-                }
-            }
+            let new = arm_searches(settings, arm, grid, &mut found).into_iter();
+            // What an axis means for one arm it need not mean for another.
+            searches.extend(new.filter(|search| seen.insert(meaning(&search.value))));
             if arms.len() == 1 {
                 twins.append(&mut found);
             }
@@ -121,6 +119,11 @@ impl Parts {
             twins,
         }
     }
+}
+
+/// Equal for values that mean the same.
+fn meaning(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("recipes have string keys and finite numbers")
 }
 
 /// The settings with an arm's ways to replace ReLUs.
@@ -215,7 +218,7 @@ impl<'a> Combinations<'a> {
         for index in 0..count {
             let (label, settings) = self.combination(index, count);
             let value = take(settings);
-            let meaning = serde_json::to_string(&value).unwrap_or_default();
+            let meaning = meaning(&value);
             if let Some(&first) = seen.get(&meaning) {
                 twins.push(Twins {
                     part: self.part,

@@ -136,19 +136,25 @@ impl Blueprint {
 fn each(layers: &[Layer], visit: &mut dyn FnMut(&Layer)) {
     for layer in layers {
         visit(layer);
-        match layer {
-            Layer::Sum { main, shortcut } => {
-                each(main, visit);
-                each(shortcut, visit);
-            }
-            Layer::Gate(inner) => each(inner, visit),
-            Layer::Conv(_)
-            | Layer::Norm(_)
-            | Layer::Site(_)
-            | Layer::Uncounted
-            | Layer::Pool(_)
-            | Layer::Mean
-            | Layer::Linear(_) => {}
+        for branch in layer.branches() {
+            each(branch, visit);
+        }
+    }
+}
+
+impl Layer {
+    /// The layers inside of it, branch by branch in forward order.
+    pub fn branches(&self) -> [&[Layer]; 2] {
+        match self {
+            Self::Sum { main, shortcut } => [main, shortcut],
+            Self::Gate(inner) => [inner, &[]],
+            Self::Conv(_)
+            | Self::Norm(_)
+            | Self::Site(_)
+            | Self::Uncounted
+            | Self::Pool(_)
+            | Self::Mean
+            | Self::Linear(_) => [&[], &[]],
         }
     }
 }

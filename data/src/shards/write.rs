@@ -5,11 +5,11 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use autorep_core::data::Part;
+use autorep_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::index::ShardEntry;
 use crate::pictures::Pictures;
-use crate::verify::hex;
 
 /// Bytes of a tar file's blocks.
 const BLOCK: u64 = 512;
@@ -180,7 +180,7 @@ impl Shard {
             .into_inner()
             .map_err(|error| failed(error.into_error()))?;
         inner.sync_all().map_err(failed)?;
-        let sha256 = hex(&hashing.digest.finalize());
+        let sha256 = Digest::from_bytes(hashing.digest.finalize().into());
         let entry = ShardEntry {
             bytes: hashing.bytes,
             sha256,
