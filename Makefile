@@ -14,7 +14,7 @@ demo: ## set up, train the quickstart sweep and print its front (a second call t
 test: ## formatting, lints, all tests and documentation: what .ci/run decides by
 	@bash scripts/test.sh
 
-test-parity: ## compare training with plain PyTorch (downloads PyTorch, about 3 GB, once)
+test-parity: ## hold nets, weights and training against PyTorch (downloads 600 MB once)
 	@bash scripts/parity.sh
 
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)

@@ -7,7 +7,8 @@
 //!   every stage of training shares;
 //! - [`training`] is one stage's state and its step, [`methods`] what sets the stages apart, and
 //!   [`train_loop`] goes from the first step to the last;
-//! - [`checkpoint`] and [`count`] read and write what survives the process;
+//! - [`checkpoint`] and [`count`] read and write what survives the process, [`weights`] what other
+//!   programs made;
 //! - [`task`] works on one task; [`serve`] does so for a worker, [`local`] for a person.
 //!
 //! **Invariant:** on a CPU with a fixed number of threads, a task that was killed at any step and
@@ -50,3 +51,4 @@ pub mod tensors;
 pub mod train_loop;
 pub mod training;
 pub mod units;
+pub mod weights;

@@ -6,11 +6,12 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, bail};
-use autorep_trainer::{allocator, checkpoint, local, probe, serve};
+use autorep_trainer::{allocator, checkpoint, local, probe, serve, weights};
 
 const USAGE: &str = "\
 usage: autorep-trainer              work for the worker at the other end of standard input
        autorep-trainer local ...    work on one task without a worker
+       autorep-trainer weights ...  inspect, check and convert files of weights
        autorep-trainer --probe      print what this machine offers, as JSON
        autorep-trainer --version
 ";
@@ -23,6 +24,7 @@ fn main() -> anyhow::Result<()> {
     };
     match first.to_str() {
         Some("local") => run_local(arguments),
+        Some("weights") => weights::run(arguments),
         Some("--probe") => print(&serde_json::to_string(&probe::probe())?),
         Some("--version") => print(&format!(
             "autorep-trainer {} (libtorch {})",

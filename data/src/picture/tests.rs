@@ -139,3 +139,40 @@ fn shrinking_averages_with_a_widened_triangle() {
     // (3·0 + 3·100 + 1·200) / 7 and (1·100 + 3·200 + 3·40) / 7
     assert_eq!(small.pixels(), [71, 71, 71, 117, 117, 117]);
 }
+
+#[test]
+fn resizing_is_pillows() {
+    let light = |x: usize, y: usize| (x * x + 3 * y + x * y) % 5 >= 2;
+    let grey = (0..6).flat_map(|y| (0..8).map(move |x| if light(x, y) { 255 } else { 0 }));
+    let picture = Picture::new(8, 6, grey.flat_map(|level| [level; 3]).collect()).unwrap();
+    // `Image.resize((5, 4))` of Pillow 13.0.0.
+    let expected = [
+        (
+            Filter::Bicubic,
+            [
+                53, 173, 143, 71, 147, 133, 196, 59, 123, 218, 255, 255, 242, 251, 255, 89, 220,
+                179, 89, 190,
+            ],
+        ),
+        (
+            Filter::Bilinear,
+            [
+                57, 171, 132, 71, 151, 136, 191, 80, 128, 220, 238, 250, 228, 234, 255, 96, 214,
+                176, 96, 190,
+            ],
+        ),
+    ];
+    for (filter, pillow) in expected {
+        let ours = picture.resize(5, 4, filter).unwrap().planes();
+        let differences = ours
+            .iter()
+            .zip(pillow)
+            .map(|(a, b): (&u8, u8)| a.abs_diff(b));
+        // Either may round the weights of its filter differently.
+        assert!(
+            differences.max() <= Some(1),
+            "{filter:?}: {:?}",
+            &ours[..20]
+        );
+    }
+}
