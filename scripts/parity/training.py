@@ -1,6 +1,6 @@
 """Repeats twenty steps of a search in plain PyTorch and compares them with the trainer's.
 
-Usage: parity_training.py FOLDER, where `replace_trace FOLDER` wrote what the trainer did.
+Usage: training.py FOLDER, where `replace_trace FOLDER` wrote what the trainer did.
 
 Written from docs/method.md alone: the net, the polynomials' start, the masked activation with its
 straight-through gradient, hysteresis, the loss, the schedules. The optimizers are torch.optim's:

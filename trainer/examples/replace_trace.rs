@@ -1,5 +1,5 @@
 //! Writes down twenty steps of a search: where it starts, the batches it sees, what each step
-//! computes, where it ends. `scripts/parity_training.py` does the same steps in plain `PyTorch`.
+//! computes, where it ends. `scripts/parity/training.py` does the same steps in plain `PyTorch`.
 //!
 //! Usage: `replace_trace FOLDER`
 
