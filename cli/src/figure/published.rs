@@ -118,6 +118,8 @@ fn parse(line: &'static str) -> Option<(Series, PublishedPoint)> {
 
 #[cfg(test)]
 mod tests {
+    use autorep_core::manifest::BudgetSpec;
+
     use super::*;
 
     #[test]
@@ -153,6 +155,43 @@ mod tests {
             assert!(series.points.is_sorted_by_key(|point| point.relu_count));
             let again = all.iter().filter(|it| is_same(it, series)).count();
             assert_eq!(again, 1, "{} stands in two places", series.name);
+        }
+    }
+
+    /// Data set, network and budgets of every manifest in `manifests/paper`.
+    fn paper_sweeps() -> Vec<(String, String, Vec<u64>)> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/paper");
+        let files = std::fs::read_dir(folder).unwrap();
+        files
+            .map(|file| {
+                let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+                let manifest = autorep_core::manifest::parse(&text).unwrap();
+                let budgets = manifest.budgets.iter().map(|budget| match budget {
+                    BudgetSpec::Relus(count) => *count,
+                    share @ BudgetSpec::Share(_) => panic!("{share:?} in a manifest of the paper"),
+                });
+                let data = manifest.data.name.name().to_owned();
+                (data, manifest.net.name.name().to_owned(), budgets.collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_published_figure_of_autorep_has_a_manifest_at_its_count() {
+        let sweeps = paper_sweeps();
+        for line in TABLE.lines().skip(1) {
+            let (series, point) = parse(line).unwrap();
+            if series.name != "AutoReP, ICCV 2023" {
+                continue;
+            }
+            // A factor of 176.1 is 49,995 ReLUs, which the table rounds.
+            let near = |budget: &u64| point.relu_count - budget.min(&point.relu_count) <= 5;
+            let has = sweeps.iter().any(|(data, net, budgets)| {
+                data == series.data
+                    && (series.net.is_empty() || net == series.net)
+                    && budgets.iter().any(near)
+            });
+            assert!(has, "no manifest for {line}");
         }
     }
 }

@@ -41,6 +41,7 @@ fn yaml_files(folder: &Path) -> Vec<PathBuf> {
 fn good_files() -> Vec<PathBuf> {
     let mut files = yaml_files(&crate_root().join("testdata/good"));
     files.extend(yaml_files(&crate_root().join("../manifests")));
+    files.extend(yaml_files(&crate_root().join("../manifests/paper")));
     files
 }
 
