@@ -163,6 +163,9 @@ pub struct PlanArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub data: DataRoot,
 }
 
 /// Arguments of `autorep front`.

@@ -23,6 +23,7 @@ pub mod progress;
 pub mod run;
 pub mod signal;
 pub mod store;
+pub mod weights;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;

@@ -6,7 +6,7 @@ use autorep_core::plan::{Plan, PlanSummary};
 
 use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
-use crate::{manifest_file, output};
+use crate::{manifest_file, output, weights};
 
 /// Prints a plan. Starts nothing.
 pub fn plan(args: &PlanArgs) -> Result<Exit> {
@@ -20,6 +20,13 @@ pub fn plan(args: &PlanArgs) -> Result<Exit> {
         PlanFormat::Json => serde_json::to_string_pretty(&summary)? + "\n",
     };
     output::stdout(text.as_bytes())?;
+    if let Some(weights) = &file.manifest.baseline.weights {
+        // Plans are also made where nothing is trained.
+        let found = args.data.resolve();
+        if let Err(error) = found.and_then(|data| weights::require(weights, &data)) {
+            output::stderr(&format!("note: to run this here: {error:#}\n"));
+        }
+    }
     Ok(Exit::Done)
 }
 

@@ -31,6 +31,7 @@ pub(crate) const fn outcome(class: FailureClass) -> &'static str {
         FailureClass::TrainerError => "trainer-error",
         FailureClass::WorkerLost => "worker-lost",
         FailureClass::BudgetUnreached => "budget-unreached",
+        FailureClass::BadWeights => "bad-weights",
     }
 }
 

@@ -118,9 +118,13 @@ impl CostModel {
         }
     }
 
-    /// Training a full-ReLU network.
+    /// Training a full-ReLU network; one that is taken as it is is validated once.
     pub fn baseline(&self, recipe: &BaselineRecipe) -> Cost {
-        self.training(&recipe.schedule, None)
+        let mut cost = self.training(&recipe.schedule, None);
+        if recipe.schedule.epochs == 0 {
+            cost.macs = self.validation.saturating_mul(self.forward);
+        }
+        cost
     }
 
     /// Searching which ReLUs to keep.
@@ -165,7 +169,7 @@ pub fn task_cost(spec: &TaskSpec) -> Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::DataSet;
+    use crate::data::{DataSet, Preparation};
     use crate::net::Family;
     use crate::recipe::OptimizerKind;
 
@@ -234,10 +238,12 @@ mod tests {
             validation: 100,
             augment: false,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         };
         let model = CostModel::new(&NetSpec::resnet18(64), &data);
         let cost = model.baseline(&BaselineRecipe {
             schedule: schedule(2, 300),
+            weights: None,
         });
         assert_eq!(cost.images, 2 * 900);
         assert_eq!(cost.epochs, 2);
@@ -252,6 +258,7 @@ mod tests {
             validation: 1,
             augment: false,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         };
         let model = CostModel::new(&NetSpec::resnet18(64), &data);
         let cost = |kd_weight| {

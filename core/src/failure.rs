@@ -15,6 +15,9 @@ pub enum FailureClass {
     /// A search did not come down to its budget, and its recipe says that this is a failure. It is
     /// for good: every attempt would end so.
     BudgetUnreached,
+    /// The weights to start from are another file than the manifest names, or do not fit the net.
+    /// It is for good, as `BudgetUnreached` is.
+    BadWeights,
     /// The data set is missing, damaged or not what the task needs.
     BadData,
     /// A checkpoint could not be read, or was not what its digest says.
@@ -25,4 +28,11 @@ pub enum FailureClass {
     TrainerError,
     /// The worker stopped renewing its lease.
     WorkerLost,
+}
+
+impl FailureClass {
+    /// Whether every attempt would end so: then no other one is made.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::BudgetUnreached | Self::BadWeights)
+    }
 }

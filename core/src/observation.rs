@@ -34,7 +34,7 @@ pub struct Observation {
     /// ReLUs left when the search ended, before projection to the exact budget. Only `replace`
     /// tasks have it.
     pub searched_count: Option<u64>,
-    /// The epoch whose net was kept, counted from 1.
+    /// The epoch whose net was kept, counted from 1; 0 for weights that were not trained on.
     pub selected_epoch: Option<u32>,
     /// Epochs trained by this task, over all its attempts.
     pub epochs: u32,

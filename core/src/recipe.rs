@@ -3,6 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::weights::Weights;
+
+mod canonical;
+
 /// The update rule of a training stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -128,8 +132,13 @@ impl Default for Distillation {
 /// Trains the full-ReLU network. The epoch with the best validation accuracy is kept.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct BaselineRecipe {
-    /// Epochs, optimizer, learning rate.
+    /// Epochs, optimizer, learning rate. With zero epochs, which only weights may have, the net is
+    /// those weights as they are.
     pub schedule: Schedule,
+    /// The weights to start from; without them random ones. Left out of the JSON then, as in the
+    /// recipes written before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Weights>,
 }
 
 /// How the ReLUs to keep are found.
@@ -387,128 +396,4 @@ pub struct FinetuneRecipe {
     pub distillation: Distillation,
     /// Learning rates of the coefficients.
     pub coefficients: CoefficientRates,
-}
-
-impl Schedule {
-    /// Gives settings without effect a fixed value, so that they do not make equal work look new.
-    #[must_use]
-    pub fn canonical(mut self) -> Self {
-        if self.optimizer == OptimizerKind::Adam {
-            self.momentum = 0.0;
-        }
-        if self.decay == Decay::Constant {
-            self.lr_min = 0.0;
-        }
-        if self.weight_decay == 0.0 {
-            self.decay_all = false;
-        }
-        if self.lookahead_steps == 0 {
-            self.lookahead_alpha = 0.0;
-        }
-        self
-    }
-}
-
-impl Distillation {
-    /// As [`Schedule::canonical`].
-    #[must_use]
-    pub fn canonical(mut self) -> Self {
-        if self.kd_weight == 0.0 {
-            self.temperature = 1.0;
-        }
-        self
-    }
-}
-
-impl CoefficientRates {
-    /// Coefficients that stay as they are.
-    pub const FIXED: Self = Self {
-        lr_scale: 0.0,
-        quadratic_lr_scale: 0.0,
-    };
-
-    /// As [`Schedule::canonical`].
-    #[must_use]
-    pub fn canonical(mut self, degree: u32) -> Self {
-        if self.lr_scale == 0.0 || degree < 2 {
-            self.quadratic_lr_scale = 0.0;
-        }
-        self
-    }
-}
-
-impl ReplaceRecipe {
-    /// As [`Schedule::canonical`].
-    #[must_use]
-    pub fn canonical(mut self) -> Self {
-        self.schedule = self.schedule.canonical();
-        self.distillation = self.distillation.canonical();
-        if self.method == Method::Snl {
-            self = self.identity();
-        }
-        if self.latent_init != LatentInit::Constant {
-            self.latent_value = 0.0;
-        }
-        if self.penalty_schedule != PenaltySchedule::Grow {
-            self.penalty_growth = 1.0;
-            // SNL looks whether it is there at the same checks.
-            if self.method == Method::Autorep {
-                self.penalty_checks = 0;
-            }
-        }
-        if self.polynomial_start == PolynomialStart::Running {
-            let scored = matches!(
-                self.latent_init,
-                LatentInit::FirstOrder | LatentInit::SecondOrder
-            );
-            if !scored && self.ties == Ties::Index {
-                self.calibration_batches = 0;
-            }
-        }
-        if self.degree < 2 {
-            self.c2_damping = 1.0;
-            self.quadratic_scale = 1.0;
-            self.quadratic_clip = 0.0;
-        }
-        self.coefficients = self.coefficients.canonical(self.degree);
-        self
-    }
-
-    /// What SNL has no choice in: its replacement is the identity, its α starts at 1, its penalty
-    /// is on every α from the first step.
-    fn identity(self) -> Self {
-        Self {
-            latent_init: LatentInit::Constant,
-            latent_value: 1.0,
-            hysteresis: 0.0,
-            granularity: Granularity::Pixel,
-            budget_schedule: BudgetSchedule::Constant,
-            freeze_after: 0,
-            ties: Ties::Index,
-            calibration_batches: 0,
-            degree: 1,
-            polynomial_start: PolynomialStart::Gaussian,
-            sharing: Sharing::Channel,
-            c0_damping: 1.0,
-            c2_damping: 1.0,
-            quadratic_scale: 1.0,
-            quadratic_clip: 0.0,
-            coefficients: CoefficientRates::FIXED,
-            ..self
-        }
-    }
-}
-
-impl FinetuneRecipe {
-    /// As [`Schedule::canonical`], for what follows a search with `replace`.
-    #[must_use]
-    pub fn canonical(mut self, replace: &ReplaceRecipe) -> Self {
-        self.schedule = self.schedule.canonical();
-        self.distillation = self.distillation.canonical();
-        self.coefficients = match replace.method {
-            Method::Autorep => self.coefficients.canonical(replace.degree),
-            Method::Snl => CoefficientRates::FIXED,
-        };
-        self
-    }
 }

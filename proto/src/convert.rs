@@ -78,6 +78,7 @@ pub fn failure_class(field: &'static str, class: i32) -> Result<FailureClass, Ba
             v1::FailureClass::TrainerError => FailureClass::TrainerError,
             v1::FailureClass::WorkerLost => FailureClass::WorkerLost,
             v1::FailureClass::BudgetUnreached => FailureClass::BudgetUnreached,
+            v1::FailureClass::BadWeights => FailureClass::BadWeights,
         },
     )
 }
@@ -281,6 +282,7 @@ impl From<FailureClass> for v1::FailureClass {
             FailureClass::TrainerError => Self::TrainerError,
             FailureClass::WorkerLost => Self::WorkerLost,
             FailureClass::BudgetUnreached => Self::BudgetUnreached,
+            FailureClass::BadWeights => Self::BadWeights,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use autorep_core::data::{Check, DataSet, DataSpec};
+use autorep_core::data::{Check, DataSet, DataSpec, Preparation};
 use autorep_core::net::NetSpec;
 use autorep_core::observation::Accuracy;
 use autorep_core::recipe::{
@@ -32,6 +32,7 @@ fn spec(work: Work) -> TaskSpec {
             validation: 5_000,
             augment: true,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         },
         seed: 0,
         work,
@@ -68,6 +69,7 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
     let baseline = spec(Work::Baseline {
         recipe: BaselineRecipe {
             schedule: schedule(OptimizerKind::Sgd, 0.1),
+            weights: None,
         },
     });
     let replace = spec(Work::Replace {
@@ -138,6 +140,7 @@ fn main() -> anyhow::Result<()> {
             let setup = Setup {
                 input_folders: inputs.iter().map(|at| made[*at].clone()).collect(),
                 data_folder: Path::new(&data).to_owned(),
+                weights_folder: PathBuf::new(),
                 check: Check::Published,
                 device,
                 threads: 1,

@@ -139,6 +139,7 @@ fn setup(spec: &TaskSpec, input_folders: Vec<PathBuf>, folder: &Path) -> Setup {
         spec: spec.clone(),
         input_folders,
         data_folder: folder.to_owned(),
+        weights_folder: PathBuf::new(),
         check: Check::Format,
         device: Device::Cpu,
         threads: 1,

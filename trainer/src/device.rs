@@ -80,7 +80,10 @@ mod tests {
                 ..Schedule::default()
             };
             Work::Baseline {
-                recipe: BaselineRecipe { schedule },
+                recipe: BaselineRecipe {
+                    schedule,
+                    weights: None,
+                },
             }
         };
         let half = work(Precision::Fp16);

@@ -6,6 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::{BatchError, LoadError, TooManySkipped};
 use crate::device::DeviceError;
 use crate::host::HostGone;
+use crate::weights::WeightsError;
 
 /// Why a task cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// An input or a resume checkpoint could not be read, or is not what the task needs.
     #[error(transparent)]
     BadCheckpoint(CheckpointError),
+    /// The weights to start from are not there, not those that are meant, or not those of the net.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// A checkpoint could not be written.
     #[error(transparent)]
     Write(CheckpointError),
@@ -68,9 +72,12 @@ impl TrainError {
     /// What a scheduler may conclude from it.
     pub const fn class(&self) -> FailureClass {
         match self {
-            Self::Data(_) | Self::Corrupt(_) | Self::Batches(BatchError::NoneDecodes { .. }) => {
-                FailureClass::BadData
-            }
+            Self::Data(_)
+            | Self::Corrupt(_)
+            | Self::Batches(BatchError::NoneDecodes { .. })
+            // Another attempt may find the file.
+            | Self::Weights(WeightsError::Io { .. }) => FailureClass::BadData,
+            Self::Weights(_) => FailureClass::BadWeights,
             Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
             Self::Diverged { .. } => FailureClass::Diverged,
             Self::BudgetUnreached { .. } => FailureClass::BudgetUnreached,

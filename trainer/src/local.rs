@@ -13,12 +13,13 @@ use crate::task;
 
 /// How `autorep-trainer local` is used.
 pub const USAGE: &str = "\
-usage: autorep-trainer local SPEC.json --data DIR --out DIR [--input DIR]...
+usage: autorep-trainer local SPEC.json --data DIR --out DIR [--input DIR]... [--weights DIR]
            [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
 
 Works on the task that SPEC.json describes (the `spec` in a checkpoint's state.json is one) without
 a worker. Progress goes to stderr, the observation as JSON to stdout, checkpoints to folders in the
 output folder. Inputs are folders of outputs of earlier tasks, in the order of the spec's inputs.
+The file of weights that a baseline starts from is looked for in the folder after --weights.
 ";
 
 /// Parses the arguments after `local`.
@@ -47,6 +48,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<v1
         };
         match name {
             "--data" => start.data_folder = value,
+            "--weights" => start.weights_folder = value,
             "--out" => start.scratch_folder = value,
             "--input" => start.input_folders.push(value),
             "--resume" => start.resume_folder = value,

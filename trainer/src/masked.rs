@@ -118,12 +118,12 @@ impl MaskedNet {
     pub fn accuracy(
         &self,
         images: &Subset,
-        set: autorep_core::data::DataSet,
+        inputs: autorep_core::data::Inputs,
         threads: usize,
     ) -> Result<(Accuracy, Vec<Skipped>), BatchError> {
         let mut correct = Tensor::zeros([], (Kind::Int64, self.device));
         let mut skipped = Vec::new();
-        for batch in batches::unchanged(images, set, MEASURE_BATCH, threads, self.device)? {
+        for batch in batches::unchanged(images, inputs, MEASURE_BATCH, threads, self.device)? {
             let batch = batch?;
             skipped.extend(batch.skipped);
             if batch.labels.numel() == 0 {

@@ -33,6 +33,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         spec,
         input_folders: start.input_folders.iter().map(PathBuf::from).collect(),
         data_folder: PathBuf::from(&start.data_folder),
+        weights_folder: PathBuf::from(&start.weights_folder),
         check: data_check(),
         device,
         threads: decoding_threads(start.threads),

@@ -46,6 +46,8 @@ pub fn run(
                 return Ok(Outcome::Stopped);
             }
         }
+    } else if work.training.schedule.epochs == 0 {
+        work.training.validate_start()?;
     }
     work.write_outputs()
 }

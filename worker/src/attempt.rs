@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::observation::Observation;
+use autorep_core::weights::WEIGHTS_FOLDER;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -335,6 +336,7 @@ impl<'a> Attempt<'a> {
             device: config.device.clone(),
             threads: config.threads,
             checkpoint_every_s: self.task.checkpoint_every_s,
+            weights_folder: text(&config.data_root.join(WEIGHTS_FOLDER)),
         }
     }
 

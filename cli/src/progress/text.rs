@@ -111,6 +111,7 @@ pub fn failure(class: v1::FailureClass) -> &'static str {
         v1::FailureClass::TrainerError => "trainer error",
         v1::FailureClass::WorkerLost => "worker lost",
         v1::FailureClass::BudgetUnreached => "budget not reached",
+        v1::FailureClass::BadWeights => "bad weights",
         v1::FailureClass::Unspecified => "unknown failure",
     }
 }

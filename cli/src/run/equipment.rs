@@ -10,6 +10,7 @@ use autorep_core::manifest::Manifest;
 use super::workers::Slot;
 use crate::args::{DeviceKind, RunArgs};
 use crate::data::check::missing_file;
+use crate::weights;
 
 /// What training needs of this machine.
 #[derive(Debug)]
@@ -30,6 +31,9 @@ impl Equipment {
         require_device(args.device, manifest.resources.gpus)?;
         let data = args.data.resolve()?;
         require_data(manifest.data.name, &data)?;
+        if let Some(weights) = &manifest.baseline.weights {
+            weights::require(weights, &data)?;
+        }
         let trainer = args.trainer.resolve()?;
         let devices = devices(args.device)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -32,10 +32,12 @@ mod cifar;
 mod error;
 mod files;
 mod idx;
+mod preparation;
 mod read;
 
 pub use error::DataError;
 pub use files::{DataFile, Part};
+pub use preparation::{Inputs, Interpolation, Normalise, Preparation};
 pub use read::{Check, Images, ReadFile, UNVERIFIED_ENV, decode, decode_with};
 
 use serde::{Deserialize, Serialize};
@@ -232,6 +234,10 @@ pub struct DataSpec {
     /// it is zero, as in the specs written before it was added.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_corrupt: u32,
+    /// How images become inputs. Left out of the JSON where nothing was chosen, as in the specs
+    /// written before it was added.
+    #[serde(default, skip_serializing_if = "Preparation::is_default")]
+    pub preparation: Preparation,
 }
 
 impl DataSpec {
@@ -242,7 +248,16 @@ impl DataSpec {
         if self.name.layout() == Layout::Packed {
             self.max_corrupt = 0;
         }
+        self.preparation = self.preparation.canonical(self.name);
         self
+    }
+
+    /// How its images become inputs of a net.
+    pub const fn inputs(&self) -> Inputs {
+        Inputs {
+            set: self.name,
+            preparation: self.preparation,
+        }
     }
 }
 
@@ -265,6 +280,7 @@ mod tests {
             validation: 5,
             augment: true,
             max_corrupt,
+            preparation: Preparation::default(),
         }
     }
 

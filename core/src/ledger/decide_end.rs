@@ -166,7 +166,7 @@ impl Ledger {
             stderr_tail: report.stderr_tail,
             counted,
         };
-        let next = if report.class == FailureClass::BudgetUnreached {
+        let next = if report.class.is_final() {
             Next::GiveUp
         } else {
             self.after(slot, lease, counted, now_ms)

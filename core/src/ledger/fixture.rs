@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Event, Grant, Ledger, Retry, Submission, TaskRecord, invariants};
 use crate::candidate::{Candidate, PointKind};
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
-use crate::data::{DataSet, DataSpec};
+use crate::data::{DataSet, DataSpec, Preparation};
 use crate::digest::Digest;
 use crate::id::{CandidateId, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
@@ -61,6 +61,7 @@ fn spec(seed: u64, work: Work) -> TaskSpec {
             validation: 10,
             augment: false,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         },
         seed,
         work,
@@ -101,6 +102,7 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
         let baseline = add(Work::Baseline {
             recipe: BaselineRecipe {
                 schedule: schedule(),
+                weights: None,
             },
         });
         let replace = add(search(net(baseline), budgets));

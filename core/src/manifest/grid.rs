@@ -98,9 +98,8 @@ impl Parts {
             net: settings.net.spec(),
             data: settings.data.canonical(),
         });
-        let baselines = part(Part::Baseline).variants(&mut twins, |settings| BaselineRecipe {
-            schedule: settings.baseline.schedule.canonical(),
-        });
+        let baselines =
+            part(Part::Baseline).variants(&mut twins, |settings| settings.baseline.canonical());
         let mut searches: Vec<Variant<Search>> = Vec::new();
         let mut seen: BTreeSet<String> = BTreeSet::new();
         for arm in arms {

@@ -7,6 +7,8 @@ use super::budget::{BudgetSpec, NotABudget};
 use super::fields::{Kind, Range};
 use super::suggest::closest;
 use super::tree::{Node, Value, quote};
+use crate::digest::Digest;
+use crate::weights::WeightsFile;
 
 /// Why a value will not do.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,6 +63,8 @@ pub(super) fn scalar(kind: Kind, node: &Node) -> Result<AxisValue, Refusal> {
             .ok_or_else(|| refuse().meant(number(node).map(|number| format!("{number}s")))),
         Kind::SweepName
         | Kind::Exactly(_)
+        | Kind::WeightsFile
+        | Kind::Sha256
         | Kind::Budgets
         | Kind::Seeds
         | Kind::Grid
@@ -75,6 +79,8 @@ pub(super) fn expected(kind: Kind) -> String {
         Kind::Exactly(text) => text.to_owned(),
         Kind::Choice([only]) => (*only).to_owned(),
         Kind::Choice(names) => format!("one of {}", names.join(", ")),
+        Kind::WeightsFile => crate::weights::EXPECTED.to_owned(),
+        Kind::Sha256 => "64 hexadecimal digits, in quotes if they look like a number".to_owned(),
         Kind::Switch => "true or false".to_owned(),
         Kind::Count { min, max } => format!("a whole number from {min} to {max}"),
         Kind::Number(range) => number_range(range),
@@ -206,6 +212,22 @@ pub(super) fn exactly(text: &str, node: &Node) -> Result<(), Refusal> {
     } else {
         Err(Refusal::new(text, &node.found()))
     }
+}
+
+/// Reads the name of a file of weights.
+pub(super) fn weights_file(node: &Node) -> Result<WeightsFile, Refusal> {
+    let name = node.text().and_then(|text| text.parse().ok());
+    name.ok_or_else(|| Refusal::new(&expected(Kind::WeightsFile), &node.found()))
+}
+
+/// Reads a digest.
+pub(super) fn sha256(node: &Node) -> Result<Digest, Refusal> {
+    let read = |text: &str| text.parse::<Digest>().ok();
+    node.text().and_then(read).ok_or_else(|| {
+        let lowercase = node.text().map(|text| text.trim().to_ascii_lowercase());
+        let meant = lowercase.filter(|text| read(text).is_some());
+        Refusal::new(&expected(Kind::Sha256), &node.found()).meant(meant)
+    })
 }
 
 /// Reads a sweep's name.

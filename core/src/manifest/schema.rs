@@ -100,6 +100,8 @@ fn value_schema(kind: Kind) -> Value {
             "minLength": 1,
             "maxLength": 63,
         }),
+        Kind::WeightsFile => json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
+        Kind::Sha256 => json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }),
         Kind::Exactly(text) => json!({ "const": text }),
         Kind::Choice(names) => json!({ "enum": names }),
         Kind::Switch => json!({ "type": "boolean" }),

@@ -95,7 +95,7 @@ pub enum CheckpointError {
 /// The validation result of an epoch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Validated {
-    /// The epoch, counted from 1.
+    /// The epoch, counted from 1; 0 for weights that were not trained on.
     pub epoch: u32,
     /// On the validation images.
     pub accuracy: Accuracy,

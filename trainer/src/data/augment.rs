@@ -1,6 +1,6 @@
 //! Random flips and crops, and normalisation, from bytes to floats in one pass.
 
-use autorep_core::data::DataSet;
+use autorep_core::data::Inputs;
 use autorep_core::net::InputShape;
 use autorep_data::picture::Window;
 
@@ -124,12 +124,11 @@ pub struct Normaliser {
 }
 
 impl Normaliser {
-    /// With the data set's published mean and deviation.
-    pub fn new(set: DataSet) -> Self {
-        let (means, deviations) = set.normalisation();
-        let tables = means
-            .iter()
-            .zip(deviations)
+    /// With the means and deviations of these inputs.
+    pub fn new(inputs: Inputs) -> Self {
+        let tables = inputs
+            .normalisation()
+            .into_iter()
             .map(|(mean, deviation)| {
                 let mut table = [0.0; 256];
                 for (byte, value) in (0_u8..=255).zip(&mut table) {
@@ -139,7 +138,7 @@ impl Normaliser {
             })
             .collect();
         Self {
-            shape: set.input(),
+            shape: inputs.set.input(),
             tables,
         }
     }
@@ -189,6 +188,8 @@ fn shifted(at: usize, by: i64, size: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use autorep_core::data::DataSet;
+
     use super::*;
 
     #[test]
@@ -319,7 +320,7 @@ mod tests {
 
     #[test]
     fn padding_is_black_before_normalisation() {
-        let normaliser = Normaliser::new(DataSet::FashionMnist);
+        let normaliser = Normaliser::new(Inputs::of(DataSet::FashionMnist));
         let mut batch = Vec::new();
         let away = Augment {
             flip: false,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::RecvError;
 
-use autorep_core::data::DataSet;
+use autorep_core::data::{DataSet, Inputs};
 use tch::{Device, Tensor};
 
 use super::in_order::InOrder;
@@ -55,8 +55,8 @@ pub enum BatchError {
 /// An endless sequence of training batches: which images, in which order, changed how.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// The data set, for its normalisation and framing.
-    pub set: DataSet,
+    /// How its images become inputs of the net.
+    pub inputs: Inputs,
     /// What it draws from.
     pub images: Subset,
     /// Decides order and changes.
@@ -208,9 +208,9 @@ impl Batches {
     /// Starts to prepare the batches of `stream` from `step` on, for `device`. The stream must
     /// have at least one batch per epoch. The threads end when the batches are dropped.
     pub fn start(stream: Stream, step: u64, device: Device) -> Result<Self, BatchError> {
-        let set = stream.set;
+        let set = stream.inputs.set;
         let (threads, ahead) = equipment(stream.images.source(), stream.threads);
-        let preparer = Preparer::new(set);
+        let preparer = Preparer::new(stream.inputs);
         let per_epoch = stream.per_epoch().max(1);
         let mut order: (Option<u64>, Vec<u32>) = (None, Vec::new());
         let make = move |step: u64| {
@@ -239,14 +239,14 @@ impl Batches {
 /// decode are left out of the batches.
 pub fn unchanged(
     subset: &Subset,
-    set: DataSet,
+    inputs: Inputs,
     size: usize,
     threads: usize,
     device: Device,
 ) -> Result<impl Iterator<Item = Result<Batch, BatchError>> + use<>, BatchError> {
     let size = size.max(1);
     let steps = subset.len().div_ceil(size);
-    let preparer = Preparer::new(set);
+    let preparer = Preparer::new(inputs);
     let images = subset.clone();
     let make = move |step: u64| {
         let first = usize::try_from(step).ok()?.checked_mul(size)?;
@@ -263,7 +263,7 @@ pub fn unchanged(
     };
     let (threads, ahead) = equipment(subset.source(), threads);
     let mut prepared = InOrder::start("batches", threads, ahead, 0, &make)?;
-    Ok((0..steps).map(move |_| Ok(prepared.take()??.into_batch(set, device))))
+    Ok((0..steps).map(move |_| Ok(prepared.take()??.into_batch(inputs.set, device))))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use autorep_core::data::{DataSet, Framing, Images};
+use autorep_core::data::{Framing, Images, Inputs, Interpolation};
 use autorep_data::Pictures;
 use autorep_data::picture::{Filter, Picture};
 
@@ -88,16 +88,24 @@ pub enum Change {
 /// Turns images into normalised floats.
 #[derive(Clone, Debug)]
 pub struct Preparer {
-    set: DataSet,
+    inputs: Inputs,
     normaliser: Normaliser,
 }
 
 impl Preparer {
-    /// For the images of this set.
-    pub fn new(set: DataSet) -> Self {
+    /// For images that become such inputs.
+    pub fn new(inputs: Inputs) -> Self {
         Self {
-            set,
-            normaliser: Normaliser::new(set),
+            inputs,
+            normaliser: Normaliser::new(inputs),
+        }
+    }
+
+    /// How pictures are resized.
+    const fn filter(&self) -> Filter {
+        match self.inputs.preparation.interpolation {
+            Interpolation::Bilinear => Filter::Bilinear,
+            Interpolation::Bicubic => Filter::Bicubic,
         }
     }
 
@@ -137,7 +145,7 @@ impl Preparer {
 
     /// Flip and shift of an image that has the input's size.
     fn shift(&self, change: Change, position: u32) -> Augment {
-        match (change, self.set.framing()) {
+        match (change, self.inputs.framing()) {
             (Change::Random { seed, epoch }, Framing::Padded { padding }) => {
                 Augment::draw(seed, epoch, position, padding)
             }
@@ -152,10 +160,10 @@ impl Preparer {
         change: Change,
         position: u32,
     ) -> Result<(Vec<u8>, Augment), String> {
-        let input = self.set.input();
+        let input = self.inputs.set.input();
         let (width, height) = (input.width, input.height);
         let told = |error: autorep_data::picture::ResizeError| error.to_string();
-        match (self.set.framing(), change) {
+        match (self.inputs.framing(), change) {
             (Framing::Padded { .. }, _) => {
                 if (picture.width(), picture.height()) != (width, height) {
                     return Err(format!(
@@ -170,7 +178,7 @@ impl Preparer {
                 let (w, h) = (picture.width(), picture.height());
                 let (window, flip) = resized_window(seed, epoch, position, w, h);
                 let cropped = picture.crop(window);
-                let framed = cropped.resize(width, height, Filter::Bilinear);
+                let framed = cropped.resize(width, height, self.filter());
                 let augment = Augment {
                     flip,
                     ..Augment::NONE
@@ -178,7 +186,7 @@ impl Preparer {
                 Ok((framed.map_err(told)?.planes(), augment))
             }
             (Framing::Resized { shorter }, Change::None) => {
-                let resized = picture.resize_shorter(shorter, Filter::Bilinear);
+                let resized = picture.resize_shorter(shorter, self.filter());
                 let framed = resized.map_err(told)?.centre_crop(width, height);
                 Ok((framed.planes(), Augment::NONE))
             }

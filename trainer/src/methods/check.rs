@@ -23,6 +23,12 @@ pub fn check_spec(spec: &TaskSpec) -> Result<(), TrainError> {
         })
     };
     match &spec.work {
+        // Weights as they are: nothing of the schedule has an effect.
+        Work::Baseline { recipe } if recipe.schedule.epochs == 0 => {
+            require(recipe.weights.is_some(), || {
+                "expected at least one epoch or weights to start from, found neither".to_owned()
+            })
+        }
         Work::Baseline { recipe } => check_schedule(&recipe.schedule, spec.data.train),
         Work::Replace {
             budgets, recipe, ..
@@ -153,7 +159,7 @@ fn require(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), TrainE
 
 #[cfg(test)]
 mod tests {
-    use autorep_core::data::{DataSet, DataSpec};
+    use autorep_core::data::{DataSet, DataSpec, Preparation};
     use autorep_core::digest::Digest;
     use autorep_core::id::TaskId;
     use autorep_core::net::NetSpec;
@@ -172,6 +178,7 @@ mod tests {
                 validation: 60,
                 augment: true,
                 max_corrupt: 0,
+                preparation: Preparation::default(),
             },
             seed: 1,
             work,

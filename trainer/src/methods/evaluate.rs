@@ -25,7 +25,7 @@ pub fn evaluate(
     }
     let masked = input.masked_net(setup)?;
     let test = load_test(&setup.spec.data, &setup.data_folder, setup.check)?;
-    let (accuracy, skipped) = masked.accuracy(&test, set, setup.threads)?;
+    let (accuracy, skipped) = masked.accuracy(&test, setup.spec.data.inputs(), setup.threads)?;
     let mut skips = Skips::new(setup.spec.data.max_corrupt);
     skips.note(&skipped)?;
     Ok(Observation {

@@ -31,6 +31,8 @@ pub struct Setup {
     pub input_folders: Vec<PathBuf>,
     /// The folder of the data set's files.
     pub data_folder: PathBuf,
+    /// The folder of the files of weights that baselines start from.
+    pub weights_folder: PathBuf,
     /// What the data set's files are held against.
     pub check: Check,
     /// Where to compute.
@@ -56,7 +58,7 @@ impl Setup {
     /// `evaluate`, which does not train.
     pub fn training(&self, start: Start) -> Result<Option<Training>, TrainError> {
         match &self.spec.work {
-            Work::Baseline { recipe } => baseline::training(self, recipe).map(Some),
+            Work::Baseline { recipe } => baseline::training(self, recipe, start).map(Some),
             Work::Replace {
                 baseline,
                 budgets,
@@ -77,7 +79,7 @@ impl Setup {
         let data: &DataSpec = &self.spec.data;
         let (images, validation) = load_training(data, &self.data_folder, self.check)?;
         let stream = Stream {
-            set: data.name,
+            inputs: data.inputs(),
             images,
             seed: self.spec.seed,
             batch: schedule.batch as usize,

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 
-use autorep_core::data::{DataSet, DataSpec};
+use autorep_core::data::{DataSet, DataSpec, Preparation};
 use autorep_core::net::NetSpec;
 use autorep_core::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
@@ -59,6 +59,7 @@ fn spec(seed: u64, work: Work) -> TaskSpec {
             validation: 60,
             augment: true,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         },
         seed,
         work,
@@ -90,6 +91,7 @@ fn distillation() -> Distillation {
 pub(crate) fn baseline() -> TaskSpec {
     let recipe = BaselineRecipe {
         schedule: schedule(OptimizerKind::Sgd, 0.05),
+        weights: None,
     };
     spec(1, Work::Baseline { recipe })
 }

@@ -9,7 +9,7 @@ use autorep_core::checkpoint::{
     CheckpointManifest, CheckpointRef, CheckpointRole, MANIFEST_OBJECT, Part, STATE_PART,
     TENSORS_PART,
 };
-use autorep_core::data::{DataSet, DataSpec};
+use autorep_core::data::{DataSet, DataSpec, Preparation};
 use autorep_core::digest::Digest;
 use autorep_core::id::{Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
@@ -208,6 +208,7 @@ fn recipe() -> BaselineRecipe {
             warmup_epochs: 0.0,
             ..Schedule::default()
         },
+        weights: None,
     }
 }
 
@@ -222,6 +223,7 @@ pub(crate) fn spec(work: Work) -> TaskSpec {
             validation: 1000,
             augment: false,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         },
         seed: 0,
         work,

@@ -15,6 +15,7 @@ impl Checker {
     pub(super) fn meaning(&mut self, task_limit: u64) {
         self.images();
         self.stage("baseline");
+        self.weights();
         self.for_each_arm(|checker| {
             for stage in ["replace", "finetune"] {
                 checker.stage(stage);
@@ -91,7 +92,7 @@ impl Checker {
     }
 
     /// The values of a setting as numbers.
-    fn numbers(&self, field: &str) -> Vec<(f64, GivenValue)> {
+    pub(super) fn numbers(&self, field: &str) -> Vec<(f64, GivenValue)> {
         let values = self.values(field).into_iter();
         values
             .filter_map(|given| match given.value {
@@ -346,6 +347,9 @@ impl Checker {
             }
             Some("quadratic_lr_scale") => ": there is no quadratic coefficient to train",
             Some("temperature") => ": temperature has no effect where kd_weight is 0",
+            _ if part == Part::Baseline && self.settings.baseline.weights.is_some() => {
+                ": of baseline only weights and precision have an effect where its epochs are 0"
+            }
             _ if part == Part::Finetune && axis_field(field).is_some() => {
                 ": nothing of finetune has an effect where its epochs are 0"
             }

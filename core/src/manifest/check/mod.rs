@@ -12,7 +12,7 @@ use super::read::{self, Refusal};
 use super::suggest::closest;
 use super::tree::{self, Key, Node, Place, Value, quote};
 use super::{Axis, AxisValue, CheckpointPolicy, Manifest, Resources, RetryPolicy};
-use crate::data::{DataSet, DataSpec};
+use crate::data::{DataSet, DataSpec, Preparation};
 use crate::id::SweepName;
 use crate::net::Family;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe, Schedule};
@@ -23,6 +23,7 @@ mod grid;
 mod lists;
 mod meaning;
 mod net;
+mod weights;
 
 pub(super) use arms::{ARM_FIELDS, MAX_ARMS};
 pub(super) use grid::{MAX_AXIS_VALUES, RANGE_KEYS, SCALES};
@@ -64,6 +65,7 @@ struct Checker {
     budgets: Vec<GivenBudget>,
     seeds: Vec<u64>,
     axes: Vec<GivenAxis>,
+    weights: weights::GivenWeights,
 }
 
 /// A budget with its place.
@@ -110,6 +112,7 @@ impl Checker {
             budgets: Vec::new(),
             seeds: vec![0],
             axes: Vec::new(),
+            weights: weights::GivenWeights::default(),
         }
     }
 
@@ -262,6 +265,10 @@ impl Checker {
             Kind::Grid => return self.grid(path, node),
             Kind::Arms => return, // Read when all of spec is known: see `arms`.
             Kind::Exactly(text) => read::exactly(text, node),
+            Kind::WeightsFile => {
+                read::weights_file(node).map(|file| self.weights.file = Some(file))
+            }
+            Kind::Sha256 => read::sha256(node).map(|digest| self.weights.sha256 = Some(digest)),
             Kind::SweepName => read::sweep_name(node).map(|name| self.name = Some(name)),
             Kind::Choice(_)
             | Kind::Switch
@@ -323,6 +330,7 @@ impl Checker {
                 self.broken.insert(path);
             }
         }
+        self.settle_weights();
         let train_given = self.places.contains_key("spec.data.train_limit")
             || self.announced.contains("data.train_limit");
         if !train_given {
@@ -398,10 +406,12 @@ fn blank_settings() -> Settings {
             validation: 0,
             augment: false,
             max_corrupt: 0,
+            preparation: Preparation::default(),
         },
         net: Family::Resnet9.default_settings(),
         baseline: BaselineRecipe {
             schedule: Schedule::default(),
+            weights: None,
         },
         replace: ReplaceRecipe::default(),
         finetune: FinetuneRecipe::default(),

@@ -12,8 +12,10 @@ use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 
 #[macro_use]
 mod macros;
+mod data;
 pub(crate) mod presets;
 mod table;
+mod weights;
 
 pub(crate) use table::SECTIONS;
 
@@ -120,6 +122,10 @@ pub(crate) enum Kind {
         /// Whether only whole seconds will do.
         whole: bool,
     },
+    /// The name of a file of weights.
+    WeightsFile,
+    /// A SHA-256 digest.
+    Sha256,
     /// A list of budgets.
     Budgets,
     /// A list of seeds, or how many.

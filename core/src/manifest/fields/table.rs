@@ -103,58 +103,7 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section {
         path: "spec.data",
         doc: "The images.",
-        fields: &[&[
-            Field {
-                key: "name",
-                kind: Kind::Choice(&[
-                    "fashion-mnist",
-                    "cifar-10",
-                    "cifar-100",
-                    "tiny-imagenet",
-                    "imagenet",
-                ]),
-                default: Fallback::Required,
-                doc: "The data set.",
-                place: Target::Fixed(choice!(data.name)),
-            },
-            Field {
-                key: "train_limit",
-                kind: Kind::Count {
-                    min: 1,
-                    max: 10_000_000,
-                },
-                default: Fallback::Derived("all images that are not held out for validation"),
-                doc: "Training images to use.",
-                place: Target::Axis(count!(data.train)),
-            },
-            Field {
-                key: "validation",
-                kind: Kind::Count {
-                    min: 1,
-                    max: 10_000_000,
-                },
-                default: Fallback::Count(5_000),
-                doc: "Images held out of the training part, on which every choice is made.",
-                place: Target::Fixed(count!(data.validation)),
-            },
-            Field {
-                key: "augment",
-                kind: Kind::Switch,
-                default: Fallback::Switch(true),
-                doc: "Whether training images are flipped and cropped at random.",
-                place: Target::Axis(switch!(data.augment)),
-            },
-            Field {
-                key: "max_corrupt",
-                kind: Kind::Count {
-                    min: 0,
-                    max: 1_000_000,
-                },
-                default: Fallback::Count(0),
-                doc: "Images that may fail to decode and are skipped; with one more the attempt fails and names them. Without effect on sets that are not one JPEG per image.",
-                place: Target::Fixed(count!(data.max_corrupt)),
-            },
-        ]],
+        fields: &[super::data::FIELDS],
     },
     Section {
         path: "spec.net",
@@ -243,7 +192,8 @@ pub(crate) static SECTIONS: &[Section] = &[
         path: "spec.baseline",
         doc: "How the full-ReLU network is trained: the reference, the start of every search and its teacher.",
         fields: &[
-            schedule!(baseline, epochs: 1, optimizer: "sgd", lr: 0.1, weight_decay: 5.0e-4, warmup_epochs: 0.5),
+            schedule!(baseline, epochs: 0, optimizer: "sgd", lr: 0.1, weight_decay: 5.0e-4, warmup_epochs: 0.5),
+            super::weights::FIELDS,
         ],
     },
     Section {

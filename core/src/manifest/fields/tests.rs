@@ -44,6 +44,8 @@ fn every_axis_changes_a_setting_and_none_the_same_one() {
                 .collect(),
             kind @ (Kind::SweepName
             | Kind::Exactly(_)
+            | Kind::WeightsFile
+            | Kind::Sha256
             | Kind::Duration { .. }
             | Kind::Budgets
             | Kind::Seeds

@@ -14,8 +14,10 @@ use crate::recipe::{
     PolynomialStart, Precision, ReplaceRecipe, Schedule, Sharing, Ties,
 };
 
+mod golden;
 mod properties;
 mod schema;
+mod weights;
 
 /// Set to write the expected problems anew; read every change before committing it.
 const REWRITE: &str = "AUTOREP_REWRITE_EXPECTED";
@@ -183,6 +185,7 @@ fn the_recipes_get_the_documented_defaults() {
     };
     let baseline = BaselineRecipe {
         schedule: schedule(2, OptimizerKind::Sgd, 0.1, 0.9, 5e-4, 0.5),
+        weights: None,
     };
     assert_eq!(manifest.baseline, baseline);
     let replace = ReplaceRecipe {

@@ -79,7 +79,7 @@ fn open(folder: &Path, part: Part) -> Pictures {
 
 fn stream(folder: &Path, threads: usize, max_corrupt: u32) -> Stream {
     Stream {
-        set: DataSet::Imagenet,
+        inputs: Inputs::of(DataSet::Imagenet),
         images: Subset::whole(Arc::new(Source::Pictures(open(folder, Part::Train)))),
         seed: 11,
         batch: 4,
@@ -120,10 +120,16 @@ fn unchanged_pictures_are_resized_and_cropped_in_the_middle() {
     let source = Arc::new(Source::Pictures(open(folders.path(), Part::Test)));
     let whole = Subset::whole(source);
     let measured = |threads| -> Vec<Batch> {
-        unchanged(&whole, DataSet::Imagenet, 4, threads, Device::Cpu)
-            .unwrap()
-            .map(Result::unwrap)
-            .collect()
+        unchanged(
+            &whole,
+            Inputs::of(DataSet::Imagenet),
+            4,
+            threads,
+            Device::Cpu,
+        )
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
     };
     let all = measured(1);
     assert_equal(&all, &measured(3));
@@ -197,7 +203,7 @@ fn pictures_that_do_not_decode_are_left_out_of_a_measurement() {
     fs::write(folders.path().join("val/c2/p4.JPEG"), "no picture").unwrap();
     let source = Arc::new(Source::Pictures(open(folders.path(), Part::Test)));
     let whole = Subset::whole(source);
-    let batches: Vec<Batch> = unchanged(&whole, DataSet::Imagenet, 4, 2, Device::Cpu)
+    let batches: Vec<Batch> = unchanged(&whole, Inputs::of(DataSet::Imagenet), 4, 2, Device::Cpu)
         .unwrap()
         .map(Result::unwrap)
         .collect();

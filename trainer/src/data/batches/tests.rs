@@ -13,7 +13,7 @@ fn stream(count: u8, batch: usize, augment: bool) -> Stream {
         pixels: (0..count).flat_map(|n| [n; 784]).collect(),
     };
     Stream {
-        set,
+        inputs: Inputs::of(set),
         images: Subset::whole(Arc::new(Source::Memory(images))),
         seed: 5,
         batch,
@@ -67,7 +67,7 @@ fn an_epoch_shows_each_image_once_and_leaves_out_the_rest() {
 #[test]
 fn unchanged_batches_hold_every_image_in_order() {
     let stream = stream(7, 3, true);
-    let batches: Vec<Batch> = unchanged(&stream.images, stream.set, 3, 1, Device::Cpu)
+    let batches: Vec<Batch> = unchanged(&stream.images, stream.inputs, 3, 1, Device::Cpu)
         .unwrap()
         .map(Result::unwrap)
         .collect();

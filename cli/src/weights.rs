@@ -1,0 +1,62 @@
+//! Files of weights that baselines start from: whether they are there, and the ones meant.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use autorep_core::digest::Digest;
+use autorep_core::weights::{WEIGHTS_FOLDER, Weights};
+use sha2::{Digest as _, Sha256};
+
+/// Checks that the file is there, below the data folder, and the one that the manifest means.
+/// What is in it, the trainer checks.
+pub fn require(weights: &Weights, data: &Path) -> Result<()> {
+    let path = data.join(WEIGHTS_FOLDER).join(weights.file.as_str());
+    let shown = path.display();
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "expected the weights {} at {shown}, found no file; put it there, or name another \
+             folder with --data or AUTOREP_DATA",
+            weights.file
+        ),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
+    };
+    let mut sha256 = Sha256::new();
+    io::copy(&mut file, &mut sha256).with_context(|| format!("cannot read {shown}"))?;
+    let found = Digest::from_bytes(sha256.finalize().into());
+    if found != weights.sha256 {
+        bail!(
+            "expected the weights {shown} to have the sha256 {}, found {found}; put the file there \
+             that the manifest means, or give baseline.weights_sha256 this one's digest",
+            weights.sha256
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn weights_must_be_there_and_the_ones_meant() {
+        let root = tempfile::tempdir().unwrap();
+        let weights = Weights {
+            file: "google/lite0.pth".parse().unwrap(),
+            sha256: Digest::of(b"lite0"),
+        };
+        let refused = || require(&weights, root.path()).unwrap_err().to_string();
+        assert!(refused().contains("found no file"), "{}", refused());
+        let folder = root.path().join("weights/google");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("lite0.pth"), "b2").unwrap();
+        let found = Digest::of(b"b2").to_string();
+        assert!(refused().contains(&found), "{}", refused());
+        fs::write(folder.join("lite0.pth"), "lite0").unwrap();
+        require(&weights, root.path()).unwrap();
+    }
+}
