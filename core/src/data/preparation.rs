@@ -43,9 +43,9 @@ pub enum Interpolation {
 }
 
 impl Preparation {
-    /// What a family's published `ImageNet` weights expect: torchvision's for the ResNets
-    /// (`IMAGENET1K_V1`) and EfficientNets, Google's for Lite0. Torchvision measures B1 at 240 and
-    /// B2 at 288 pixels; at the 224 of this data set all are resized to 256 before the crop.
+    /// What a family's published `ImageNet` weights expect: torchvision's (`IMAGENET1K_V1`),
+    /// of Lite0 Google's. Torchvision measures B1 at 240 and B2 at 288 pixels; at the 224 of this
+    /// data set all are resized to 256 before the crop.
     pub const fn published(family: Family) -> Self {
         let (normalise, interpolation) = match family {
             Family::EfficientnetLite0 => (Normalise::Centred, Interpolation::Bicubic),
@@ -82,10 +82,6 @@ impl Preparation {
     }
 
     /// Whether nothing was chosen.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes a reference"
-    )]
     pub(super) fn is_default(&self) -> bool {
         *self == Self::default()
     }

@@ -121,6 +121,17 @@ fn a_lease_that_is_not_renewed_ends_and_its_claim_changes_nothing_more() {
 }
 
 #[test]
+fn a_failure_that_every_attempt_would_end_in_is_the_last() {
+    for class in [FailureClass::BadWeights, FailureClass::BudgetUnreached] {
+        let mut checked = Checked::tiny(3);
+        let claim = checked.acquire("w", 0).claim;
+        let decision = checked.ledger.fail(claim, report(class), 0);
+        assert_eq!(checked.apply(decision.unwrap()), AfterFailure::GaveUp);
+        assert_eq!(counts(&checked, "s").gave_up, 1, "{class:?}");
+    }
+}
+
+#[test]
 fn a_task_is_given_up_after_its_attempts_with_a_wait_that_doubles() {
     let mut checked = Checked::tiny(3);
     let first = checked.acquire("w", 0);

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use autorep_core::data::{Check, Part};
+use autorep_core::data::{Check, Interpolation, Normalise, Part, Preparation};
 use autorep_data::Pictures;
+use autorep_data::picture::{Filter, Picture};
 use autorep_data::shards::{INDEX_FILE, INDEX_FORMAT, Index, write};
 use tempfile::TempDir;
 
@@ -145,6 +146,33 @@ fn unchanged_pictures_are_resized_and_cropped_in_the_middle() {
     };
     assert!((value(0, 0.485, 0.229) - 29.5).abs() < 4.0);
     assert!(value(2, 0.406, 0.225).abs() < 6.0);
+}
+
+/// What published weights of Lite0 see, and a larger shorter side.
+#[test]
+fn pictures_are_prepared_as_the_inputs_say() {
+    let folders = folders();
+    let source = Arc::new(Source::Pictures(open(folders.path(), Part::Test)));
+    let inputs = Inputs {
+        set: DataSet::Imagenet,
+        preparation: Preparation {
+            normalise: Normalise::Centred,
+            interpolation: Interpolation::Bicubic,
+            resize: Some(288),
+        },
+    };
+    let measured = unchanged(&Subset::whole(source), inputs, 4, 1, Device::Cpu);
+    let first = measured.unwrap().next().unwrap().unwrap();
+    let picture = Picture::decode(&jpeg(0, 0)).unwrap();
+    let resized = picture.resize_shorter(288, Filter::Bicubic).unwrap();
+    let planes = resized.centre_crop(224, 224).planes();
+    let wanted: Vec<f32> = planes
+        .iter()
+        .map(|byte| (f32::from(*byte) - 127.0) / 128.0)
+        .collect();
+    let wanted = Tensor::from_slice(&wanted).view([3, 224, 224]);
+    let apart = (first.images.get(0) - wanted).abs().max();
+    assert!(apart.double_value(&[]) < 1e-6, "{apart:?}");
 }
 
 #[test]
