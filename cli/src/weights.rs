@@ -1,21 +1,19 @@
 //! Files of weights that baselines start from: whether they are there, and the ones meant.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_core::digest::Digest;
 use autorep_core::weights::{WEIGHTS_FOLDER, Weights};
-use sha2::{Digest as _, Sha256};
+use autorep_data::verify::digest;
 
 /// Checks that the file is there, below the data folder, and the one that the manifest means.
 /// What is in it, the trainer checks.
 pub fn require(weights: &Weights, data: &Path) -> Result<()> {
     let path = data.join(WEIGHTS_FOLDER).join(weights.file.as_str());
     let shown = path.display();
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
+    let found = match digest(&path) {
+        Ok(found) => found,
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
             "expected the weights {} at {shown}, found no file; put it there, or name another \
              folder with --data or AUTOREP_DATA",
@@ -23,9 +21,6 @@ pub fn require(weights: &Weights, data: &Path) -> Result<()> {
         ),
         Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
     };
-    let mut sha256 = Sha256::new();
-    io::copy(&mut file, &mut sha256).with_context(|| format!("cannot read {shown}"))?;
-    let found = Digest::from_bytes(sha256.finalize().into());
     if found != weights.sha256 {
         bail!(
             "expected the weights {shown} to have the sha256 {}, found {found}; put the file there \
@@ -39,6 +34,8 @@ pub fn require(weights: &Weights, data: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use autorep_core::digest::Digest;
 
     use super::*;
 
