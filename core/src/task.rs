@@ -76,7 +76,7 @@ impl fmt::Display for TaskKind {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Work {
-    /// Train the full-ReLU network from random weights.
+    /// Train the full-ReLU network, from random weights or from given ones.
     Baseline {
         /// How.
         recipe: BaselineRecipe,
