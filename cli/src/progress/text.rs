@@ -81,7 +81,8 @@ pub fn progress(progress: &v1::Progress) -> String {
     parts.join("  ")
 }
 
-/// What a task measured, as one line: accuracy, ReLUs, time.
+/// What a task measured, as one line: accuracy, ReLUs, time; and what a person should know before
+/// trusting it: that the search had not come down to its budget, that images were skipped.
 pub fn observation(observation: &Observation) -> String {
     let mut parts = Vec::new();
     if let Some(test) = observation.test {
@@ -95,6 +96,14 @@ pub fn observation(observation: &Observation) -> String {
         grouped(observation.relu_count),
         grouped(observation.relu_total)
     ));
+    if let Some(searched) = observation.searched_count
+        && searched > observation.relu_count
+    {
+        parts.push(format!("(projected from {})", grouped(searched)));
+    }
+    if observation.skipped_images > 0 {
+        parts.push(format!("images skipped: {}", observation.skipped_images));
+    }
     parts.push(format!("{:.1} s", observation.seconds));
     parts.join("  ")
 }
@@ -134,6 +143,37 @@ mod tests {
         assert_eq!(text(187_200), "2d 4h");
         assert_eq!(duration(seconds(f64::NAN)), "0:00");
         assert_eq!(duration(seconds(-1.0)), "0:00");
+    }
+
+    #[test]
+    fn a_result_says_how_far_its_search_was_from_the_budget_and_how_many_images_it_did_without() {
+        let reached = Observation {
+            relu_count: 480,
+            relu_total: 24_000,
+            validation: Some(Accuracy {
+                correct: 9,
+                images: 10,
+            }),
+            test: None,
+            searched_count: Some(471),
+            selected_epoch: None,
+            epochs: 8,
+            seconds: 60.0,
+            skipped_images: 0,
+        };
+        assert_eq!(
+            observation(&reached),
+            "validation 90.0 %  480 of 24,000 ReLUs  60.0 s"
+        );
+        let short = Observation {
+            searched_count: Some(17_595),
+            skipped_images: 3,
+            ..reached
+        };
+        assert_eq!(
+            observation(&short),
+            "validation 90.0 %  480 of 24,000 ReLUs  (projected from 17,595)  images skipped: 3  60.0 s"
+        );
     }
 
     #[test]
