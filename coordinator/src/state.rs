@@ -82,7 +82,9 @@ pub enum ReadError {
     #[error("read the store")]
     Store(#[source] object_store::Error),
     /// A record is not what it should be.
-    #[error("expected a record that this version can read under {key}, found another")]
+    #[error(
+        "expected a record that this version can read under {key}, found another: another version of autorep wrote it; use that one with this store, or this one with another store (nothing was changed)"
+    )]
     Record {
         /// The record's key.
         key: String,
