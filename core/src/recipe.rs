@@ -184,8 +184,9 @@ pub enum LatentInit {
 pub enum LatentDecay {
     /// It stays until indicators freeze: a rate that falls can stop the search short of its budget.
     Constant,
-    /// It falls in proportion to that of the weights, as in the reference.
-    Weights,
+    /// It falls from its own peak to the same `lr_min` as that of the weights and in the same way,
+    /// as in the reference.
+    Schedule,
 }
 
 /// How the penalty per ReLU changes.
@@ -299,6 +300,9 @@ pub struct ReplaceRecipe {
     pub penalty_growth: f64,
     /// Checks over the search, at each of which it may grow.
     pub penalty_checks: u32,
+    /// Checks at the beginning at which it does not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub penalty_grace: u32,
     /// Half the width of the band around zero in which an indicator keeps its state.
     pub hysteresis: f64,
     /// What shares an indicator.
@@ -352,6 +356,14 @@ impl Default for CoefficientRates {
     }
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Default for ReplaceRecipe {
     /// What a manifest's defaults come to (see [`Self::canonical`]), without epochs.
     fn default() -> Self {
@@ -367,6 +379,7 @@ impl Default for ReplaceRecipe {
             penalty_schedule: PenaltySchedule::Constant,
             penalty_growth: 1.0,
             penalty_checks: 0,
+            penalty_grace: 0,
             hysteresis: 0.003,
             granularity: Granularity::Pixel,
             budget_schedule: BudgetSchedule::Anneal,

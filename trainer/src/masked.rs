@@ -9,7 +9,7 @@ use crate::data::{BatchError, Skipped, Subset, batches};
 use crate::nets::{Net, Phase};
 use crate::optim::Trainable;
 use crate::precision::compute;
-use crate::running::{Running, Watched};
+use crate::running::{Watch, Watched};
 use crate::sites::Sites;
 use crate::tensors::{Named, with_prefix};
 
@@ -76,25 +76,28 @@ impl MaskedNet {
 
     /// The forward pass of a training step; `running` sees what comes before the activations of a
     /// search.
-    pub fn train(&self, images: &Tensor, running: Option<&Running>) -> Forward {
+    pub fn train(&self, images: &Tensor, watch: Option<Watch<'_>>) -> Forward {
         compute(self.precision, self.device, || {
-            self.training_forward(images, running)
+            self.training_forward(images, watch)
         })
     }
 
-    fn training_forward(&self, images: &Tensor, running: Option<&Running>) -> Forward {
+    fn training_forward(&self, images: &Tensor, watch: Option<Watch<'_>>) -> Forward {
         let searching = match self.activations {
             Activations::Searching => self.sites.searching(),
             Activations::Full | Activations::Frozen { .. } => None,
         };
         if let Some(mut searching) = searching {
-            let mixed = &mut searching.mixed;
-            let logits = match running {
-                Some(running) => {
-                    let mut watched = Watched { mixed, running };
+            let logits = match watch {
+                Some(watch) => {
+                    let mut watched = Watched {
+                        searching: &mut searching,
+                        sites: &self.sites,
+                        watch,
+                    };
                     self.net.forward(images, Phase::Train, &mut watched)
                 }
-                None => self.net.forward(images, Phase::Train, mixed),
+                None => self.net.forward(images, Phase::Train, &mut searching.mixed),
             };
             return Forward {
                 logits,

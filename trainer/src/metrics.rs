@@ -18,9 +18,9 @@ pub struct EpochMetrics {
     /// The mean loss: the sum of the terms below, each with its weight.
     pub loss: f64,
     /// Its term of the labels.
-    pub loss_labels: f64,
+    pub loss_ce: f64,
     /// Its term of the teacher.
-    pub loss_teacher: f64,
+    pub loss_kd: f64,
     /// Its term of the ReLUs.
     pub loss_penalty: f64,
     /// The penalty per ReLU in its last step; in a search before indicators freeze.

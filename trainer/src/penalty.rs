@@ -48,6 +48,7 @@ pub struct Strength {
     full: f64,
     growth: f64,
     checks: u64,
+    grace: u64,
     steps: u64,
     /// How often it has grown, as a factor.
     pub factor: f64,
@@ -61,6 +62,7 @@ impl Strength {
             full: recipe.penalty,
             growth: recipe.penalty_growth,
             checks: u64::from(recipe.penalty_checks),
+            grace: u64::from(recipe.penalty_grace),
             steps,
             factor: 1.0,
         }
@@ -78,16 +80,19 @@ impl Strength {
         }
     }
 
-    /// Whether one of the checks falls on the end of the step that makes `done` of them.
-    pub fn check_is_due(&self, done: u64) -> bool {
-        let passed =
-            |done: u64| u128::from(done) * u128::from(self.checks) / u128::from(self.steps.max(1));
-        done > 0 && passed(done) > passed(done - 1)
+    /// Checks that have come up within the first `done` steps.
+    fn passed(&self, done: u64) -> u128 {
+        u128::from(done) * u128::from(self.checks) / u128::from(self.steps.max(1))
     }
 
-    /// Lets it grow, if its schedule says that it may.
-    pub fn grow(&mut self) {
-        if self.schedule == PenaltySchedule::Grow {
+    /// Whether one of the checks falls on the end of the step that makes `done` of them.
+    pub fn check_is_due(&self, done: u64) -> bool {
+        done > 0 && self.passed(done) > self.passed(done - 1)
+    }
+
+    /// Lets it grow at the check after `done` steps, if its schedule says that it may.
+    pub fn grow(&mut self, done: u64) {
+        if self.schedule == PenaltySchedule::Grow && self.passed(done) > u128::from(self.grace) {
             self.factor *= self.growth;
         }
     }
@@ -125,11 +130,20 @@ mod tests {
             .filter(|done| growing.check_is_due(*done))
             .collect();
         assert_eq!(due, [3, 5, 8, 10]);
-        growing.grow();
-        growing.grow();
+        growing.grow(3);
+        growing.grow(5);
         close(growing.at(0), 4.5);
+        let late = ReplaceRecipe {
+            penalty_grace: 2,
+            ..recipe(PenaltySchedule::Grow)
+        };
+        let mut late = Strength::new(&late, 10);
+        for (done, wanted) in [(3, 2.0), (5, 2.0), (8, 3.0), (10, 4.5)] {
+            late.grow(done);
+            close(late.at(0), wanted);
+        }
         let mut constant = Strength::new(&recipe(PenaltySchedule::Constant), 10);
-        constant.grow();
+        constant.grow(3);
         close(constant.at(9), 2.0);
     }
 

@@ -2,28 +2,28 @@
 //! during the first steps of a search.
 //!
 //! Each training step moves mean and variance (unbiased) of every channel by a tenth towards those
-//! of its batch, from (0, 1); after every tenth step up to the 500th the coefficients are computed
-//! from them. In between the coefficients are trained like the rest. The reference also counts
+//! of its batch, from (0, 1); in every tenth forward pass up to the 500th the coefficients are
+//! computed from them before they are used, each site's when the pass comes to it. In between, and
+//! by those steps' own updates, the coefficients are trained like the rest. The reference also counts
 //! forward passes that only measure; here training steps alone count.
 
 use autorep_core::recipe::{ReplaceRecipe, Sharing};
 use tch::{Device, Kind, Tensor};
 
-use crate::activation::Mixed;
 use crate::calibrate::{Statistics, mean_statistics, set_damped};
 use crate::dapa;
 use crate::nets::Activate;
 use crate::rng::Rng;
-use crate::sites::Sites;
+use crate::sites::{Searching, Sites};
 use crate::tensors::Named;
 
 /// Weight of a batch.
 const MOMENTUM: f64 = 0.1;
 
-/// Steps between two refreshes.
+/// Forward passes between two refreshes.
 const EVERY: u64 = 10;
 
-/// The step of the last refresh.
+/// The forward pass of the last refresh, counted from 1.
 const LAST: u64 = 500;
 
 /// Width of the noise around the identity from which coefficients start.
@@ -73,28 +73,28 @@ impl Running {
         }
     }
 
-    /// Computes the coefficients anew if it is time, after `done` steps.
-    pub fn refresh(&self, sites: &Sites, recipe: &ReplaceRecipe, done: u64) {
-        if done == 0 || done > LAST || !done.is_multiple_of(EVERY) {
-            return;
-        }
-        for (at, statistics) in self.sites.iter().enumerate() {
-            let rows = [0, 1].map(|row| {
-                let row = statistics.select(0, row).to_kind(Kind::Double);
-                Vec::<f64>::try_from(row.to_device(Device::Cpu)).expect("one-dimensional f64")
-            });
-            let [means, variances] = rows;
-            let channels: Vec<Statistics> = means.into_iter().zip(variances).collect();
-            let channels = match recipe.sharing {
-                Sharing::Channel => channels,
-                Sharing::Site => vec![mean_statistics(&channels)],
-            };
-            let coefficients: Vec<[f64; 3]> = channels
-                .into_iter()
-                .map(|(mean, variance)| dapa::reference_coefficients(mean, variance, recipe.degree))
-                .collect();
-            set_damped(sites, at, &coefficients, recipe);
-        }
+    /// Whether the forward pass after `done` steps computes coefficients anew.
+    const fn refreshes(done: u64) -> bool {
+        done < LAST && (done + 1).is_multiple_of(EVERY)
+    }
+
+    /// Computes a site's coefficients anew.
+    fn refresh(&self, sites: &Sites, recipe: &ReplaceRecipe, at: usize) {
+        let rows = [0, 1].map(|row| {
+            let row = self.sites[at].select(0, row).to_kind(Kind::Double);
+            Vec::<f64>::try_from(row.to_device(Device::Cpu)).expect("one-dimensional f64")
+        });
+        let [means, variances] = rows;
+        let channels: Vec<Statistics> = means.into_iter().zip(variances).collect();
+        let channels = match recipe.sharing {
+            Sharing::Channel => channels,
+            Sharing::Site => vec![mean_statistics(&channels)],
+        };
+        let coefficients: Vec<[f64; 3]> = channels
+            .into_iter()
+            .map(|(mean, variance)| dapa::reference_coefficients(mean, variance, recipe.degree))
+            .collect();
+        set_damped(sites, at, &coefficients, recipe);
     }
 
     fn watch(&self, site: usize, x: &Tensor) {
@@ -116,28 +116,51 @@ impl Running {
     }
 }
 
+/// What one step of a search has to watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a> {
+    /// What sites see goes here.
+    pub running: &'a Running,
+    /// How coefficients come from it.
+    pub recipe: &'a ReplaceRecipe,
+    /// Steps done before.
+    pub done: u64,
+}
+
 /// Activations that are watched.
 #[derive(Debug)]
 pub struct Watched<'a> {
     /// What is applied.
-    pub mixed: &'a mut Mixed,
-    /// What it sees goes here.
-    pub running: &'a Running,
+    pub searching: &'a mut Searching,
+    /// Whose polynomials are computed anew when it is time.
+    pub sites: &'a Sites,
+    /// What is watched.
+    pub watch: Watch<'a>,
 }
 
 impl Activate for Watched<'_> {
     fn activate(&mut self, site: usize, x: &Tensor) -> Tensor {
-        self.running.watch(site, x);
-        self.mixed.activate(site, x)
+        let Watch {
+            running,
+            recipe,
+            done,
+        } = self.watch;
+        running.watch(site, x);
+        if Running::refreshes(done) {
+            running.refresh(self.sites, recipe, site);
+            self.searching.renew(self.sites, site);
+        }
+        self.searching.mixed.activate(site, x)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use autorep_core::net::Site;
-    use autorep_core::recipe::PolynomialStart;
+    use autorep_core::recipe::{Granularity, PolynomialStart};
 
     use super::*;
+    use crate::sites::{Quadratic, Turning};
 
     fn sites() -> Sites {
         let site = Site {
@@ -162,10 +185,10 @@ mod tests {
             ..ReplaceRecipe::default()
         };
         let batch = Tensor::from_slice(&[2.0_f32, 4.0]).view([1, 1, 1, 2]);
-        for done in 1..=10 {
+        for _pass in 0..10 {
             running.watch(0, &batch);
-            running.refresh(&sites, &recipe, done);
         }
+        running.refresh(&sites, &recipe, 0);
         let kept = 0.9_f64.powi(10);
         let (mean, variance) = (3.0 * (1.0 - kept), kept + 2.0 * (1.0 - kept));
         let a = mean / variance;
@@ -178,19 +201,36 @@ mod tests {
     }
 
     #[test]
-    fn refreshes_come_every_tenth_step_and_end() {
-        let sites = sites();
+    fn every_tenth_pass_up_to_the_five_hundredth_uses_the_coefficients_that_it_computes() {
+        let mut sites = sites();
+        sites.set_latents(&Tensor::from_slice(&[-1.0_f32, -1.0]));
+        sites.prepare_search(Granularity::Pixel, Turning::Band(0.003), Quadratic::PLAIN);
+        sites.update();
         let running = Running::new(&sites, Device::Cpu);
         Running::set_identity(&sites, 2, 7);
-        let first = |sites: &Sites| sites.coefficients()[0].double_value(&[1, 0]);
-        let start = first(&sites);
-        assert!((1.0..1.0 + NOISE).contains(&start));
-        for done in [0, 9, 11, 510] {
-            running.refresh(&sites, &ReplaceRecipe::default(), done);
-            assert!((first(&sites) - start).abs() < 1e-12, "at {done}");
+        let recipe = ReplaceRecipe::default();
+        let x = Tensor::from_slice(&[2.0_f32, 4.0]).view([1, 1, 1, 2]);
+        // Far from the identity only if the pass has computed its own coefficients.
+        let pass = |done| {
+            let mut searching = sites.searching().unwrap();
+            let mut watched = Watched {
+                searching: &mut searching,
+                sites: &sites,
+                watch: Watch {
+                    running: &running,
+                    recipe: &recipe,
+                    done,
+                },
+            };
+            let y = watched.activate(0, &x);
+            (y - &x).abs().max().double_value(&[])
+        };
+        for done in [0, 8, 10, 509] {
+            assert!(pass(done) < 1e-2, "after {done} steps");
         }
-        running.refresh(&sites, &ReplaceRecipe::default(), 500);
-        assert!((first(&sites) - 0.5).abs() < 1e-6);
+        assert!(pass(9) > 0.1);
+        Running::set_identity(&sites, 2, 7);
+        assert!(pass(499) > 0.1);
         assert!(Running::is_active(499) && !Running::is_active(500));
     }
 }

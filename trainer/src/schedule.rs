@@ -1,6 +1,6 @@
 //! The learning rate as a pure function of the step.
 
-use autorep_core::recipe::{Decay, Schedule};
+use autorep_core::recipe::{Decay, LatentDecay, ReplaceRecipe, Schedule};
 
 /// The learning rate of the step after `done` steps, when an epoch has `per_epoch` steps: a linear
 /// rise over the warm-up, then a fall that would reach the lowest rate after the last step.
@@ -20,6 +20,22 @@ pub fn learning_rate(schedule: &Schedule, per_epoch: u64, done: u64) -> f64 {
     let share = ((at - warmup) / (total - warmup).max(1.0)).min(1.0);
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * share).cos());
     schedule.lr_min + (schedule.lr - schedule.lr_min) * cosine
+}
+
+/// As [`learning_rate`], of the latents.
+pub fn latent_learning_rate(recipe: &ReplaceRecipe, per_epoch: u64, done: u64) -> f64 {
+    let lr = recipe.latent_lr;
+    match recipe.latent_decay {
+        LatentDecay::Constant => lr,
+        LatentDecay::Schedule => {
+            let latents = Schedule {
+                lr,
+                lr_min: recipe.schedule.lr_min.min(lr),
+                ..recipe.schedule.clone()
+            };
+            learning_rate(&latents, per_epoch, done)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +69,30 @@ mod tests {
             "half of the fall is half of the rate"
         );
         assert!(lr(39) > 0.0 && lr(39) < 1e-3);
+    }
+
+    #[test]
+    fn latents_fall_from_their_own_peak_to_the_same_end_as_the_weights() {
+        // The preset paper-tiny: the reference has one scheduler with two groups of parameters.
+        let recipe = |latent_decay| ReplaceRecipe {
+            schedule: Schedule {
+                epochs: 80,
+                lr: 1e-4,
+                lr_min: 1e-5,
+                decay: Decay::CosineEpoch,
+                ..schedule(0.0)
+            },
+            latent_lr: 1e-3,
+            latent_decay,
+            ..ReplaceRecipe::default()
+        };
+        let falls = recipe(LatentDecay::Schedule);
+        let lr = |done| latent_learning_rate(&falls, 10, done);
+        assert!((lr(0) - 1e-3).abs() < 1e-12);
+        assert!((lr(400) - 5.05e-4).abs() < 1e-9, "{} half way", lr(400));
+        assert!((lr(799) - 1e-5).abs() < 1e-6, "{} at the end", lr(799));
+        let stays = recipe(LatentDecay::Constant);
+        assert!((latent_learning_rate(&stays, 10, 799) - 1e-3).abs() < 1e-12);
     }
 
     #[test]

@@ -64,6 +64,16 @@ pub struct Searching {
     /// The number of ReLUs kept, a scalar with a straight-through gradient to every latent; where
     /// latents are shares, the sum of their sizes.
     pub count: Tensor,
+    /// The indicators by site, of shape [channels, height, width], from which `mixed` was made.
+    keeps: Vec<Tensor>,
+}
+
+impl Searching {
+    /// Takes a site's coefficients as they are now.
+    pub fn renew(&mut self, sites: &Sites, site: usize) {
+        let coefficients = sites.effective(&sites.coefficients[site]);
+        self.mixed.sites[site] = Mixture::new(&self.keeps[site], &coefficients);
+    }
 }
 
 impl Sites {
@@ -160,6 +170,7 @@ impl Sites {
         let rows: Vec<Tensor> = values.iter().map(|row| Tensor::from_slice(row)).collect();
         let values = Tensor::stack(&rows, 0).to_kind(Kind::Float);
         tch::no_grad(|| self.coefficients[site].shallow_clone().copy_(&values));
+        self.clip_quadratic();
     }
 
     /// The indicators in flat order, each 0 or 1. Waits for the device.
@@ -275,20 +286,24 @@ impl Sites {
             }
             Turning::Share(_) => (latents.shallow_clone(), latents.abs().sum(Kind::Float)),
         };
-        let sites = self
-            .units
-            .by_site(&kept, &self.places)
+        let by_site = self.units.by_site(&kept, &self.places);
+        let keeps: Vec<Tensor> = by_site
             .iter()
             .zip(&self.places)
-            .zip(self.effective_coefficients())
-            .map(|((keep, site), coefficients)| {
+            .map(|(keep, site)| {
                 let shape = [site.channels, site.height, site.width].map(i64::from);
-                Mixture::new(&keep.expand(shape, false), &coefficients)
+                keep.expand(shape, false)
             })
+            .collect();
+        let sites = keeps
+            .iter()
+            .zip(self.effective_coefficients())
+            .map(|(keep, coefficients)| Mixture::new(keep, &coefficients))
             .collect();
         Some(Searching {
             mixed: Mixed { sites },
             count,
+            keeps,
         })
     }
 

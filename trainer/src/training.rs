@@ -239,7 +239,8 @@ impl Training {
         let losses = self.losses(batch);
         let loss = losses.sum();
         let done = self.progress.step;
-        let lr = learning_rate(&self.schedule, self.steps_per_epoch(), done);
+        let per_epoch = self.steps_per_epoch();
+        let lr = learning_rate(&self.schedule, per_epoch, done);
         self.progress.step += 1;
         let mut flips = None;
         if let Some(gradients) = self.gradients(&loss) {
@@ -249,8 +250,7 @@ impl Training {
             if let Some(search) = &mut self.search
                 && self.masked.activations == Activations::Searching
             {
-                let share = lr / self.schedule.lr;
-                flips = search.step(&mut self.masked, &gradients[weights..], share, done)?;
+                flips = search.step(&mut self.masked, &gradients[weights..], per_epoch, done)?;
             }
             if let Some(ema) = &self.ema {
                 ema.update(done);
@@ -273,8 +273,8 @@ impl Training {
 
     fn losses(&self, batch: &Batch) -> Losses {
         let done = self.progress.step;
-        let running = self.search.as_ref().and_then(|search| search.watches(done));
-        let forward = self.masked.train(&batch.images, running);
+        let watch = self.search.as_ref().and_then(|search| search.watches(done));
+        let forward = self.masked.train(&batch.images, watch);
         let smoothing = self.schedule.label_smoothing;
         let terms = match &self.lesson {
             None => {
@@ -363,7 +363,7 @@ impl Training {
 
     fn epoch_metrics(&self, validated: Validated, lr: f64) -> EpochMetrics {
         let sums = self.progress.sums.saved();
-        let [loss_labels, loss_teacher, loss_penalty] = sums.means();
+        let [loss_ce, loss_kd, loss_penalty] = sums.means();
         let sites = self
             .masked
             .sites
@@ -380,15 +380,15 @@ impl Training {
         let search = self.search.as_ref().filter(|_| searching);
         let last = self.progress.step - 1;
         let reach = |search: &Search| {
-            search.latent_lr(lr / self.schedule.lr) * self.steps_per_epoch() as f64
+            search.latent_lr(self.steps_per_epoch(), last) * self.steps_per_epoch() as f64
         };
         EpochMetrics {
             epoch: validated.epoch,
             step: self.progress.step,
             lr,
-            loss: loss_labels + loss_teacher + loss_penalty,
-            loss_labels,
-            loss_teacher,
+            loss: loss_ce + loss_kd + loss_penalty,
+            loss_ce,
+            loss_kd,
             loss_penalty,
             penalty: search.map(|search| search.strength(last)),
             allowed: search.map(|search| search.allowed(last)),

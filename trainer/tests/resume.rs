@@ -213,7 +213,7 @@ fn searches_with_every_option_end_in_the_same_bytes_when_they_are_stopped() {
             precision: Precision::Bf16,
             ..recipe.schedule.clone()
         };
-        recipe.latent_decay = LatentDecay::Weights;
+        recipe.latent_decay = LatentDecay::Schedule;
         recipe.latent_init = LatentInit::FirstOrder;
         recipe.penalty_schedule = PenaltySchedule::Grow;
         recipe.penalty_growth = 1.5;
@@ -272,8 +272,8 @@ fn metrics_tell_what_each_epoch_was_like() {
     let [first, second, third] = &epochs[..] else {
         panic!("expected three epochs");
     };
-    assert!(first.flips > 0 && first.loss_penalty > 0.0 && first.loss_teacher > 0.0);
-    let sum = first.loss_labels + first.loss_teacher + first.loss_penalty;
+    assert!(first.flips > 0 && first.loss_penalty > 0.0 && first.loss_kd > 0.0);
+    let sum = first.loss_ce + first.loss_kd + first.loss_penalty;
     assert!((first.loss - sum).abs() < 1e-12);
     assert!(first.saturated.unwrap() <= 1.0 && first.allowed.unwrap() < 6000.0);
     // Frozen after two epochs: nothing turns any more.

@@ -241,7 +241,7 @@ fn other_values(leaf: &Json) -> Vec<Json> {
             "anneal",
             "bf16",
             "snl",
-            "weights",
+            "schedule",
             "ramp",
             "site",
             "importance",

@@ -89,6 +89,7 @@ impl ReplaceRecipe {
         }
         if self.penalty_schedule != PenaltySchedule::Grow {
             self.penalty_growth = 1.0;
+            self.penalty_grace = 0;
             // SNL looks whether it is there at the same checks.
             if self.method == Method::Autorep {
                 self.penalty_checks = 0;

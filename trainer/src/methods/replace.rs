@@ -6,7 +6,7 @@
 //! is kept as the search passes each of the others.
 
 use autorep_core::recipe::{
-    Granularity, LatentDecay, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe, Ties,
+    Granularity, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe, Ties,
 };
 use autorep_core::task::OutputRef;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,8 @@ use crate::optim::{Optimizer, Trainable};
 use crate::penalty::{Allowance, Strength, hinge};
 use crate::projection::{keep_fitting, keep_largest};
 use crate::rng::Rng;
-use crate::running::Running;
+use crate::running::{Running, Watch};
+use crate::schedule::latent_learning_rate;
 use crate::scoring::{Scores, ranks};
 use crate::sites::{Quadratic, Sites, Turning};
 use crate::tensors::{Named, shared, snapshot, with_prefix};
@@ -237,6 +238,12 @@ fn score(
     Ok(scores)
 }
 
+/// Whether a search that ended at `searched` ReLUs has come down to its budget. A hinge lets go at
+/// the budget, so that counts stay around it: up to 2 % above it are taken for reached.
+fn reaches(searched: u64, budget: u64) -> bool {
+    searched <= budget.saturating_add(budget / 50)
+}
+
 impl Search {
     fn new(
         recipe: &ReplaceRecipe,
@@ -291,18 +298,20 @@ impl Search {
         self.allowance.at(done)
     }
 
-    /// The latents' learning rate where that of the weights is such a share of its peak.
-    pub fn latent_lr(&self, share: f64) -> f64 {
-        match self.recipe.latent_decay {
-            LatentDecay::Constant => self.recipe.latent_lr,
-            LatentDecay::Weights => self.recipe.latent_lr * share,
-        }
+    /// The latents' learning rate of the step after `done` steps, when an epoch has `per_epoch`.
+    pub fn latent_lr(&self, per_epoch: u64, done: u64) -> f64 {
+        latent_learning_rate(&self.recipe, per_epoch, done)
     }
 
-    /// The running averages, as long as they are needed, after `done` steps.
-    pub fn watches(&self, done: u64) -> Option<&Running> {
+    /// What the step after `done` steps has to watch, as long as that is needed.
+    pub fn watches(&self, done: u64) -> Option<Watch<'_>> {
         let running = self.running.as_ref()?;
-        (Running::is_active(done) && self.searched_count.is_none()).then_some(running)
+        let needed = Running::is_active(done) && self.searched_count.is_none();
+        needed.then_some(Watch {
+            running,
+            recipe: &self.recipe,
+            done,
+        })
     }
 
     /// The part of the loss that pulls towards the budget, after `done` steps. `count` is the
@@ -315,23 +324,20 @@ impl Search {
     }
 
     /// Moves latents and indicators after the step that follows `done` steps; `gradients` holds
-    /// the latents' one, `lr_share` is the share of the weights' learning rate in its peak. Takes
+    /// the latents' one; an epoch has `per_epoch` steps. Takes
     /// the snapshots that are due and freezes once the budget is met for good. Returns how many
     /// indicators changed.
     pub fn step(
         &mut self,
         masked: &mut MaskedNet,
         gradients: &[Tensor],
-        lr_share: f64,
+        per_epoch: u64,
         done: u64,
     ) -> Result<Option<Tensor>, TrainError> {
-        let lr = self.latent_lr(lr_share);
+        let lr = self.latent_lr(per_epoch, done);
         self.optimizer.step(gradients, lr, done);
         let flips = masked.sites.update();
         let done = done + 1;
-        if let Some(running) = &self.running {
-            running.refresh(&masked.sites, &self.recipe, done);
-        }
         let checks = self.strength.check_is_due(done);
         let passes = self.snapshots.len() + 1 < self.budgets.len();
         let mut met = false;
@@ -356,7 +362,7 @@ impl Search {
                 Method::Snl => count >= self.lowest,
             };
             if grows {
-                self.strength.grow();
+                self.strength.grow(done);
             }
             self.lowest = self.lowest.min(count);
         }
@@ -378,7 +384,7 @@ impl Search {
 
     fn freeze(&mut self, masked: &mut MaskedNet) -> Result<(), TrainError> {
         let (budget, searched) = (self.budget(), masked.sites.count());
-        if searched > budget && self.recipe.on_unreached == OnUnreached::Fail {
+        if !reaches(searched, budget) && self.recipe.on_unreached == OnUnreached::Fail {
             return Err(TrainError::BudgetUnreached { budget, searched });
         }
         self.take_snapshots(masked, |_| true);

@@ -25,8 +25,8 @@ impl Training {
                 all.extend(with_prefix("optim.latents.", search.optimizer_tensors()));
             }
             all.extend(search.snapshot_tensors());
-            if let Some(running) = search.watches(self.progress.step) {
-                all.extend(running.named(&self.masked.sites));
+            if let Some(watch) = search.watches(self.progress.step) {
+                all.extend(watch.running.named(&self.masked.sites));
             }
         }
         if let Some(ema) = &self.ema {

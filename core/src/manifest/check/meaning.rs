@@ -342,7 +342,7 @@ impl Checker {
             Some("lookahead_alpha") => ": lookahead_alpha has no effect where lookahead_steps is 0",
             Some("decay_all") => ": decay_all has no effect where weight_decay is 0",
             Some("latent_value") => ": latent_value is for latent_init constant alone",
-            Some("penalty_growth" | "penalty_checks") => {
+            Some("penalty_growth" | "penalty_checks" | "penalty_grace") => {
                 ": this key is for penalty_schedule grow alone"
             }
             Some("quadratic_lr_scale") => ": there is no quadratic coefficient to train",

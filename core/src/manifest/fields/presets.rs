@@ -48,9 +48,10 @@ const REFERENCE_SEARCH: Values = &[
     ("spec.replace.lr_decay", Name("cosine-epoch")),
     ("spec.replace.lr_min", Number(1e-5)),
     ("spec.replace.latent_lr", Number(1e-3)),
-    ("spec.replace.latent_decay", Name("weights")),
+    ("spec.replace.latent_decay", Name("schedule")),
     ("spec.replace.latent_init", Name("uniform")),
     ("spec.replace.budget_schedule", Name("constant")),
+    ("spec.replace.on_unreached", Name("fail")),
     ("spec.finetune.epochs", Count(0)),
 ];
 
@@ -58,14 +59,14 @@ const REFERENCE_SEARCH: Values = &[
 const REFERENCE_CIFAR: Values = &[
     ("spec.replace.epochs", Count(200)),
     ("spec.replace.lr", Number(1e-3)),
-    ("spec.replace.penalty", Number(2.85e-4)),
+    ("spec.replace.penalty", Number(140.0 / 491_520.0)),
 ];
 
 /// WideResNet-22-8 on Tiny-ImageNet at 150,000 ReLUs: lambda 240 over 5,439,488 ReLUs.
 const REFERENCE_TINY: Values = &[
     ("spec.replace.epochs", Count(80)),
     ("spec.replace.lr", Number(1e-4)),
-    ("spec.replace.penalty", Number(4.41e-5)),
+    ("spec.replace.penalty", Number(240.0 / 5_439_488.0)),
     ("spec.replace.lookahead_steps", Count(6)),
     ("spec.replace.lookahead_alpha", Number(0.5)),
 ];
@@ -92,6 +93,8 @@ const SNL: Values = &[
     ("spec.replace.penalty_schedule", Name("grow")),
     ("spec.replace.penalty_growth", Number(1.1)),
     ("spec.replace.penalty_checks", Count(100)),
+    ("spec.replace.penalty_grace", Count(5)),
+    ("spec.replace.latent_decay", Name("constant")),
 ];
 
 /// The lists that make up a preset; the first that names a key decides.
@@ -118,14 +121,15 @@ fn lists(preset: &str) -> &'static [Values] {
     }
 }
 
-/// What a key means that is not given: what the preset says, else what the method says; `None`
+/// What a key means that is not given: what the method says, else what the preset says: presets are
+/// of AutoReP, and an arm of another method beside it keeps its own penalty; `None`
 /// where neither says anything and the table's default holds.
 pub(crate) fn value(preset: &str, method: &str, path: &str) -> Option<AxisValue> {
     let of = |name: &str| {
         let mut entries = lists(name).iter().copied().flatten();
         entries.find(|(key, _)| *key == path)
     };
-    let (_, value) = of(preset).or_else(|| of(method))?;
+    let (_, value) = of(method).or_else(|| of(preset))?;
     Some(match *value {
         Count(count) => AxisValue::Count(count),
         Number(number) => AxisValue::Number(number),
@@ -155,11 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn a_preset_counts_more_than_the_method() {
+    fn a_method_counts_more_than_a_preset() {
         let penalty = |preset, method| value(preset, method, "spec.replace.penalty");
         assert_eq!(penalty("default", "autorep"), None);
         assert_eq!(penalty("default", "snl"), Some(AxisValue::Number(1e-5)));
-        let paper = Some(AxisValue::Number(2.85e-4));
-        assert_eq!(penalty("paper-cifar", "snl"), paper);
+        assert_eq!(
+            penalty("paper-cifar", "snl"),
+            Some(AxisValue::Number(1e-5)),
+            "a preset's penalty is that of AutoReP"
+        );
+        let paper = Some(AxisValue::Number(140.0 / 491_520.0));
+        assert_eq!(penalty("paper-cifar", "autorep"), paper);
     }
 }

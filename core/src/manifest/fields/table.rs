@@ -212,9 +212,9 @@ pub(crate) static SECTIONS: &[Section] = &[
                 ),
                 field(
                     "latent_decay",
-                    Kind::Choice(&["constant", "weights"]),
+                    Kind::Choice(&["constant", "schedule"]),
                     Fallback::Choice("constant"),
-                    "Whether the latents' learning rate stays until the indicators freeze, or falls as that of the weights does.",
+                    "Whether the latents' learning rate stays until the indicators freeze, or falls from its own peak to lr_min as that of the weights does.",
                     Target::Axis(choice!(replace.latent_decay)),
                 ),
                 field(
@@ -266,6 +266,16 @@ pub(crate) static SECTIONS: &[Section] = &[
                     Fallback::Count(100),
                     "Checks, evenly over the search, at which the penalty may grow; for the schedule grow and for snl alone.",
                     Target::Axis(count!(replace.penalty_checks)),
+                ),
+                field(
+                    "penalty_grace",
+                    Kind::Count {
+                        min: 0,
+                        max: 1_000_000,
+                    },
+                    Fallback::Count(0),
+                    "First checks at which the penalty does not grow; for the schedule grow alone.",
+                    Target::Axis(count!(replace.penalty_grace)),
                 ),
                 field(
                     "hysteresis",

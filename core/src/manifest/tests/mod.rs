@@ -200,6 +200,7 @@ fn the_recipes_get_the_documented_defaults() {
         penalty_schedule: PenaltySchedule::Constant,
         penalty_growth: 1.1,
         penalty_checks: 100,
+        penalty_grace: 0,
         hysteresis: 0.003,
         granularity: Granularity::Pixel,
         budget_schedule: BudgetSchedule::Anneal,
@@ -410,8 +411,8 @@ fn tasks_do_not_tell_whether_a_preset_or_its_values_were_written() {
     let text = with_spec("preset: paper-tiny");
     let spelt = with_spec("preset: default").replace(
         "epochs: 3",
-        "epochs: 3, lr_decay: cosine-epoch, lr_min: 1e-5, latent_lr: 1e-3, latent_decay: weights, \
-         latent_init: uniform, budget_schedule: constant, lr: 1e-4, penalty: 4.41e-5, \
+        "epochs: 3, lr_decay: cosine-epoch, lr_min: 1e-5, latent_lr: 1e-3, latent_decay: schedule, \
+         latent_init: uniform, budget_schedule: constant, lr: 1e-4, penalty: 4.412179969879518e-05, on_unreached: fail, \
          lookahead_steps: 6",
     );
     let spelt = spelt.replace(
