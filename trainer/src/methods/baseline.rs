@@ -62,15 +62,14 @@ fn start_net(setup: &Setup, weights: Option<&Weights>, start: Start) -> Result<N
 fn assign(setup: &Setup, weights: &Weights, net: &Net) -> Result<(), WeightsError> {
     let state = StateDict::read(&setup.weights_folder.join(weights.file.as_str()))?;
     state.check_digest(weights.sha256)?;
-    state.assign(net).map_err(|error| match error {
-        WeightsError::Mismatch { path, mut problems } => {
+    state.assign(net).map_err(|mut error| {
+        if let WeightsError::Mismatch { problems, .. } = &mut error {
             let (spec, set) = (&setup.spec.net, setup.spec.data.name);
             let (classes, name) = (set.classes(), set.name());
             problems.push(format!(
                 "the net is {spec} with {classes} classes, as {name} has"
             ));
-            WeightsError::Mismatch { path, problems }
         }
-        other => other,
+        error
     })
 }
