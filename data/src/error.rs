@@ -20,6 +20,52 @@ pub enum OpenError {
         /// Its layout as files, in words.
         layout: &'static str,
     },
+    /// There are shards, but no index.
+    #[error(
+        "expected {index} beside the {shards} tar files in {place}, found none: their images have \
+         no order that is the data set's; unpack them into folders and pack those with `autorep \
+         data shard {set}`, which writes it",
+        index = crate::shards::INDEX_FILE
+    )]
+    NoIndex {
+        /// The data set's name.
+        set: &'static str,
+        /// The folder or the place in a bucket.
+        place: String,
+        /// How many tar files lie there.
+        shards: usize,
+    },
+    /// There is nothing in the bucket.
+    #[error(
+        "expected {index} of {set} in {place}, found none; `autorep data shard {set} --from DIR \
+         --to {place}` writes it",
+        index = crate::shards::INDEX_FILE
+    )]
+    NotInBucket {
+        /// The data set's name.
+        set: &'static str,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// The set is not one of pictures.
+    #[error(
+        "expected a set of one JPEG per image in {place}, found {set}, which cannot be read from \
+         a bucket; put it into a folder (`autorep data fetch {set}`) and name that with --data"
+    )]
+    OnlyInFolders {
+        /// The data set's name.
+        set: &'static str,
+        /// The place in a bucket.
+        place: String,
+    },
+    /// The bucket does not answer as it should.
+    #[error("cannot read from {place}: {why}")]
+    Unreachable {
+        /// The place in the bucket.
+        place: String,
+        /// The store's reason.
+        why: String,
+    },
     /// A file or folder is there but cannot be read.
     #[error("cannot read {path}: {why}")]
     Unreadable {

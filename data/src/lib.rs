@@ -1,7 +1,8 @@
-//! Data sets of one JPEG per image: where their files lie, in folders or in tar shards, and how
-//! they become pixels. The trainer reads with it, the command line converts and checks with it;
+//! Data sets of one JPEG per image: where their files lie, in folders or in tar shards on a disk
+//! or in a bucket, and how they become pixels. The trainer reads with it, the command line converts and checks with it;
 //! it knows neither tensors nor tasks.
 
+pub mod bucket;
 mod error;
 mod folders;
 pub mod picture;
@@ -9,6 +10,7 @@ mod pictures;
 pub mod shards;
 pub mod verify;
 
+pub use bucket::{Bucket, CacheSettings};
 pub use error::OpenError;
 pub use folders::is_there;
 pub use pictures::Pictures;

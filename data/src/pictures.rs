@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use autorep_core::data::{Check, DataSet, Layout, Part, Tree};
 
+use crate::bucket::{Bucket, BucketShards, CacheSettings};
 use crate::error::OpenError;
 use crate::folders::{self, Files};
-use crate::shards::{INDEX_FILE, Index, LocalShards, ReadShard};
+use crate::shards::{INDEX_FILE, Index, LocalShards, ReadShard, ShardEntry, is_tar};
 
 /// The pictures of one part. Cheap to keep: it holds names and places, not pictures.
 #[derive(Debug)]
@@ -62,7 +63,9 @@ impl Pictures {
         match fs::read(&index_path) {
             Ok(bytes) => {
                 let index = Index::parse(set, &index_path.display().to_string(), &bytes)?;
-                let mut problems = sizes(&index, part, folder);
+                let found = |file: &str| fs::metadata(folder.join(file)).map(|it| it.len());
+                let place = |file: &str| folder.join(file).display().to_string();
+                let mut problems = sizes(index.part(part), found, place);
                 let reader = Arc::new(LocalShards::new(folder.to_owned()));
                 let pictures = Self::of_index(set, part, index, reader);
                 problems.extend(pictures.problems(check, &index_path));
@@ -80,7 +83,14 @@ impl Pictures {
             return Err(missing("a set of pictures"));
         };
         let listed = Files::list(tree, part, folder);
-        let (files, mut problems) = listed.ok_or_else(|| missing(in_words(tree)))?;
+        let (files, mut problems) = listed.ok_or_else(|| match tars(folder) {
+            0 => missing(in_words(tree)),
+            shards => OpenError::NoIndex {
+                set: set.name(),
+                place: folder.display().to_string(),
+                shards,
+            },
+        })?;
         let pictures = Self {
             set,
             part,
@@ -89,6 +99,55 @@ impl Pictures {
         let lister = folders::lists_classes_in(tree, folder);
         problems.extend(pictures.problems(check, &lister));
         Ok((pictures, problems))
+    }
+
+    /// Lists a part in a bucket from the index of its shards. Whole shards are brought to this
+    /// machine's disk from now on, as far as `cache` has room. Opens no picture.
+    pub fn open_bucket(
+        set: DataSet,
+        part: Part,
+        bucket: &Bucket,
+        cache: Option<&CacheSettings>,
+        check: Check,
+    ) -> Result<Self, OpenError> {
+        let (pictures, mut problems) = Self::list_bucket(set, part, bucket, cache, check)?;
+        if problems.is_empty() {
+            Ok(pictures)
+        } else {
+            Err(problems.swap_remove(0))
+        }
+    }
+
+    /// As [`Self::open_bucket`], with every problem instead of the first.
+    pub fn list_bucket(
+        set: DataSet,
+        part: Part,
+        bucket: &Bucket,
+        cache: Option<&CacheSettings>,
+        check: Check,
+    ) -> Result<(Self, Vec<OpenError>), OpenError> {
+        let (index, there) = Index::in_bucket(set, bucket)?;
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let found = |file: &str| there.get(file).copied().ok_or_else(gone);
+        let place = |file: &str| format!("{}/{file}", bucket.name());
+        let mut problems = sizes(index.part(part), found, place);
+        // Shards that are not those of the index are not worth a download.
+        let cache = cache.filter(|_| problems.is_empty());
+        let reader = BucketShards::new(bucket.clone(), index.part(part), cache);
+        let reader = reader.map_err(|error| OpenError::Unreachable {
+            place: bucket.name().to_owned(),
+            why: error.to_string(),
+        })?;
+        let pictures = Self::of_index(set, part, index, Arc::new(reader));
+        problems.extend(pictures.problems(check, Path::new(&place(INDEX_FILE))));
+        Ok((pictures, problems))
+    }
+
+    /// Waits until no more whole shards are being brought to this machine's disk.
+    pub fn settle(&self) {
+        if let Places::Shards { reader, .. } = &self.places {
+            reader.settle();
+        }
     }
 
     /// The pictures of a part that an index places in shards.
@@ -296,24 +355,30 @@ fn member_name(reader: &dyn ReadShard, file: &str, offset: u64) -> Option<String
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Whether the shards of a part are as long as the index says.
-fn sizes(index: &Index, part: Part, folder: &Path) -> Vec<OpenError> {
-    let shards = index.part(part).iter();
-    shards
-        .filter_map(|shard| {
-            let path = folder.join(&shard.file);
-            match fs::metadata(&path) {
-                Ok(metadata) if metadata.len() == shard.bytes => None,
-                Ok(metadata) => Some(OpenError::Shard {
-                    file: path.display().to_string(),
-                    problem: format!(
-                        "expected {} bytes, found {}: it is cut short or another shard",
-                        shard.bytes,
-                        metadata.len()
-                    ),
-                }),
-                Err(error) => Some(folders::unreadable(&path, &error)),
-            }
-        })
-        .collect()
+/// Whether the shards of a part are as long as the index says. `found` is the size of a file and
+/// `place` what to call it.
+fn sizes(
+    shards: &[ShardEntry],
+    found: impl Fn(&str) -> io::Result<u64>,
+    place: impl Fn(&str) -> String,
+) -> Vec<OpenError> {
+    let problem = |shard: &ShardEntry| match found(&shard.file) {
+        Ok(bytes) if bytes == shard.bytes => None,
+        Ok(bytes) => Some(OpenError::Shard {
+            file: place(&shard.file),
+            problem: format!(
+                "expected {} bytes, found {bytes}: it is cut short or another shard",
+                shard.bytes
+            ),
+        }),
+        Err(error) => Some(folders::unreadable(Path::new(&place(&shard.file)), &error)),
+    };
+    shards.iter().filter_map(problem).collect()
+}
+
+/// How many tar files lie in a folder.
+fn tars(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| is_tar(name)).count()
 }

@@ -10,6 +10,8 @@ use crate::fixture::{class_folders, tiny};
 use crate::shards::{INDEX_FILE, INDEX_FORMAT, Index, write};
 use crate::{OpenError, Pictures, verify};
 
+mod bucket;
+
 fn open(set: DataSet, part: Part, folder: &Path) -> Result<Pictures, OpenError> {
     Pictures::open(set, part, folder, Check::Format)
 }

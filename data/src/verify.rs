@@ -1,19 +1,22 @@
 //! Verifies that every picture of a part decodes, and that shards are the bytes they should be.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use autorep_core::data::Part;
+use autorep_core::data::{DataSet, Part};
 use autorep_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
+use crate::bucket::Bucket;
 use crate::picture::Picture;
 use crate::pictures::Pictures;
-use crate::shards::{Index, ShardEntry, scan};
+use crate::shards::{Index, LocalShards, ShardEntry, scan};
 
 /// A picture or a shard that is not what it should be.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,6 +58,79 @@ pub fn shards(index: &Index, part: Part, folder: &Path, workers: NonZero<usize>)
             problem,
         })
     })
+}
+
+/// What [`bucket`] found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Checked {
+    /// Shards that are not as the index says; positions are those in the index.
+    pub shards: Vec<Bad>,
+    /// Pictures that do not decode; positions are those in the part.
+    pub pictures: Vec<Bad>,
+}
+
+/// As [`shards`] and [`pictures`] for a part in a bucket: `workers` shards at a time are brought
+/// to the folder `work` and go when they are checked. Each is fetched once.
+pub fn bucket(
+    set: DataSet,
+    index: &Index,
+    part: Part,
+    bucket: &Bucket,
+    work: &Path,
+    workers: NonZero<usize>,
+) -> Checked {
+    let entries = index.part(part);
+    let firsts: Vec<usize> = entries
+        .iter()
+        .scan(0, |next, entry| {
+            let first = *next;
+            *next += entry.images.len();
+            Some(first)
+        })
+        .collect();
+    let found = Mutex::new(Vec::new());
+    let shards = in_parallel(entries.len(), workers, |position| {
+        let entry = &entries[position];
+        let path = work.join(&entry.file);
+        let problem = if let Err(error) = bucket.fetch(&entry.file, entry.bytes, &path) {
+            Some(error.to_string())
+        } else {
+            let one = one_shard(set, index, part, entry, work);
+            let first = firsts[position];
+            let bad = pictures(&one, NonZero::<usize>::MIN);
+            let placed = bad.into_iter().map(|bad| Bad {
+                position: first + bad.position,
+                ..bad
+            });
+            found
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(placed);
+            shard(entry, index.classes.len(), &path)
+        };
+        // What cannot be removed goes with the folder.
+        drop(fs::remove_file(path));
+        Some(Bad {
+            position,
+            name: entry.file.clone(),
+            problem: problem?,
+        })
+    });
+    let mut pictures = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pictures.sort();
+    Checked { shards, pictures }
+}
+
+/// The pictures of one shard, which lies in the folder `work`.
+fn one_shard(set: DataSet, index: &Index, part: Part, entry: &ShardEntry, work: &Path) -> Pictures {
+    let index = Index {
+        format: index.format,
+        set: index.set.clone(),
+        classes: index.classes.clone(),
+        parts: BTreeMap::from([(part.name().to_owned(), vec![entry.clone()])]),
+    };
+    let reader = LocalShards::new(work.to_owned());
+    Pictures::of_index(set, part, index, Arc::new(reader))
 }
 
 fn shard(entry: &ShardEntry, classes: usize, path: &Path) -> Option<String> {

@@ -34,11 +34,13 @@ mod files;
 mod idx;
 mod preparation;
 mod read;
+mod root;
 
 pub use error::DataError;
 pub use files::{DataFile, Part};
 pub use preparation::{Inputs, Interpolation, Normalise, Preparation};
 pub use read::{Check, Images, ReadFile, UNVERIFIED_ENV, decode, decode_with};
+pub use root::{DataRoot, RootError};
 
 use serde::{Deserialize, Serialize};
 

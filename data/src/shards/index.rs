@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use autorep_core::data::{DataSet, Part};
+use autorep_core::data::{DataSet, Layout, Part};
 use autorep_core::digest::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::Bucket;
 use crate::error::OpenError;
 
 /// The name of the index beside the shards.
@@ -16,6 +17,15 @@ pub const INDEX_FORMAT: u32 = 1;
 
 /// No picture's file is larger than this; one that claims to be is not read.
 pub(crate) const PICTURE_LIMIT: u64 = 256 << 20;
+
+/// No index is larger than this; one in a bucket that claims to be is not read.
+const INDEX_LIMIT: u64 = 1 << 30;
+
+/// Whether a file's name is that of a tar file.
+pub(crate) fn is_tar(name: &str) -> bool {
+    name.rsplit_once('.')
+        .is_some_and(|(_, ending)| ending.eq_ignore_ascii_case("tar"))
+}
 
 /// Where every picture of a data set lies.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -91,6 +101,48 @@ impl Index {
             }
         }
         Ok(index)
+    }
+
+    /// The index of a data set in a bucket, and the sizes of the files that lie there.
+    pub fn in_bucket(
+        set: DataSet,
+        bucket: &Bucket,
+    ) -> Result<(Self, BTreeMap<String, u64>), OpenError> {
+        let place = || bucket.name().to_owned();
+        if set.layout() == Layout::Packed {
+            return Err(OpenError::OnlyInFolders {
+                set: set.name(),
+                place: place(),
+            });
+        }
+        let unreachable = |error: std::io::Error| OpenError::Unreachable {
+            place: place(),
+            why: error.to_string(),
+        };
+        let there = bucket.sizes().map_err(unreachable)?;
+        let Some(bytes) = there.get(INDEX_FILE) else {
+            return Err(match there.keys().filter(|name| is_tar(name)).count() {
+                0 => OpenError::NotInBucket {
+                    set: set.name(),
+                    place: place(),
+                },
+                shards => OpenError::NoIndex {
+                    set: set.name(),
+                    place: place(),
+                    shards,
+                },
+            });
+        };
+        let path = format!("{}/{INDEX_FILE}", bucket.name());
+        if *bytes > INDEX_LIMIT {
+            return Err(OpenError::Index {
+                path,
+                expected: format!("at most {INDEX_LIMIT} bytes"),
+                found: bytes.to_string(),
+            });
+        }
+        let content = bucket.read(INDEX_FILE, *bytes).map_err(unreachable)?;
+        Ok((Self::parse(set, &path, &content)?, there))
     }
 
     /// The shards of a part; none if it has none.

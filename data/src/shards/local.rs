@@ -19,6 +19,9 @@ pub trait ReadShard: Send + Sync + Debug {
             .map(|(file, offset, bytes)| self.read(file, *offset, *bytes))
             .collect()
     }
+
+    /// Waits until no more shards are being brought nearer. Nothing is where they lie on a disk.
+    fn settle(&self) {}
 }
 
 /// Shards in a folder.

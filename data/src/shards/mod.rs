@@ -13,6 +13,7 @@ mod local;
 mod scan;
 mod write;
 
+pub(crate) use index::is_tar;
 pub use index::{ClassCount, INDEX_FILE, INDEX_FORMAT, Index, Placed, ShardEntry};
 pub use local::{LocalShards, ReadShard};
 pub use scan::{ScanError, Scanned, scan};
