@@ -11,10 +11,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         prost::Message::encode_to_vec(&descriptors),
     )?;
 
+    let commands = ".autorep.v1.TrainerCommand.command";
+    let large = "#[expect(clippy::large_enum_variant, reason = \"few are sent, one at a time\")]";
     if std::env::var_os("CARGO_FEATURE_SERVICES").is_some() {
-        tonic_prost_build::configure().compile_fds(descriptors)?;
+        tonic_prost_build::configure()
+            .enum_attribute(commands, large)
+            .compile_fds(descriptors)?;
     } else {
-        prost_build::Config::new().compile_fds(descriptors)?;
+        prost_build::Config::new()
+            .enum_attribute(commands, large)
+            .compile_fds(descriptors)?;
     }
     Ok(())
 }

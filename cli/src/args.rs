@@ -7,6 +7,8 @@
 
 use std::path::PathBuf;
 
+use autorep_core::data::DataRoot;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{data, doctor, figure, nets, store};
@@ -116,7 +118,10 @@ pub struct RunArgs {
     pub threads: Option<u16>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub cache: CacheArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub trainer: TrainerPath,
@@ -124,11 +129,36 @@ pub struct RunArgs {
 
 /// Where data sets lie.
 #[derive(Debug, Clone, Args)]
-pub struct DataRoot {
-    /// Folder with one folder per data set. Default: autorep/data in the user's cache folder
-    /// ($XDG_CACHE_HOME or ~/.cache).
-    #[arg(long = "data", value_name = "DIR", env = "AUTOREP_DATA")]
-    pub data: Option<PathBuf>,
+pub struct DataArg {
+    /// Folder with one folder per data set, or a place in a bucket with one prefix per data set
+    /// in tar shards: s3://BUCKET/PREFIX, gs://…, az://… or file:///FOLDER. Default: autorep/data
+    /// in the user's cache folder ($XDG_CACHE_HOME or ~/.cache).
+    #[arg(
+        long = "data",
+        value_name = "DIR|URL",
+        env = "AUTOREP_DATA",
+        value_parser = OsStringValueParser::new().try_map(DataRoot::parse)
+    )]
+    pub data: Option<DataRoot>,
+}
+
+/// Where and how far shards of data sets in a bucket are kept on this machine.
+#[derive(Debug, Clone, Args)]
+pub struct CacheArgs {
+    /// How much of data sets in a bucket is kept on this machine's disk: the first shards that fit
+    /// are kept whole, the others read image by image. A number with MiB, GiB or TiB, or 0.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "32GiB",
+        env = "AUTOREP_DATA_CACHE",
+        value_parser = crate::paths::size
+    )]
+    pub data_cache: u64,
+    /// The folder for them, which workers share. Default: autorep/shards in the user's cache
+    /// folder.
+    #[arg(long, value_name = "DIR", env = "AUTOREP_DATA_CACHE_FOLDER")]
+    pub data_cache_folder: Option<PathBuf>,
 }
 
 /// Which trainer to start.
@@ -165,7 +195,7 @@ pub struct PlanArgs {
     pub format: PlanFormat,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
 }
 
 /// Arguments of `autorep front`.
@@ -326,7 +356,10 @@ pub struct WorkerArgs {
     pub exit_with_parent: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub cache: CacheArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub trainer: TrainerPath,

@@ -116,6 +116,8 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
         device: args.device.clone(),
         threads: u32::from(args.threads),
         library_path: args.trainer.torch_lib.clone(),
+        data_cache_folder: Some(args.cache.folder()),
+        data_cache_bytes: args.cache.data_cache,
         ..defaults
     })
 }

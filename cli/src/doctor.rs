@@ -7,13 +7,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_core::data::{DataSet, Layout};
+use autorep_core::data::{DataRoot, DataSet, Layout};
+use autorep_data::shards::Index;
+use autorep_data::{Bucket, OpenError};
 use clap::{Args, ValueEnum};
 use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{DataRoot, TrainerPath};
+use crate::args::{DataArg, TrainerPath};
 use crate::data::{missing_file, verified_by, verify, verify_listed};
 use crate::exit::Exit;
 use crate::output;
@@ -41,7 +43,7 @@ pub struct DoctorArgs {
     pub format: Format,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub trainer: TrainerPath,
@@ -274,10 +276,15 @@ fn library_path(first: &Path) -> Result<std::ffi::OsString> {
         .with_context(|| format!("{} cannot be in a search path", first.display()))
 }
 
-fn data_sets(root: &Path) -> Vec<Finding> {
+fn data_sets(root: &DataRoot) -> Vec<Finding> {
     let mut findings: Vec<_> = DataSet::ALL
         .into_iter()
-        .map(|set| data_set(set, root))
+        .filter_map(|set| match (root, set.layout()) {
+            (DataRoot::Folder(folder), _) => Some(data_set(set, folder)),
+            (DataRoot::Bucket(_), Layout::Pictures(_)) => Some(data_set_in_bucket(set, root)),
+            // It is read from folders only.
+            (DataRoot::Bucket(_), Layout::Packed) => None,
+        })
         .collect();
     let none = findings
         .iter()
@@ -287,6 +294,23 @@ fn data_sets(root: &Path) -> Vec<Finding> {
         first.status = Status::Missing;
     }
     findings
+}
+
+fn data_set_in_bucket(set: DataSet, root: &DataRoot) -> Finding {
+    let place = root.of(set);
+    let found = Bucket::open(&place.to_string())
+        .and_then(|bucket| Index::in_bucket(set, &bucket))
+        .and_then(|_| verify_listed(set, &place));
+    let (status, problem) = match found {
+        Ok(()) => return Finding::ok("data", format!("{place}: {}", verified_by(set))),
+        Err(error @ OpenError::NotInBucket { .. }) => (Status::Absent, error),
+        Err(error) => (Status::Missing, error),
+    };
+    let mend = format!(
+        "if a sweep needs it: `autorep data shard {} --from DIR --to {place}`",
+        set.name()
+    );
+    Finding::lacking("data", status, problem.to_string(), mend)
 }
 
 fn data_set(set: DataSet, root: &Path) -> Finding {
@@ -313,7 +337,9 @@ fn data_set(set: DataSet, root: &Path) -> Finding {
     } else {
         let verified = match set.layout() {
             Layout::Packed => verify(set, &folder).map_err(|error| error.to_string()),
-            Layout::Pictures(_) => verify_listed(set, &folder).map_err(|error| error.to_string()),
+            Layout::Pictures(_) => {
+                verify_listed(set, &folder.as_path().into()).map_err(|error| error.to_string())
+            }
         };
         match verified {
             Ok(()) => return Finding::ok("data", format!("{name}: {}", verified_by(set))),

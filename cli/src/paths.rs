@@ -3,30 +3,78 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use autorep_core::data::DataRoot;
 
-use crate::args::{DataRoot, TrainerPath};
+use crate::args::{CacheArgs, DataArg, TrainerPath};
 
 /// The trainer's file name.
 pub const TRAINER: &str = "autorep-trainer";
 
-impl DataRoot {
-    /// The folder with one folder per data set: as given, else `autorep/data` in the user's
-    /// cache folder.
-    pub fn resolve(&self) -> Result<PathBuf> {
-        if let Some(folder) = &self.data {
-            return Ok(folder.clone());
+impl DataArg {
+    /// Where data sets lie: as given, else `autorep/data` in the user's cache folder.
+    pub fn resolve(&self) -> Result<DataRoot> {
+        if let Some(root) = &self.data {
+            return Ok(root.clone());
         }
-        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let cache = match (variable("XDG_CACHE_HOME"), variable("HOME")) {
-            (Some(cache), _) if Path::new(&cache).is_absolute() => PathBuf::from(cache),
-            (_, Some(home)) => Path::new(&home).join(".cache"),
-            (_, None) => bail!(
+        let Some(cache) = user_cache() else {
+            bail!(
                 "expected a folder for data sets, found none: neither HOME nor XDG_CACHE_HOME is \
                  set; name one with --data or AUTOREP_DATA"
-            ),
+            );
         };
-        Ok(cache.join("autorep/data"))
+        Ok(DataRoot::Folder(cache.join("autorep/data")))
     }
+
+    /// As [`Self::resolve`] for a command that needs a folder.
+    pub fn folder(&self) -> Result<PathBuf> {
+        match self.resolve()? {
+            DataRoot::Folder(folder) => Ok(folder),
+            DataRoot::Bucket(url) => bail!(
+                "expected a folder for data sets, found {url}: only `autorep data shard --to` \
+                 writes into a bucket, and images are packed from folders; name a folder with \
+                 --data or --from"
+            ),
+        }
+    }
+}
+
+impl CacheArgs {
+    /// The folder for shards: as given, else `autorep/shards` in the user's cache folder, or in
+    /// the system's temporary folder for users who have none.
+    pub fn folder(&self) -> PathBuf {
+        self.data_cache_folder.clone().unwrap_or_else(|| {
+            let cache = user_cache().unwrap_or_else(std::env::temp_dir);
+            cache.join("autorep/shards")
+        })
+    }
+}
+
+/// The user's cache folder, if the environment says who that is.
+fn user_cache() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = variable("XDG_CACHE_HOME").map(PathBuf::from);
+    cache
+        .filter(|cache| cache.is_absolute())
+        .or_else(|| Some(Path::new(&variable("HOME")?).join(".cache")))
+}
+
+/// Bytes from a number with an optional unit, as in `32GiB`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => Some(0),
+        "MiB" => Some(20),
+        "GiB" => Some(30),
+        "TiB" => Some(40),
+        _ => None,
+    };
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .zip(shift)
+        .and_then(|(number, shift)| number.checked_mul(1 << shift));
+    bytes.ok_or_else(|| format!("expected a size as in 32GiB, 500MiB or 0, found {text:?}"))
 }
 
 impl TrainerPath {
@@ -59,10 +107,31 @@ mod tests {
 
     #[test]
     fn a_given_data_folder_is_taken_as_it_is() {
-        let root = DataRoot {
-            data: Some("x/y".into()),
+        let data = DataArg {
+            data: Some(DataRoot::Folder("x/y".into())),
         };
-        assert_eq!(root.resolve().unwrap(), Path::new("x/y"));
+        assert_eq!(data.resolve().unwrap(), DataRoot::Folder("x/y".into()));
+        assert_eq!(data.folder().unwrap(), Path::new("x/y"));
+    }
+
+    #[test]
+    fn a_bucket_is_refused_where_a_folder_is_needed() {
+        let data = DataArg {
+            data: Some(DataRoot::parse("s3://b/p").unwrap()),
+        };
+        let error = data.folder().unwrap_err().to_string();
+        assert!(error.contains("found s3://b/p"), "{error}");
+    }
+
+    #[test]
+    fn a_size_is_a_number_with_a_unit_of_two_to_the_power() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("32GiB"), Ok(32 << 30));
+        assert_eq!(size("500 MiB"), Ok(500 << 20));
+        assert_eq!(size("1TiB"), Ok(1 << 40));
+        for text in ["", "GiB", "32GB", "-1", "1.5GiB", "99999999TiB"] {
+            assert!(size(text).is_err(), "{text:?} was taken");
+        }
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use object_store::prefix::PrefixStore;
 use url::Url;
 
 /// What a `--store` argument names.
@@ -84,14 +83,7 @@ pub fn open_folder(folder: &Path) -> Result<Arc<dyn ObjectStore>> {
 }
 
 fn open_remote(url: &Url) -> Result<Arc<dyn ObjectStore>> {
-    let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-    let (store, prefix) = object_store::parse_url_opts(url, settings)
-        .with_context(|| format!("open the store {url}"))?;
-    if prefix.is_root() {
-        Ok(Arc::from(store))
-    } else {
-        Ok(Arc::new(PrefixStore::new(store, prefix)))
-    }
+    autorep_data::bucket::connect(url).with_context(|| format!("open the store {url}"))
 }
 
 #[cfg(test)]

@@ -1,16 +1,23 @@
 //! Files of weights that baselines start from: whether they are there, and the ones meant.
 
 use std::io;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
+use autorep_core::data::DataRoot;
 use autorep_core::weights::{WEIGHTS_FOLDER, Weights};
 use autorep_data::verify::digest;
 
 /// Checks that the file is there, below the data folder, and the one that the manifest means.
 /// What is in it, the trainer checks.
-pub fn require(weights: &Weights, data: &Path) -> Result<()> {
-    let path = data.join(WEIGHTS_FOLDER).join(weights.file.as_str());
+pub fn require(weights: &Weights, data: &DataRoot) -> Result<()> {
+    let Some(folder) = data.folder() else {
+        bail!(
+            "expected the weights {} in a data folder, found that data sets lie in {data}; \
+             name a folder with --data or AUTOREP_DATA",
+            weights.file
+        );
+    };
+    let path = folder.join(WEIGHTS_FOLDER).join(weights.file.as_str());
     let shown = path.display();
     let found = match digest(&path) {
         Ok(found) => found,
@@ -46,7 +53,14 @@ mod tests {
             file: "google/lite0.pth".parse().unwrap(),
             sha256: Digest::of(b"lite0"),
         };
-        let refused = || require(&weights, root.path()).unwrap_err().to_string();
+        let bucket = DataRoot::parse("s3://b/p").unwrap();
+        let error = require(&weights, &bucket).unwrap_err().to_string();
+        assert!(
+            error.contains("found that data sets lie in s3://b/p"),
+            "{error}"
+        );
+        let data = DataRoot::from(root.path());
+        let refused = || require(&weights, &data).unwrap_err().to_string();
         assert!(refused().contains("found no file"), "{}", refused());
         let folder = root.path().join("weights/google");
         fs::create_dir_all(&folder).unwrap();
@@ -54,6 +68,6 @@ mod tests {
         let found = Digest::of(b"b2").to_string();
         assert!(refused().contains(&found), "{}", refused());
         fs::write(folder.join("lite0.pth"), "lite0").unwrap();
-        require(&weights, root.path()).unwrap();
+        require(&weights, &data).unwrap();
     }
 }

@@ -139,7 +139,7 @@ fn main() -> anyhow::Result<()> {
         for (spec, inputs) in tasks() {
             let setup = Setup {
                 input_folders: inputs.iter().map(|at| made[*at].clone()).collect(),
-                data_folder: Path::new(&data).to_owned(),
+                data: Path::new(&data).into(),
                 weights_folder: PathBuf::new(),
                 check: Check::Published,
                 device,

@@ -138,7 +138,7 @@ fn setup(spec: &TaskSpec, input_folders: Vec<PathBuf>, folder: &Path) -> Setup {
     Setup {
         spec: spec.clone(),
         input_folders,
-        data_folder: folder.to_owned(),
+        data: folder.into(),
         weights_folder: PathBuf::new(),
         check: Check::Format,
         device: Device::Cpu,

@@ -72,6 +72,7 @@ impl TrainError {
     /// What a scheduler may conclude from it.
     pub const fn class(&self) -> FailureClass {
         match self {
+            Self::Data(error) if error.is_unreachable() => FailureClass::TrainerError,
             Self::Data(_)
             | Self::Corrupt(_)
             | Self::Batches(BatchError::NoneDecodes { .. })

@@ -13,13 +13,16 @@ use crate::task;
 
 /// How `autorep-trainer local` is used.
 pub const USAGE: &str = "\
-usage: autorep-trainer local SPEC.json --data DIR --out DIR [--input DIR]... [--weights DIR]
+usage: autorep-trainer local SPEC.json --data DIR|URL --out DIR [--input DIR]... [--weights DIR]
            [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
+           [--data-cache-folder DIR --data-cache BYTES]
 
 Works on the task that SPEC.json describes (the `spec` in a checkpoint's state.json is one) without
 a worker. Progress goes to stderr, the observation as JSON to stdout, checkpoints to folders in the
 output folder. Inputs are folders of outputs of earlier tasks, in the order of the spec's inputs.
 The file of weights that a baseline starts from is looked for in the folder after --weights.
+--data is the data set's own folder or place in a bucket, of which whole shards are kept in
+--data-cache-folder up to --data-cache bytes.
 ";
 
 /// Parses the arguments after `local`.
@@ -53,6 +56,12 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<v1
             "--input" => start.input_folders.push(value),
             "--resume" => start.resume_folder = value,
             "--device" => start.device = value,
+            "--data-cache-folder" => start.data_cache_folder = value,
+            "--data-cache" => {
+                start.data_cache_bytes = value
+                    .parse()
+                    .with_context(|| format!("expected bytes after {name}"))?;
+            }
             "--threads" => start.threads = number()?,
             "--checkpoint-every" => start.checkpoint_every_s = number()?,
             _ => bail!("unknown option {name}\n{USAGE}"),

@@ -4,10 +4,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use autorep_core::data::{Check, UNVERIFIED_ENV};
+use autorep_core::data::{Check, DataRoot, UNVERIFIED_ENV};
 use autorep_core::task::{TaskSpec, Work};
+use autorep_data::CacheSettings;
 use autorep_proto::v1;
 
+use crate::data::DataPlace;
 use crate::device;
 use crate::error::TrainError;
 use crate::host::{Host, Outcome};
@@ -32,7 +34,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
     let setup = Setup {
         spec,
         input_folders: start.input_folders.iter().map(PathBuf::from).collect(),
-        data_folder: PathBuf::from(&start.data_folder),
+        data: data_place(start)?,
         weights_folder: PathBuf::from(&start.weights_folder),
         check: data_check(),
         device,
@@ -60,6 +62,16 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         every: (every > 0).then(|| Duration::from_secs(every)),
     };
     train_loop::run(&mut training, &checkpoints, host)
+}
+
+fn data_place(start: &v1::StartTask) -> Result<DataPlace, TrainError> {
+    let root =
+        DataRoot::parse(&start.data_folder).map_err(|error| TrainError::Spec(error.to_string()))?;
+    let cache = (!start.data_cache_folder.is_empty()).then(|| CacheSettings {
+        folder: PathBuf::from(&start.data_cache_folder),
+        bytes: start.data_cache_bytes,
+    });
+    Ok(DataPlace { root, cache })
 }
 
 /// Threads that decode pictures: as many as the task may use, by default all of the machine, but

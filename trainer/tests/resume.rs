@@ -74,7 +74,7 @@ impl Bench {
         Setup {
             spec: spec.clone(),
             input_folders: inputs.to_vec(),
-            data_folder: self.folder.path().to_owned(),
+            data: self.folder.path().into(),
             weights_folder: self.folder.path().to_owned(),
             check: Check::Format,
             device: Device::Cpu,
@@ -361,7 +361,7 @@ fn a_checkpoint_of_another_task_is_refused() {
             ..common::baseline()
         },
         input_folders: vec![],
-        data_folder: bench.folder.path().to_owned(),
+        data: bench.folder.path().into(),
         weights_folder: PathBuf::new(),
         check: Check::Format,
         device: Device::Cpu,

@@ -87,6 +87,8 @@ impl Place {
             input_folders: inputs.iter().map(|path| text(path)).collect(),
             resume_folder: resume.to_owned(),
             data_folder: text(self.folder.path()),
+            data_cache_folder: String::new(),
+            data_cache_bytes: 0,
             scratch_folder: text(&tempfile::tempdir_in(self.folder.path()).unwrap().keep()),
             device: "cpu".to_owned(),
             threads: 1,

@@ -72,7 +72,7 @@ impl Bench {
         Setup {
             spec: spec.clone(),
             input_folders: inputs.to_vec(),
-            data_folder: self.folder.path().to_owned(),
+            data: self.folder.path().into(),
             weights_folder: self.folder.path().join("weights"),
             check: Check::Format,
             device: Device::Cpu,

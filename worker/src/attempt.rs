@@ -331,12 +331,22 @@ impl<'a> Attempt<'a> {
             spec: self.task.spec_json.clone(),
             input_folders: inputs.folders.iter().map(text).collect(),
             resume_folder: inputs.resume.as_ref().map(text).unwrap_or_default(),
-            data_folder: text(&config.data_root.join(self.task.spec.data.name.name())),
+            data_folder: config.data_root.of(self.task.spec.data.name).to_string(),
+            data_cache_folder: config
+                .data_cache_folder
+                .as_ref()
+                .map(text)
+                .unwrap_or_default(),
+            data_cache_bytes: config.data_cache_bytes,
             scratch_folder: text(&self.folder.checkpoints()),
             device: config.device.clone(),
             threads: config.threads,
             checkpoint_every_s: self.task.checkpoint_every_s,
-            weights_folder: text(&config.data_root.join(WEIGHTS_FOLDER)),
+            weights_folder: config
+                .data_root
+                .folder()
+                .map(|folder| text(&folder.join(WEIGHTS_FOLDER)))
+                .unwrap_or_default(),
         }
     }
 

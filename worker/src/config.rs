@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use autorep_core::data::DataRoot;
 use tonic::transport::Uri;
 
 /// How a worker works. [`Config::new`] fills in what most workers share.
@@ -19,9 +20,13 @@ pub struct Config {
     pub threads: u32,
     /// The `autorep-trainer` binary.
     pub trainer: PathBuf,
-    /// The folder with one folder per data set, named as in
+    /// Where data sets lie, each under its
     /// [`DataSet::name`](autorep_core::data::DataSet::name).
-    pub data_root: PathBuf,
+    pub data_root: DataRoot,
+    /// The folder for whole shards of data sets in a bucket. Workers may share one.
+    pub data_cache_folder: Option<PathBuf>,
+    /// Bytes that all files in it may have together.
+    pub data_cache_bytes: u64,
     /// The folder for inputs, checkpoints and logs in flight. Workers may share one: each has a
     /// folder of its own in it.
     pub scratch: PathBuf,
@@ -42,7 +47,7 @@ impl Config {
     pub fn new(
         coordinator: Uri,
         trainer: impl Into<PathBuf>,
-        data_root: impl Into<PathBuf>,
+        data_root: impl Into<DataRoot>,
         scratch: impl Into<PathBuf>,
     ) -> Self {
         let device = "cpu".to_owned();
@@ -53,6 +58,8 @@ impl Config {
             threads: 0,
             trainer: trainer.into(),
             data_root: data_root.into(),
+            data_cache_folder: None,
+            data_cache_bytes: 0,
             scratch: scratch.into(),
             library_path: None,
             exit_when_idle: false,
@@ -81,8 +88,12 @@ impl Config {
         if !is_device(&self.device) {
             return Err(ConfigError::Device { found: self.device });
         }
-        let mut paths = vec![&mut self.trainer, &mut self.data_root, &mut self.scratch];
+        let mut paths = vec![&mut self.trainer, &mut self.scratch];
         paths.extend(self.library_path.as_mut());
+        paths.extend(self.data_cache_folder.as_mut());
+        if let DataRoot::Folder(folder) = &mut self.data_root {
+            paths.push(folder);
+        }
         for path in paths {
             *path = std::path::absolute(&*path).map_err(|source| ConfigError::Path {
                 path: path.clone(),
@@ -170,7 +181,7 @@ mod tests {
         Config::new(
             Uri::from_static("http://127.0.0.1:1"),
             here,
-            "data",
+            PathBuf::from("data"),
             "scratch",
         )
     }
@@ -178,8 +189,18 @@ mod tests {
     #[test]
     fn the_default_configuration_is_good_and_its_paths_become_absolute() {
         let checked = config().checked().unwrap();
-        assert!(checked.data_root.is_absolute());
+        assert!(checked.data_root.folder().unwrap().is_absolute());
         assert!(checked.scratch.is_absolute());
+    }
+
+    #[test]
+    fn a_bucket_is_no_path_to_be_made_absolute() {
+        let url = DataRoot::parse("s3://bucket/sets").unwrap();
+        let config = Config {
+            data_root: url.clone(),
+            ..config()
+        };
+        assert_eq!(config.checked().unwrap().data_root, url);
     }
 
     #[test]

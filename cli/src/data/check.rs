@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
 use autorep_core::data::{
-    Check, DataError, DataSet, Images, Layout, Part, UNVERIFIED_ENV, decode_with,
+    Check, DataError, DataRoot, DataSet, Images, Layout, Part, UNVERIFIED_ENV, decode_with,
 };
 
 use super::{CheckArgs, pictures};
@@ -27,11 +27,18 @@ pub(super) fn asked_for() -> Check {
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
     let set = args.set.0;
-    let folder = args.data.resolve()?.join(set.name());
+    let place = args.data.resolve()?.of(set);
     let check = asked_for();
-    let unusable = || format!("{} in {} is not usable", set.name(), folder.display());
-    if let Layout::Pictures(_) = set.layout() {
-        let report = pictures::report(set, &folder, check).with_context(unusable)?;
+    let unusable = || format!("{} in {place} is not usable", set.name());
+    let reported = match (&place, set.layout()) {
+        (DataRoot::Bucket(url), _) => Some(pictures::report_bucket(set, url, check)),
+        (DataRoot::Folder(folder), Layout::Pictures(_)) => {
+            Some(pictures::report(set, folder, check).map_err(anyhow::Error::from))
+        }
+        (DataRoot::Folder(_), Layout::Packed) => None,
+    };
+    if let Some(report) = reported {
+        let report = report.with_context(unusable)?;
         output::stdout(report.text.as_bytes())?;
         for problem in &report.problems {
             output::stderr(&format!("{problem}\n"));
@@ -43,6 +50,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit> {
         }
         return Ok(Exit::Done);
     }
+    let folder = args.data.folder()?.join(set.name());
     let text = report(set, &folder, check).with_context(unusable)?;
     output::stdout(text.as_bytes())?;
     Ok(Exit::Done)

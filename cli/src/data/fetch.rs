@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::output;
 
 pub(super) fn run(args: &FetchArgs) -> Result<Exit> {
-    let root = args.data.resolve()?;
+    let root = args.data.folder()?;
     let line = fetch(args.set.0, args.from.as_deref(), &root)?;
     output::stdout(line.as_bytes())?;
     Ok(Exit::Done)

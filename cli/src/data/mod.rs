@@ -10,11 +10,11 @@ mod tool;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use autorep_core::data::DataSet;
-use clap::builder::PossibleValue;
+use autorep_core::data::{DataRoot, DataSet};
+use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::args::DataRoot;
+use crate::args::DataArg;
 use crate::exit::Exit;
 
 pub use check::{missing_file, verified_by, verify};
@@ -60,7 +60,7 @@ pub struct FetchArgs {
     pub from: Option<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
 }
 
 /// Arguments of `autorep data check`.
@@ -71,18 +71,20 @@ pub struct CheckArgs {
     pub set: SetName,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
 }
 
 /// Arguments of `autorep data shard`.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Example:
+Examples:
   autorep data shard imagenet --from /mnt/imagenet --to /mnt/shards/imagenet
+  autorep data shard imagenet --from /mnt/imagenet --to s3://sets/shards/imagenet
 
 The shards follow the WebDataset convention (KEY.jpg and KEY.cls); shards.json beside them says \
 where each picture lies and what each shard's sha256 is. Training on shards gives the same results \
-as training on the folders: put them in the data folder under the data set's name.")]
+as training on the folders: put them in the data folder under the data set's name, or name the \
+prefix above them with --data (s3://sets/shards).")]
 pub struct ShardArgs {
     /// The data set.
     #[arg(value_name = "NAME")]
@@ -90,15 +92,19 @@ pub struct ShardArgs {
     /// The folder that holds it; by default its folder in the data folder.
     #[arg(long, value_name = "DIR")]
     pub from: Option<PathBuf>,
-    /// A new or empty folder for the shards.
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
+    /// A new or empty folder for the shards, or a place in a bucket where nothing lies.
+    #[arg(
+        long,
+        value_name = "DIR|URL",
+        value_parser = OsStringValueParser::new().try_map(DataRoot::parse)
+    )]
+    pub to: DataRoot,
     /// Size of a shard in MiB, from which on the next one is begun.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     pub shard_size: u64,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub data: DataRoot,
+    pub data: DataArg,
 }
 
 /// A data set's name as clap reads it.

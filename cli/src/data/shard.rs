@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use autorep_core::data::{Check, DataSet, Layout, Part};
-use autorep_data::Pictures;
+use autorep_core::data::{Check, DataRoot, DataSet, Layout, Part};
 use autorep_data::shards::{INDEX_FILE, INDEX_FORMAT, Index, write};
+use autorep_data::{Bucket, Pictures};
 
 use super::ShardArgs;
 use super::check::asked_for;
@@ -19,7 +19,7 @@ pub(super) fn run(args: &ShardArgs) -> Result<Exit> {
     let set = args.set.0;
     let from = match &args.from {
         Some(folder) => folder.clone(),
-        None => args.data.resolve()?.join(set.name()),
+        None => args.data.folder()?.join(set.name()),
     };
     let check = asked_for();
     let bytes = args.shard_size << 20;
@@ -28,33 +28,82 @@ pub(super) fn run(args: &ShardArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Writes both parts as shards into a new or empty folder; the index comes last, so that a
+/// Where shards go.
+enum Target {
+    Folder(PathBuf),
+    Bucket(Bucket),
+}
+
+impl Target {
+    /// The folder, made if need be, or the place in a bucket; neither may hold anything.
+    fn open(to: &DataRoot) -> Result<Self> {
+        match to {
+            DataRoot::Folder(folder) => {
+                fs::create_dir_all(folder).with_context(|| format!("make {to}"))?;
+                let mut there = fs::read_dir(folder).with_context(|| format!("list {to}"))?;
+                if there.next().is_some() {
+                    bail!("expected an empty folder for the shards, found files in {to}");
+                }
+                Ok(Self::Folder(folder.clone()))
+            }
+            DataRoot::Bucket(url) => {
+                let bucket = Bucket::open(url)?;
+                let there = bucket.sizes().with_context(|| format!("list {to}"))?;
+                if let Some(file) = there.keys().next() {
+                    bail!(
+                        "expected a place for the shards where nothing lies, found {file} in {to}; \
+                         name another prefix"
+                    );
+                }
+                Ok(Self::Bucket(bucket))
+            }
+        }
+    }
+
+    /// A folder for the file that is being written: beside its place if that is a folder.
+    fn work(&self) -> Result<tempfile::TempDir> {
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.prefix(".shard-");
+        match self {
+            Self::Folder(folder) => builder.tempdir_in(folder),
+            Self::Bucket(_) => builder.tempdir(),
+        }
+        .context("make a folder for the shard that is being written")
+    }
+
+    fn put(&self, name: &str, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => fs::rename(path, folder.join(name)),
+            Self::Bucket(bucket) => bucket.put(name, path),
+        }
+    }
+
+    /// Makes sure that the names, too, are there after a power cut.
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::Folder(folder) => File::open(folder)?.sync_all(),
+            Self::Bucket(_) => Ok(()),
+        }
+    }
+}
+
+/// Writes both parts as shards where nothing lies yet; the index comes last, so that a
 /// conversion that was cut off is not taken for a whole one.
-fn shard(set: DataSet, from: &Path, to: &Path, bytes: u64, check: Check) -> Result<String> {
+fn shard(set: DataSet, from: &Path, to: &DataRoot, bytes: u64, check: Check) -> Result<String> {
     if set.layout() == Layout::Packed {
         bail!(
             "{} is packed into a few files already; expected a set of one JPEG per image",
             set.name()
         );
     }
-    fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
-    let mut there = fs::read_dir(to).with_context(|| format!("list {}", to.display()))?;
-    if there.next().is_some() {
-        bail!(
-            "expected an empty folder for the shards, found files in {}",
-            to.display()
-        );
-    }
+    let target = Target::open(to)?;
     // Both parts are listed before anything is written: problems show in seconds, not hours.
     let open = |part| Pictures::open(set, part, from, check);
     let parts = [
         (Part::Train, open(Part::Train)?),
         (Part::Test, open(Part::Test)?),
     ];
-    let work = tempfile::Builder::new()
-        .prefix(".shard-")
-        .tempdir_in(to)
-        .with_context(|| format!("make a folder in {}", to.display()))?;
+    let work = target.work()?;
     let mut index = Index {
         format: INDEX_FORMAT,
         set: set.name().to_owned(),
@@ -68,23 +117,21 @@ fn shard(set: DataSet, from: &Path, to: &Path, bytes: u64, check: Check) -> Resu
             pictures.len(),
             part.name()
         ));
-        let mut put = |name: &str, path: &Path| fs::rename(path, to.join(name));
+        let mut put = |name: &str, path: &Path| target.put(name, path);
         let written = write(pictures, *part, bytes, work.path(), &mut put)?;
         images += written.images;
         total += written.bytes;
         count += written.shards.len();
         index.parts.insert(part.name().to_owned(), written.shards);
     }
-    save(&index, work.path(), to)
-        .with_context(|| format!("write the index in {}", to.display()))?;
+    save(&index, work.path(), &target).with_context(|| format!("write the index in {to}"))?;
     Ok(format!(
-        "{}: {images} images in {count} shards of {total} bytes in all in {}\n",
-        set.name(),
-        to.display()
+        "{}: {images} images in {count} shards of {total} bytes in all in {to}\n",
+        set.name()
     ))
 }
 
-fn save(index: &Index, work: &Path, to: &Path) -> io::Result<()> {
+fn save(index: &Index, work: &Path, target: &Target) -> io::Result<()> {
     let path = work.join(INDEX_FILE);
     let file = File::create(&path)?;
     let mut writer = io::BufWriter::new(file);
@@ -93,15 +140,14 @@ fn save(index: &Index, work: &Path, to: &Path) -> io::Result<()> {
         .into_inner()
         .map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
-    fs::rename(path, to.join(INDEX_FILE))?;
-    // So that the names, too, are there after a power cut.
-    File::open(to)?.sync_all()
+    target.put(INDEX_FILE, &path)?;
+    target.sync()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::pictures::report;
+    use crate::data::pictures::{report, report_bucket};
 
     /// Two classes of two pictures in each part, the last of the test part damaged if asked.
     fn made_up(folder: &Path, damaged: bool) {
@@ -128,7 +174,7 @@ mod tests {
         let to = root.path().join("shards");
         made_up(from.path(), false);
         let (set, check) = (DataSet::Imagenet, Check::Format);
-        let line = shard(set, from.path(), &to, 1, check).unwrap();
+        let line = shard(set, from.path(), &to.as_path().into(), 1, check).unwrap();
         assert!(line.starts_with("imagenet: 8 images in 8 shards"), "{line}");
         let mut names: Vec<_> = fs::read_dir(&to)
             .unwrap()
@@ -154,9 +200,38 @@ mod tests {
                 .any(|line| line.contains("expected the sha256"))
         );
 
-        let again = shard(set, from.path(), &to, 1, check).unwrap_err();
+        let again = shard(set, from.path(), &to.as_path().into(), 1, check).unwrap_err();
         assert!(
             again.to_string().contains("expected an empty folder"),
+            "{again}"
+        );
+    }
+
+    #[test]
+    fn shards_in_a_bucket_are_written_once_and_checked() {
+        let from = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        made_up(from.path(), true);
+        let url = format!("file://{}", root.path().display());
+        let to = DataRoot::parse(&url).unwrap().of(DataSet::Imagenet);
+        fs::create_dir(root.path().join("imagenet")).unwrap();
+        let (set, check) = (DataSet::Imagenet, Check::Format);
+        let line = shard(set, from.path(), &to, 1, check).unwrap();
+        assert!(line.ends_with(&format!("in all in {to}\n")), "{line}");
+        let report = report_bucket(set, &to.to_string(), check).unwrap();
+        assert!(
+            report
+                .text
+                .contains("4 images in 2 classes, 2 do not decode; 4 shards, 0 are not"),
+            "{}",
+            report.text
+        );
+        assert_eq!(report.problems.len(), 2, "{:?}", report.problems);
+        let again = shard(set, from.path(), &to, 1, check)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            again.contains("where nothing lies, found shards.json"),
             "{again}"
         );
     }
@@ -181,7 +256,8 @@ mod tests {
         let from = tempfile::tempdir().unwrap();
         let to = tempfile::tempdir().unwrap();
         made_up(from.path(), false);
-        let refused = |set, check| shard(set, from.path(), to.path(), 1, check).unwrap_err();
+        let refused =
+            |set, check| shard(set, from.path(), &to.path().into(), 1, check).unwrap_err();
         let packed = refused(DataSet::Cifar10, Check::Format).to_string();
         assert!(
             packed.contains("packed into a few files already"),

@@ -124,7 +124,7 @@ async fn the_probe_leaves_no_object_behind() {
 fn without_any_data_set_the_first_is_missing_and_a_damaged_one_always_is() {
     let root = tempfile::tempdir().unwrap();
     let statuses = || -> Vec<Status> {
-        data_sets(root.path())
+        data_sets(&root.path().into())
             .iter()
             .map(|finding| finding.status)
             .collect()
@@ -157,4 +157,23 @@ fn the_table_puts_the_mending_command_below_what_is_missing() {
         text,
         "ok      cores    2\nMISSING data     no x\n                 -> `get x`\n"
     );
+}
+
+#[test]
+fn in_a_bucket_only_sets_that_may_lie_in_shards_are_looked_for() {
+    let root = tempfile::tempdir().unwrap();
+    for name in ["tiny-imagenet", "imagenet"] {
+        fs::create_dir(root.path().join(name)).unwrap();
+    }
+    fs::write(root.path().join("imagenet/a.tar"), "x").unwrap();
+    let url = format!("file://{}", root.path().display());
+    let findings = data_sets(&DataRoot::parse(&url).unwrap());
+    let told: Vec<_> = findings
+        .iter()
+        .map(|finding| (finding.status, finding.detail.as_str()))
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0].0, Status::Absent);
+    assert_eq!(told[1].0, Status::Missing);
+    assert!(told[1].1.contains("beside the 1 tar files"), "{told:?}");
 }

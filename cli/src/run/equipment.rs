@@ -1,11 +1,13 @@
 //! What training needs of this machine: the data set, the trainer, devices and cores.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use autorep_core::data::DataSet;
+use autorep_core::data::{DataRoot, DataSet};
 use autorep_core::manifest::Manifest;
+use autorep_data::Bucket;
+use autorep_data::shards::Index;
 
 use super::workers::Slot;
 use crate::args::{DeviceKind, RunArgs};
@@ -15,8 +17,8 @@ use crate::weights;
 /// What training needs of this machine.
 #[derive(Debug)]
 pub struct Equipment {
-    /// The folder with the data sets.
-    pub data: PathBuf,
+    /// Where the data sets lie.
+    pub data: DataRoot,
     /// The trainer's binary.
     pub trainer: PathBuf,
     /// The workers to start; at least one.
@@ -51,7 +53,7 @@ impl Equipment {
             .threads
             .map_or_else(|| (cores / workers).max(1), usize::from);
         Ok(Self {
-            data: std::path::absolute(data)?,
+            data: absolute(data)?,
             trainer,
             slots,
             threads,
@@ -110,9 +112,23 @@ fn require_device(kind: DeviceKind, gpus: u32) -> Result<()> {
     Ok(())
 }
 
-/// Checks that every file of a data set is there. What is in them, the trainer checks.
-fn require_data(set: DataSet, root: &Path) -> Result<()> {
-    let folder = root.join(set.name());
+fn absolute(root: DataRoot) -> Result<DataRoot> {
+    Ok(match root {
+        DataRoot::Folder(folder) => std::path::absolute(folder)?.into(),
+        DataRoot::Bucket(_) => root,
+    })
+}
+
+/// Checks that every file of a data set, or the index of its shards, is there. What is in them,
+/// the trainer checks.
+fn require_data(set: DataSet, root: &DataRoot) -> Result<()> {
+    let folder = match root.of(set) {
+        DataRoot::Folder(folder) => folder,
+        DataRoot::Bucket(url) => {
+            Index::in_bucket(set, &Bucket::open(&url)?)?;
+            return Ok(());
+        }
+    };
     if let Some(file) = missing_file(set, &folder) {
         bail!(
             "expected the data set {} in {}, found no {file}; get it with `autorep data fetch {}`, \
@@ -149,7 +165,7 @@ mod tests {
             .flat_map(|part| DataSet::FashionMnist.files(*part))
             .collect();
         for file in &files {
-            let error = require_data(DataSet::FashionMnist, root.path()).unwrap_err();
+            let error = require_data(DataSet::FashionMnist, &root.path().into()).unwrap_err();
             let error = error.to_string();
             assert!(
                 error.contains("`autorep data fetch fashion-mnist`"),
@@ -158,6 +174,6 @@ mod tests {
             assert!(error.contains(file.name), "{error}");
             fs::write(folder.join(format!("{}.gz", file.name)), "").unwrap();
         }
-        require_data(DataSet::FashionMnist, root.path()).unwrap();
+        require_data(DataSet::FashionMnist, &root.path().into()).unwrap();
     }
 }

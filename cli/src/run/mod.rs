@@ -203,6 +203,8 @@ impl Session<'_> {
             scratch: store.join(SCRATCH),
             store,
             data: equipment.data.clone(),
+            data_cache_folder: std::path::absolute(self.args.cache.folder())?,
+            data_cache_bytes: self.args.cache.data_cache,
             trainer: equipment.trainer.clone(),
             torch_lib: self.args.trainer.torch_lib.clone(),
             threads: equipment.threads,

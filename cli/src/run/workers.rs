@@ -10,6 +10,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
+use autorep_core::data::DataRoot;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
@@ -44,8 +45,12 @@ pub struct WorkerCommand {
     pub coordinator: String,
     /// The store's folder.
     pub store: PathBuf,
-    /// The folder with the data sets.
-    pub data: PathBuf,
+    /// Where the data sets lie.
+    pub data: DataRoot,
+    /// The folder for whole shards of data sets in a bucket.
+    pub data_cache_folder: PathBuf,
+    /// Bytes that all files in it may have together.
+    pub data_cache_bytes: u64,
     /// The trainer's binary.
     pub trainer: PathBuf,
     /// A folder with a CUDA build of libtorch.
@@ -64,7 +69,15 @@ impl WorkerCommand {
             .arg("worker")
             .args(option("--coordinator", self.coordinator.clone().into()))
             .args(option("--store", self.store.clone().into()))
-            .args(option("--data", self.data.clone().into()))
+            .args(option("--data", self.data.to_argument()))
+            .args(option(
+                "--data-cache-folder",
+                self.data_cache_folder.clone().into(),
+            ))
+            .args(option(
+                "--data-cache",
+                self.data_cache_bytes.to_string().into(),
+            ))
             .args(option("--trainer", self.trainer.clone().into()))
             .args(option("--scratch", self.scratch.clone().into()))
             .args(option("--threads", self.threads.to_string().into()))
@@ -302,6 +315,8 @@ mod tests {
             coordinator: "http://127.0.0.1:1".to_owned(),
             store: folder.into(),
             data: folder.into(),
+            data_cache_folder: folder.into(),
+            data_cache_bytes: 0,
             trainer: folder.into(),
             torch_lib: None,
             scratch: folder.into(),

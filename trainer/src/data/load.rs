@@ -5,14 +5,32 @@ use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use autorep_core::data::{Check, DataError, DataSpec, Layout, Part, decode_with};
-use autorep_data::{OpenError, Pictures};
+use autorep_core::data::{Check, DataError, DataRoot, DataSpec, Layout, Part, decode_with};
+use autorep_data::{Bucket, CacheSettings, OpenError, Pictures};
 
 use super::order;
 use super::source::{Source, Subset};
 
 /// No file of a data set, zipped or not, is larger than this.
 const FILE_LIMIT: u64 = 1 << 30;
+
+/// Where a task's data set lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataPlace {
+    /// The set's own folder or place in a bucket.
+    pub root: DataRoot,
+    /// Where whole shards from a bucket may be kept; all are read by range without it.
+    pub cache: Option<CacheSettings>,
+}
+
+impl From<&Path> for DataPlace {
+    fn from(folder: &Path) -> Self {
+        Self {
+            root: folder.into(),
+            cache: None,
+        }
+    }
+}
 
 /// Why the images of a task could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +51,9 @@ pub enum LoadError {
         /// What is wrong.
         source: OpenError,
     },
+    /// The bucket does not answer, or its answers make no data set.
+    #[error("data set in a bucket: {0}")]
+    Bucket(OpenError),
     /// There are fewer images than the task asks for.
     #[error(
         "expected at least {train} training and {validation} validation images in the training part of {set}, found {found} images"
@@ -58,7 +79,7 @@ pub enum LoadError {
 /// The training and the validation images of a task.
 pub fn load_training(
     spec: &DataSpec,
-    folder: &Path,
+    place: &DataPlace,
     check: Check,
 ) -> Result<(Subset, Subset), LoadError> {
     for (what, count) in [("training", spec.train), ("validation", spec.validation)] {
@@ -66,7 +87,7 @@ pub fn load_training(
             return Err(LoadError::NoneAskedFor { what });
         }
     }
-    let images = Arc::new(load(spec, Part::Train, folder, check)?);
+    let images = Arc::new(load(spec, Part::Train, place, check)?);
     let (train, validation) = (spec.train as usize, spec.validation as usize);
     if train.saturating_add(validation) > images.len() {
         return Err(LoadError::TooFew {
@@ -85,16 +106,37 @@ pub fn load_training(
 }
 
 /// The test images. Only tasks that evaluate may call this.
-pub fn load_test(spec: &DataSpec, folder: &Path, check: Check) -> Result<Subset, LoadError> {
-    Ok(Subset::whole(Arc::new(load(
-        spec,
-        Part::Test,
-        folder,
-        check,
-    )?)))
+pub fn load_test(spec: &DataSpec, place: &DataPlace, check: Check) -> Result<Subset, LoadError> {
+    let images = load(spec, Part::Test, place, check)?;
+    Ok(Subset::whole(Arc::new(images)))
 }
 
-fn load(spec: &DataSpec, part: Part, folder: &Path, check: Check) -> Result<Source, LoadError> {
+impl LoadError {
+    /// Whether another machine, or this one later, may get what this one could not.
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Bucket(OpenError::Unreachable { .. }))
+    }
+}
+
+fn load(spec: &DataSpec, part: Part, place: &DataPlace, check: Check) -> Result<Source, LoadError> {
+    match &place.root {
+        DataRoot::Folder(folder) => load_folder(spec, part, folder, check),
+        DataRoot::Bucket(url) => {
+            let cache = place.cache.as_ref();
+            Bucket::open(url)
+                .and_then(|bucket| Pictures::open_bucket(spec.name, part, &bucket, cache, check))
+                .map(Source::Pictures)
+                .map_err(LoadError::Bucket)
+        }
+    }
+}
+
+fn load_folder(
+    spec: &DataSpec,
+    part: Part,
+    folder: &Path,
+    check: Check,
+) -> Result<Source, LoadError> {
     let shown = || folder.display().to_string();
     match spec.name.layout() {
         Layout::Packed => {

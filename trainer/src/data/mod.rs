@@ -13,6 +13,6 @@ pub mod source;
 
 pub use augment::{Augment, Normaliser};
 pub use batches::{Batch, BatchError, Batches, Stream};
-pub use load::{LoadError, load_test, load_training};
+pub use load::{DataPlace, LoadError, load_test, load_training};
 pub use skips::{Skipped, Skips, TooManySkipped};
 pub use source::{Source, Subset};

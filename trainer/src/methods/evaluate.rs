@@ -24,7 +24,7 @@ pub fn evaluate(
         return Err(TrainError::WrongCount { budget, counted });
     }
     let masked = input.masked_net(setup)?;
-    let test = load_test(&setup.spec.data, &setup.data_folder, setup.check)?;
+    let test = load_test(&setup.spec.data, &setup.data, setup.check)?;
     let (accuracy, skipped) = masked.accuracy(&test, setup.spec.data.inputs(), setup.threads)?;
     let mut skips = Skips::new(setup.spec.data.max_corrupt);
     skips.note(&skipped)?;

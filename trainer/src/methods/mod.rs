@@ -15,7 +15,7 @@ use autorep_core::recipe::{Distillation, Schedule};
 use autorep_core::task::{OutputRef, TaskSpec, Work};
 use tch::Device;
 
-use crate::data::{Skips, Stream, Subset, load_training};
+use crate::data::{DataPlace, Skips, Stream, Subset, load_training};
 use crate::error::TrainError;
 use crate::nets::Net;
 use crate::training::{Lesson, Training};
@@ -29,8 +29,8 @@ pub struct Setup {
     pub spec: TaskSpec,
     /// Folders of its inputs, in the order of [`TaskSpec::inputs`].
     pub input_folders: Vec<PathBuf>,
-    /// The folder of the data set's files.
-    pub data_folder: PathBuf,
+    /// Where the data set lies.
+    pub data: DataPlace,
     /// The folder of the files of weights that baselines start from.
     pub weights_folder: PathBuf,
     /// What the data set's files are held against.
@@ -77,7 +77,7 @@ impl Setup {
     /// The training stream and the validation images.
     fn images(&self, schedule: &Schedule) -> Result<(Stream, Subset), TrainError> {
         let data: &DataSpec = &self.spec.data;
-        let (images, validation) = load_training(data, &self.data_folder, self.check)?;
+        let (images, validation) = load_training(data, &self.data, self.check)?;
         let stream = Stream {
             inputs: data.inputs(),
             images,

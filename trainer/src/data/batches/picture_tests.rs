@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autorep_core::data::{Check, Interpolation, Normalise, Part, Preparation};
-use autorep_data::Pictures;
 use autorep_data::picture::{Filter, Picture};
 use autorep_data::shards::{INDEX_FILE, INDEX_FORMAT, Index, write};
+use autorep_data::{Bucket, CacheSettings, Pictures};
 use tempfile::TempDir;
 
 use super::*;
@@ -79,9 +79,13 @@ fn open(folder: &Path, part: Part) -> Pictures {
 }
 
 fn stream(folder: &Path, threads: usize, max_corrupt: u32) -> Stream {
+    stream_of(open(folder, Part::Train), threads, max_corrupt)
+}
+
+fn stream_of(pictures: Pictures, threads: usize, max_corrupt: u32) -> Stream {
     Stream {
         inputs: Inputs::of(DataSet::Imagenet),
-        images: Subset::whole(Arc::new(Source::Pictures(open(folder, Part::Train)))),
+        images: Subset::whole(Arc::new(Source::Pictures(pictures))),
         seed: 11,
         batch: 4,
         augment: true,
@@ -112,6 +116,30 @@ fn batches_are_the_same_from_folders_and_shards_on_any_number_of_threads_and_fro
     for threads in [2, 5] {
         assert_equal(&take(&stream(packed.path(), threads, 0), 0, 7), &all);
         assert_equal(&take(&stream(folders.path(), threads, 0), 4, 3), &all[4..]);
+    }
+}
+
+#[test]
+fn batches_from_a_bucket_are_the_same_at_any_bound_of_the_cache_and_from_midway() {
+    let folders = folders();
+    let packed = shards(folders.path());
+    let all = take(&stream(folders.path(), 1, 0), 0, 7);
+    let bucket = Bucket::open(&format!("file://{}", packed.path().display())).unwrap();
+    let cached = tempfile::tempdir().unwrap();
+    for (bytes, settled) in [(0, true), (20_000, true), (1 << 30, false), (1 << 30, true)] {
+        let cache = CacheSettings {
+            folder: cached.path().to_owned(),
+            bytes,
+        };
+        let set = DataSet::Imagenet;
+        let (part, check) = (Part::Train, Check::Format);
+        let pictures = Pictures::open_bucket(set, part, &bucket, Some(&cache), check).unwrap();
+        if settled {
+            pictures.settle();
+        }
+        let stream = stream_of(pictures, 3, 0);
+        assert_equal(&take(&stream, 0, 7), &all);
+        assert_equal(&take(&stream, 4, 3), &all[4..]);
     }
 }
 
