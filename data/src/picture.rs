@@ -153,6 +153,11 @@ impl Picture {
         if [width, height, self.width, self.height].contains(&0) {
             return Err(failed(&"no side may be zero"));
         }
+        // A strip one pixel wide, scaled by its shorter side, would take gigabytes.
+        if width.max(height) as usize > MAX_SIDE {
+            let text = format!("no side may be above {MAX_SIDE}; take this picture out of the set");
+            return Err(failed(&text));
+        }
         let source = fast_image_resize::images::ImageRef::new(
             self.width,
             self.height,

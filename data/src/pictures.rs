@@ -1,7 +1,7 @@
 //! The pictures of one part of a data set, wherever they lie, in the set's one order.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use autorep_core::data::{Check, DataSet, Layout, Part, Tree};
 use crate::bucket::{Bucket, BucketShards, CacheSettings};
 use crate::error::OpenError;
 use crate::folders::{self, Files};
-use crate::shards::{INDEX_FILE, Index, LocalShards, ReadShard, ShardEntry, is_tar};
+use crate::shards::{INDEX_FILE, Index, LocalShards, PICTURE_LIMIT, ReadShard, ShardEntry, is_tar};
 
 /// The pictures of one part. Cheap to keep: it holds names and places, not pictures.
 #[derive(Debug)]
@@ -240,7 +240,7 @@ impl Pictures {
     /// The bytes of a picture's file.
     pub fn read(&self, image: usize) -> io::Result<Vec<u8>> {
         match &self.places {
-            Places::Files(files) => fs::read(files.path(&files.entries[image])),
+            Places::Files(files) => read_limited(&files.path(&files.entries[image])),
             Places::Shards {
                 files,
                 images,
@@ -345,6 +345,19 @@ const fn in_words(tree: Tree) -> &'static str {
             "wnids.txt, train/CLASS/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
         }
     }
+}
+
+/// A picture's file, which is no larger than a picture in a shard may be.
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(PICTURE_LIMIT + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > PICTURE_LIMIT {
+        let text = format!("expected a picture of at most {PICTURE_LIMIT} bytes, found more");
+        return Err(io::Error::other(text));
+    }
+    Ok(bytes)
 }
 
 /// The name in the header before a member's bytes.

@@ -13,8 +13,8 @@ mod local;
 mod scan;
 mod write;
 
-pub(crate) use index::is_tar;
 pub use index::{ClassCount, INDEX_FILE, INDEX_FORMAT, Index, Placed, ShardEntry};
+pub(crate) use index::{PICTURE_LIMIT, is_tar};
 pub use local::{LocalShards, ReadShard};
 pub use scan::{ScanError, Scanned, scan};
 pub use write::{Put, WriteError, Written, write};

@@ -24,6 +24,9 @@ pub use command::{USAGE, run};
 /// The largest file that is read.
 const FILE_LIMIT: u64 = 8 << 30;
 
+/// Dimensions of a tensor.
+const MAX_DIMENSIONS: usize = 8;
+
 /// Differences that are listed one by one; the rest are counted.
 const LISTED: usize = 1_000;
 
@@ -196,17 +199,21 @@ impl StateDict {
                 (name, shape.collect(), le_bytes(tensor))
             })
             .collect();
-        let views = floats.iter().filter_map(|(name, shape, bytes)| {
-            let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
-            Some((name.as_str(), view.ok()?))
-        });
         let io = |source| WeightsError::Io {
             action: "write",
             path: path.to_owned(),
             source,
         };
-        let bytes = safetensors::serialize(views, None)
-            .map_err(|error| io(std::io::Error::other(error)))?;
+        let other = |error| io(std::io::Error::other(error));
+        let views: Vec<(&str, TensorView<'_>)> = floats
+            .iter()
+            .map(|(name, shape, bytes)| {
+                let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes)?;
+                Ok((name.as_str(), view))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(other)?;
+        let bytes = safetensors::serialize(views, None).map_err(other)?;
         std::fs::write(path, bytes).map_err(io)
     }
 }
@@ -218,7 +225,8 @@ fn is_float(kind: Kind) -> bool {
 /// The numbers as little-endian f32.
 fn le_bytes(tensor: &Tensor) -> Vec<u8> {
     let flat = tensor.to_device(tch::Device::Cpu).to_kind(Kind::Float);
-    let values = Vec::<f32>::try_from(flat.contiguous().view([-1])).unwrap_or_default();
+    let values = Vec::<f32>::try_from(flat.contiguous().view([-1]));
+    let values = values.expect("the tensor is one-dimensional f32");
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 

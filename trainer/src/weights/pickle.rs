@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::MAX_DIMENSIONS;
 use super::dtype::Dtype;
 
 /// Opcodes of one pickle: far above those of the largest nets' state dicts.
@@ -70,6 +71,14 @@ pub(super) struct Arena {
 }
 
 impl Arena {
+    /// The size of a view's numbers; `None` if it is beyond all bounds.
+    pub(super) fn bytes_of(&self, view: usize) -> Option<u64> {
+        let view = self.tensors.get(view)?;
+        let width = self.storages.get(view.storage)?.dtype.bytes() as u64;
+        let mut sizes = view.shape.iter();
+        sizes.try_fold(width, |all, size| all.checked_mul(*size))
+    }
+
     fn text(&mut self, text: &str) -> Value {
         self.texts.push(text.to_owned());
         Value::Text(self.texts.len() - 1)
@@ -438,6 +447,13 @@ impl<'b> Machine<'_, 'b> {
     fn sizes(&self, value: &Value) -> Result<Vec<u64>, String> {
         let items = self.arena.as_items(value);
         let items = items.ok_or("expected sizes, found another value")?;
+        // One tuple may be named by many tensors: a long one is not copied for each.
+        if items.len() > MAX_DIMENSIONS {
+            let found = items.len();
+            return Err(format!(
+                "expected at most {MAX_DIMENSIONS} dimensions, found {found}"
+            ));
+        }
         items.iter().map(size).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::io::{Cursor, Read as _};
 use tch::Tensor;
 use zip::ZipArchive;
 
+use super::MAX_DIMENSIONS;
 use super::pickle::{self, Arena, Storage, TensorView, Value};
 
 /// The older form starts with this pickle of a number.
@@ -17,8 +18,8 @@ const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 /// The largest pickle that describes tensors.
 const PICKLE_LIMIT: u64 = 64 << 20;
 
-/// Dimensions of a tensor.
-const MAX_DIMENSIONS: usize = 8;
+/// How many times the file's size all its tensors may take together: some share their numbers.
+const SHARING: u64 = 4;
 
 /// Whether the bytes are such a file.
 pub(super) fn is_torch_file(bytes: &[u8]) -> bool {
@@ -35,7 +36,15 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     };
     let entries = state_dict(&arena, &root)?;
     let mut tensors = BTreeMap::new();
+    let mut left = SHARING * bytes.len() as u64;
     for (name, view) in entries {
+        let size = arena.bytes_of(view).filter(|size| *size <= left);
+        let size = size.ok_or_else(|| {
+            format!(
+                "expected tensors of at most {SHARING} times the file's size, found more at {name}"
+            )
+        })?;
+        left -= size;
         let tensor = view_tensor(&arena, view, &storages)
             .map_err(|problem| format!("{problem} in tensor {name}"))?;
         tensors.insert(name, tensor);
@@ -171,7 +180,7 @@ fn view_tensor(arena: &Arena, view: usize, storages: &Storages<'_>) -> Result<Te
     if view.shape.len() != view.strides.len() || view.shape.len() > MAX_DIMENSIONS {
         return Err("expected a stride for each dimension, eight at most".to_owned());
     }
-    check_bounds(view, storage.count)?;
+    let reached = reached(view, storage.count)?;
     let signed = |values: &[u64]| -> Vec<i64> {
         values
             .iter()
@@ -179,30 +188,38 @@ fn view_tensor(arena: &Arena, view: usize, storages: &Storages<'_>) -> Result<Te
             .collect()
     };
     let (shape, strides) = (signed(&view.shape), signed(&view.strides));
-    let flat = Tensor::from_data_size(bytes, &signed(&[storage.count]), storage.dtype.kind());
-    let offset = i64::try_from(view.offset).unwrap_or(i64::MAX);
-    let tensor = flat.f_as_strided(&shape, &strides, offset);
+    // What the view reaches is copied, not its whole storage, which others may share.
+    let width = storage.dtype.bytes() as u64;
+    let bytes = usize::try_from(view.offset * width)
+        .ok()
+        .zip(usize::try_from((view.offset + reached) * width).ok())
+        .and_then(|(from, to)| bytes.get(from..to))
+        .ok_or("expected a view within its storage")?;
+    let flat = Tensor::from_data_size(bytes, &signed(&[reached]), storage.dtype.kind());
+    let tensor = flat.f_as_strided(&shape, &strides, 0);
     let tensor = tensor.map_err(|error| format!("cannot view a storage: {error}"))?;
     Ok(tensor.contiguous())
 }
 
-/// The last number that the view reaches must be in its storage. A view may repeat numbers, but
-/// it has no more of them than the storage: nothing that was trained does.
-fn check_bounds(view: &TensorView, count: u64) -> Result<(), String> {
+/// How many numbers lie from a view's first to its last, which must be in its storage. A view may
+/// repeat numbers, but it has no more of them than the storage: nothing that was trained does.
+fn reached(view: &TensorView, count: u64) -> Result<u64, String> {
     let elements = view
         .shape
         .iter()
         .try_fold(1_u64, |all, size| all.checked_mul(*size));
-    let reach = view
+    let last = view
         .shape
         .iter()
         .zip(&view.strides)
         .try_fold(view.offset, |sum, (size, stride)| {
             sum.checked_add(size.saturating_sub(1).checked_mul(*stride)?)
         });
-    match (elements, reach) {
-        (Some(0), _) => Ok(()),
-        (Some(elements), Some(reach)) if elements <= count && reach < count => Ok(()),
+    match (elements, last) {
+        (Some(0), _) if view.offset <= count => Ok(0),
+        (Some(elements), Some(last)) if elements <= count && last < count => {
+            Ok(last + 1 - view.offset)
+        }
         _ => Err(format!(
             "expected a view of the {count} numbers of a storage, found shape {:?}",
             view.shape
