@@ -227,8 +227,8 @@ def main(folder):
     per_epoch = trace["steps_per_epoch"]
     for index, epoch in enumerate(trace["epochs"]):
         means = torch.tensor(terms[index * per_epoch : (index + 1) * per_epoch]).double().mean(0)
-        for mean, term in zip(means, ["labels", "teacher", "penalty"]):
-            compare(f"term of the {term} in epoch {index + 1}", mean, epoch[f"loss_{term}"])
+        for mean, term in zip(means, ["ce", "kd", "penalty"]):
+            compare(f"term {term} in epoch {index + 1}", mean, epoch[f"loss_{term}"])
     for name, value in weights.items():
         compare(name, value.detach(), end[f"net.{name}"])
     for site in sites:
