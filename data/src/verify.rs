@@ -168,11 +168,15 @@ fn shard(entry: &ShardEntry, classes: usize, path: &Path) -> Option<String> {
 
 /// The SHA-256 of a file.
 pub fn digest(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
+    digest_rest(&mut File::open(path)?)
+}
+
+/// The SHA-256 of what is left to read.
+pub(crate) fn digest_rest(reader: &mut impl Read) -> io::Result<Digest> {
     let mut sha256 = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let read = file.read(&mut buffer)?;
+        let read = reader.read(&mut buffer)?;
         if read == 0 {
             break;
         }

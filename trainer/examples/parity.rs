@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
+use autorep_core::data::{DataSet, Inputs, Preparation};
 use autorep_core::net::{Family, FullActivation, InputShape, NetSettings};
-use autorep_data::picture::{Filter, Picture};
+use autorep_trainer::data::source::{Change, Preparer};
 use autorep_trainer::nets::{Net, Phase};
 use autorep_trainer::weights::StateDict;
 use tch::{Device, Tensor};
@@ -102,7 +103,7 @@ fn lite0(reference: &Path) -> anyhow::Result<()> {
         let label: i64 = label.unwrap_or_default().parse()?;
         let bytes = std::fs::read(folder.join(name))?;
         let logits = tch::no_grad(|| {
-            let image = preprocessed(&bytes).with_context(|| format!("in {name}"))?;
+            let image = prepared(&bytes).with_context(|| format!("in {name}"))?;
             anyhow::Ok(net.full(&image, Phase::Eval))
         })?;
         let named = logits.argmax(1, false).int64_value(&[0]);
@@ -117,13 +118,17 @@ fn lite0(reference: &Path) -> anyhow::Result<()> {
     say(&line)
 }
 
-/// The net's input of a JPEG file, as the weights' authors prepare it: the shorter side resized
-/// to 256 by bicubic interpolation, the 224 x 224 in the centre, (x - 127) / 128.
-fn preprocessed(bytes: &[u8]) -> anyhow::Result<Tensor> {
-    let picture = Picture::decode(bytes)?.resize_shorter(256, Filter::Bicubic)?;
-    let pixels = picture.centre_crop(INPUT.width, INPUT.height).planes();
-    let image = Tensor::from_slice(&pixels).to_kind(tch::Kind::Float);
-    Ok((image.view([1, 3, 224, 224]) - 127.0) / 128.0)
+/// The net's input of a JPEG file, as the loader prepares it for the family's published weights.
+fn prepared(bytes: &[u8]) -> anyhow::Result<Tensor> {
+    let preparer = Preparer::new(Inputs {
+        set: DataSet::Imagenet,
+        preparation: Preparation::published(Family::EfficientnetLite0),
+    });
+    let mut pixels = Vec::new();
+    preparer
+        .append_picture(bytes, 0, Change::None, &mut pixels)
+        .map_err(anyhow::Error::msg)?;
+    Ok(Tensor::from_slice(&pixels).view([1, 3, 224, 224]))
 }
 
 fn relative(found: &Tensor, wanted: &Tensor) -> f64 {

@@ -76,8 +76,10 @@ impl TrainError {
             Self::Data(_)
             | Self::Corrupt(_)
             | Self::Batches(BatchError::NoneDecodes { .. })
-            // Another attempt may find the file.
-            | Self::Weights(WeightsError::Io { .. }) => FailureClass::BadData,
+            // Another attempt, or another worker, may find the file.
+            | Self::Weights(WeightsError::Io { .. } | WeightsError::NoFolder { .. }) => {
+                FailureClass::BadData
+            }
             Self::Weights(_) => FailureClass::BadWeights,
             Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
             Self::Diverged { .. } => FailureClass::Diverged,

@@ -220,6 +220,13 @@ fn another_file_is_refused_for_good_and_a_missing_one_is_looked_for_again() {
     let error = bench.refused(&from_weights(&weights, 0));
     assert_eq!(error.class(), FailureClass::BadData);
     assert!(error.to_string().contains(FILE), "{error}");
+    let nowhere = Setup {
+        weights_folder: PathBuf::new(),
+        ..bench.setup(&from_weights(&weights, 0), &[])
+    };
+    let error = nowhere.training(Start::Anew).unwrap_err();
+    assert_eq!(error.class(), FailureClass::BadData);
+    assert!(error.to_string().contains("in a bucket"), "{error}");
 }
 
 #[test]

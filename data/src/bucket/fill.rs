@@ -1,7 +1,7 @@
 //! Brings whole shards to this machine's disk while their pictures are already read by range.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -15,12 +15,10 @@ use tokio::sync::mpsc;
 use super::cache::{CacheSettings, Claim, Part};
 use super::{Bucket, PIECES_AT_ONCE};
 use crate::shards::ShardEntry;
+use crate::verify::digest_rest;
 
 /// Between two looks at a shard that another process is writing.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Bytes of a file that are digested at a time.
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// One shard of a bucket as its reader sees it.
 #[derive(Debug)]
@@ -189,16 +187,7 @@ fn keep(
 /// have lost its power. One that does not is removed.
 fn verified(cache: &CacheSettings, slot: &Slot, path: &Path) -> io::Result<bool> {
     let mut file = File::open(path)?;
-    let mut sha256 = Sha256::new();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        sha256.update(&buffer[..read]);
-    }
-    if Digest::from_bytes(sha256.finalize().into()) == slot.sha256 {
+    if digest_rest(&mut file)? == slot.sha256 {
         return Ok(true);
     }
     cache.remove(path, &file)?;

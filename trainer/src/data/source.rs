@@ -134,13 +134,24 @@ impl Preparer {
                 Ok(())
             }
             (Source::Pictures(_), Encoded::Bytes(bytes)) => {
-                let picture = Picture::decode(bytes).map_err(|error| error.to_string())?;
-                let (planes, augment) = self.frame(&picture, change, position)?;
-                self.normaliser.append(&planes, augment, batch);
-                Ok(())
+                self.append_picture(bytes, position, change, batch)
             }
             (Source::Pictures(_), Encoded::InMemory) => Err("it was not read".to_owned()),
         }
+    }
+
+    /// As [`Self::append`], from the bytes of a picture's file.
+    pub fn append_picture(
+        &self,
+        bytes: &[u8],
+        position: u32,
+        change: Change,
+        batch: &mut Vec<f32>,
+    ) -> Result<(), String> {
+        let picture = Picture::decode(bytes).map_err(|error| error.to_string())?;
+        let (planes, augment) = self.frame(&picture, change, position)?;
+        self.normaliser.append(&planes, augment, batch);
+        Ok(())
     }
 
     /// Flip and shift of an image that has the input's size.

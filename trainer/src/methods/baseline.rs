@@ -60,6 +60,11 @@ fn start_net(setup: &Setup, weights: Option<&Weights>, start: Start) -> Result<N
 
 /// Overwrites the net's tensors with the file's, which must be the one that the task names.
 fn assign(setup: &Setup, weights: &Weights, net: &Net) -> Result<(), WeightsError> {
+    if setup.weights_folder.as_os_str().is_empty() {
+        return Err(WeightsError::NoFolder {
+            file: weights.file.as_str().to_owned(),
+        });
+    }
     let state = StateDict::read(&setup.weights_folder.join(weights.file.as_str()))?;
     state.check_digest(weights.sha256)?;
     state.assign(net).map_err(|mut error| {

@@ -31,7 +31,7 @@ pub struct Setup {
     pub input_folders: Vec<PathBuf>,
     /// Where the data set lies.
     pub data: DataPlace,
-    /// The folder of the files of weights that baselines start from.
+    /// The folder of the files of weights that baselines start from; empty if there is none.
     pub weights_folder: PathBuf,
     /// What the data set's files are held against.
     pub check: Check,

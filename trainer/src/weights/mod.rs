@@ -54,6 +54,15 @@ pub enum WeightsError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The worker has no folder for weights.
+    #[error(
+        "expected weights/{file} in a data folder, found that data sets lie in a bucket: give the \
+         worker a folder with --data or AUTOREP_DATA"
+    )]
+    NoFolder {
+        /// The file's name.
+        file: String,
+    },
     /// The file is not one of weights, or damaged.
     #[error("cannot use the weights {}: {problem}", path.display())]
     Format {
