@@ -20,9 +20,12 @@ pub fn plan(args: &PlanArgs) -> Result<Exit> {
         PlanFormat::Json => serde_json::to_string_pretty(&summary)? + "\n",
     };
     output::stdout(text.as_bytes())?;
-    if let Some(weights) = &file.manifest.baseline.weights {
-        // Plans are also made where nothing is trained.
+    for weights in file.manifest.weights() {
+        // Plans are also made where nothing is trained, and where no bucket is reached.
         let found = args.data.resolve();
+        if found.as_ref().is_ok_and(|data| data.folder().is_none()) {
+            continue;
+        }
         if let Err(error) = found.and_then(|data| weights::require(weights, &data)) {
             output::stderr(&format!("note: to run this here: {error:#}\n"));
         }

@@ -8,7 +8,8 @@
 //!   group).
 //! - A training step costs `3 F` per image: one forward pass, and a backward pass that computes
 //!   gradients of both the weights and the activations.
-//! - A distilling step costs `1 F` more per image: the teacher's forward pass.
+//! - A distilling step costs the teacher's forward pass more per image: `1 F` where the teacher is
+//!   the baseline.
 //! - Validation after each epoch, calibration and evaluation cost `1 F` per image.
 //! - An epoch trains on `floor(train / batch) · batch` images: a last batch that is not full is
 //!   left out.
@@ -17,9 +18,11 @@ use std::ops::{Add, AddAssign, Mul};
 
 use serde::Serialize;
 
-use crate::data::DataSpec;
+use crate::data::{DataSet, DataSpec};
 use crate::net::{InputShape, Layer, NetSpec};
-use crate::recipe::{BaselineRecipe, Distillation, FinetuneRecipe, ReplaceRecipe, Schedule};
+use crate::recipe::{
+    BaselineRecipe, Distillation, FinetuneRecipe, ReplaceRecipe, Schedule, Teacher,
+};
 use crate::task::{TaskSpec, Work};
 
 /// An amount of training work.
@@ -89,6 +92,7 @@ impl NetSpec {
 #[derive(Clone, Copy, Debug)]
 pub struct CostModel {
     forward: u128,
+    set: DataSet,
     train: u128,
     validation: u128,
     test: u128,
@@ -99,6 +103,7 @@ impl CostModel {
     pub fn new(net: &NetSpec, data: &DataSpec) -> Self {
         Self {
             forward: net.macs(data.name.input(), data.name.classes()),
+            set: data.name,
             train: u128::from(data.train),
             validation: u128::from(data.validation),
             test: u128::from(data.name.test_images()),
@@ -109,13 +114,20 @@ impl CostModel {
         let batch = u128::from(schedule.batch.max(1));
         let epochs = u128::from(schedule.epochs);
         let images = self.train / batch * batch * epochs;
-        let distils = distillation.is_some_and(|recipe| recipe.kd_weight > 0.0);
-        let passes = if distils { 4 } else { 3 };
+        let own = (images * 3 + self.validation * epochs).saturating_mul(self.forward);
+        let distillation = distillation.filter(|recipe| recipe.kd_weight > 0.0);
+        let teacher = distillation.map_or(0, |recipe| images.saturating_mul(self.teacher(recipe)));
         Cost {
-            macs: (images * passes + self.validation * epochs).saturating_mul(self.forward),
+            macs: own.saturating_add(teacher),
             images,
             epochs,
         }
+    }
+
+    /// One forward pass of the teacher.
+    fn teacher(&self, recipe: &Distillation) -> u128 {
+        let macs = |teacher: &Teacher| teacher.net.macs(self.set.input(), self.set.classes());
+        recipe.teacher.as_ref().map_or(self.forward, macs)
     }
 
     /// Training a full-ReLU network; one that is taken as it is is validated once.
@@ -266,6 +278,7 @@ mod tests {
                 temperature: 4.0,
                 kd_weight,
                 ce_weight: 1.0,
+                teacher: None,
             };
             let schedule = schedule(1, 100);
             model.finetune(&FinetuneRecipe {

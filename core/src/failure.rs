@@ -15,7 +15,8 @@ pub enum FailureClass {
     /// A search did not come down to its budget, and its recipe says that this is a failure. It is
     /// for good: every attempt would end so.
     BudgetUnreached,
-    /// The weights to start from are another file than the manifest names, or do not fit the net.
+    /// The weights to start from, or the teacher's, are another file than the manifest names, or do
+    /// not fit the net.
     /// It is for good, as `BudgetUnreached` is.
     BadWeights,
     /// The data set is missing, damaged or not what the task needs.

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::net::NetSpec;
 use crate::weights::Weights;
 
 mod canonical;
@@ -107,7 +108,16 @@ impl Default for Schedule {
     }
 }
 
-/// Distillation from the full-ReLU baseline:
+/// A net that others are distilled from.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Teacher {
+    /// Its architecture.
+    pub net: NetSpec,
+    /// Its weights.
+    pub weights: Weights,
+}
+
+/// Distillation from a teacher:
 /// `ce_weight * CE + kd_weight * τ² KL(softmax(t/τ) || softmax(s/τ))`, batch means.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Distillation {
@@ -117,6 +127,9 @@ pub struct Distillation {
     pub kd_weight: f64,
     /// Weight of the cross-entropy with the labels.
     pub ce_weight: f64,
+    /// The teacher; without one it is the full-ReLU baseline. Left out of the JSON then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Teacher>,
 }
 
 impl Default for Distillation {
@@ -125,6 +138,7 @@ impl Default for Distillation {
             temperature: 4.0,
             kd_weight: 1.0,
             ce_weight: 1.0,
+            teacher: None,
         }
     }
 }
@@ -169,7 +183,8 @@ impl Method {
 pub enum LatentInit {
     /// Every latent is `latent_value`.
     Constant,
-    /// Independent draws from the uniform distribution on (0, 1), as in the reference.
+    /// Independent draws from the uniform distribution between `latent_low` and `latent_high`; in
+    /// the reference on (0, 1).
     Uniform,
     /// By rank in (0, 1) of `|E[δ (relu(x) - g(x))]|`: the first-order change of the loss when the
     /// ReLU is replaced; δ is the loss's gradient at the activation's output.
@@ -198,7 +213,7 @@ pub enum PenaltySchedule {
     /// It rises linearly from zero over the first quarter of the steps before freezing.
     Ramp,
     /// At each of `penalty_checks` checks, spread evenly over the steps before freezing, it is
-    /// multiplied by `penalty_growth` where more ReLUs are left than allowed (SNL: where the count
+    /// multiplied by `penalty_growth` where more ReLUs are left than allowed (SNL: also where the count
     /// has not reached a new minimum), and stays otherwise.
     Grow,
 }
@@ -247,10 +262,25 @@ pub enum PolynomialStart {
     Bn,
     /// Least squares from measured moments, whatever the distribution.
     Moments,
-    /// As the reference's code: running averages (momentum 0.1) during the first 500 steps, the
-    /// closed form taken every tenth step with the variance, floored at 0.5, in place of the
-    /// deviation.
+    /// `g(x) = x`, which needs no measurement. Not for degree 0.
+    Identity,
+    /// As the reference's code: running averages (momentum 0.1) during the first `refresh_until`
+    /// steps, the closed form taken every `refresh_every` steps with the variance, floored at 0.5,
+    /// in place of the deviation.
     Running,
+}
+
+impl PolynomialStart {
+    /// The name used in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gaussian => "gaussian",
+            Self::Bn => "bn",
+            Self::Moments => "moments",
+            Self::Identity => "identity",
+            Self::Running => "running",
+        }
+    }
 }
 
 /// In which order equal latents are kept by a projection.
@@ -281,7 +311,7 @@ pub struct ReplaceRecipe {
     pub method: Method,
     /// Epochs, optimizer, learning rate of the weights.
     pub schedule: Schedule,
-    /// Distillation from the baseline.
+    /// Distillation from the teacher.
     pub distillation: Distillation,
     /// Learning rate of the latents (Adam, no weight decay).
     pub latent_lr: f64,
@@ -291,6 +321,12 @@ pub struct ReplaceRecipe {
     pub latent_init: LatentInit,
     /// Where constant latents start.
     pub latent_value: f64,
+    /// The least that a uniform latent starts at.
+    #[serde(default, skip_serializing_if = "is::<0, _>")]
+    pub latent_low: f64,
+    /// The most.
+    #[serde(default = "of::<1, _>", skip_serializing_if = "is::<1, _>")]
+    pub latent_high: f64,
     /// Added to the loss for each ReLU above the budget (the paper's lambda over T); for SNL for
     /// each unit of α.
     pub penalty: f64,
@@ -301,7 +337,7 @@ pub struct ReplaceRecipe {
     /// Checks over the search, at each of which it may grow.
     pub penalty_checks: u32,
     /// Checks at the beginning at which it does not.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is::<0, _>")]
     pub penalty_grace: u32,
     /// Half the width of the band around zero in which an indicator keeps its state.
     pub hysteresis: f64,
@@ -324,6 +360,12 @@ pub struct ReplaceRecipe {
     pub degree: u32,
     /// From what they start.
     pub polynomial_start: PolynomialStart,
+    /// Steps between two computations of a running start.
+    #[serde(default = "of::<10, _>", skip_serializing_if = "is::<10, _>")]
+    pub refresh_every: u32,
+    /// Steps over which it takes averages.
+    #[serde(default = "of::<500, _>", skip_serializing_if = "is::<500, _>")]
+    pub refresh_until: u32,
     /// What shares one.
     pub sharing: Sharing,
     /// Factor of the constant coefficient at the start.
@@ -356,12 +398,14 @@ impl Default for CoefficientRates {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(count: &u32) -> bool {
-    *count == 0
+/// What a key means that a recipe does not give: it is one of those that came later.
+fn of<const VALUE: u16, T: From<u16>>() -> T {
+    T::from(VALUE)
+}
+
+/// Whether a key has that value and is left out, so that older recipes keep their JSON.
+fn is<const VALUE: u16, T: From<u16> + PartialEq>(value: &T) -> bool {
+    *value == T::from(VALUE)
 }
 
 impl Default for ReplaceRecipe {
@@ -375,6 +419,8 @@ impl Default for ReplaceRecipe {
             latent_decay: LatentDecay::Constant,
             latent_init: LatentInit::Constant,
             latent_value: 0.5,
+            latent_low: 0.0,
+            latent_high: 1.0,
             penalty: 3e-4,
             penalty_schedule: PenaltySchedule::Constant,
             penalty_growth: 1.0,
@@ -390,6 +436,8 @@ impl Default for ReplaceRecipe {
             calibration_batches: 20,
             degree: 2,
             polynomial_start: PolynomialStart::Gaussian,
+            refresh_every: 10,
+            refresh_until: 500,
             sharing: Sharing::Channel,
             c0_damping: 1.0,
             c2_damping: 1.0,
@@ -405,7 +453,7 @@ impl Default for ReplaceRecipe {
 pub struct FinetuneRecipe {
     /// Epochs, optimizer, learning rate.
     pub schedule: Schedule,
-    /// Distillation from the baseline.
+    /// Distillation from the teacher.
     pub distillation: Distillation,
     /// Learning rates of the coefficients.
     pub coefficients: CoefficientRates,

@@ -1,4 +1,4 @@
-//! Weights that a baseline starts from: which file, and which bytes.
+//! Files of weights that baselines start from and teachers have: which file, and which bytes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// The folder with the files of weights, in the folder with the data sets.
+/// The folder, or the prefix in a bucket, with the files of weights, beside the data sets.
 pub const WEIGHTS_FOLDER: &str = "weights";
 
 /// The longest name of a file of weights, in bytes.
@@ -49,7 +49,7 @@ pub struct NotAWeightsFile {
 }
 
 /// What a name must be, in words that follow "expected".
-pub(crate) const EXPECTED: &str = "the name of a file in the data folder's `weights` such as \
+pub(crate) const EXPECTED: &str = "the name of a file in `weights` beside the data sets such as \
     resnet18.safetensors or torchvision/resnet18.pth, without `..` or a leading `/`";
 
 impl FromStr for WeightsFile {

@@ -1,10 +1,11 @@
-"""Repeats twenty steps of a search in plain PyTorch and compares them with the trainer's.
+"""Repeats twenty steps of three searches in plain PyTorch and compares them with the trainer's.
 
 Usage: training.py FOLDER, where `replace_trace FOLDER` wrote what the trainer did.
 
-Written from docs/method.md alone: the net, the polynomials' start, the masked activation with its
-straight-through gradient, hysteresis, the loss, the schedules. The optimizers are torch.optim's:
-SGD with momentum for weights and polynomials, Adam for latents.
+Written from the formulas in docs/method.md, sharing no code with the trainer: the
+net, the polynomials' start, the masked activation with its straight-through gradient, hysteresis,
+SNL's mixture and its growing penalty, the loss, the schedules, Lookahead. The optimizers are
+torch.optim's: SGD with momentum or Adam for weights and polynomials, Adam for latents.
 Every quantity has to agree to 1e-4 relative; anything else ends with exit code 1.
 """
 
@@ -90,9 +91,8 @@ class Student:
         return F.linear(x.mean((2, 3)), self.tensors["fc.weight"], self.tensors["fc.bias"])
 
 
-def closed_form(mean, variance):
+def closed_form(mean, sigma):
     """The quadratic of least expected squared error to ReLU under a normal distribution."""
-    sigma = variance.sqrt().clamp_min(1e-2)
     a = mean / sigma
     density = torch.exp(-a * a / 2) / math.sqrt(2 * math.pi)
     below = 0.5 * torch.erfc(-a / math.sqrt(2))
@@ -112,9 +112,76 @@ def polynomial_start(student, batches):
             student.forward(images, watch, None)
     moments = {site: torch.cat(parts, 1) for site, parts in seen.items()}
     return {
-        site: closed_form(values.mean(1), values.var(1, unbiased=False)).float()
+        site: closed_form(values.mean(1), values.std(1, unbiased=False).clamp_min(1e-2)).float()
         for site, values in moments.items()
     }
+
+
+class Running:
+    """The released code's start: averages with momentum 0.1, the variance in sigma's place."""
+
+    def __init__(self, recipe, sites, coefficients):
+        self.recipe, self.coefficients = recipe, coefficients
+        channels = {site: coefficients[site].shape[1] for site in sites}
+        self.mean = {site: torch.zeros(count) for site, count in channels.items()}
+        self.variance = {site: torch.ones(count) for site, count in channels.items()}
+
+    @torch.no_grad()
+    def watch(self, site, x, step):
+        """Looks at what a site sees in this step, counted from 1, before its polynomial is used."""
+        if step > self.recipe["refresh_until"]:
+            return
+        self.mean[site].lerp_(x.mean((0, 2, 3)), 0.1)
+        self.variance[site].lerp_(x.var((0, 2, 3), unbiased=True), 0.1)
+        if step % self.recipe["refresh_every"] == 0:
+            c0, c1, c2 = closed_form(self.mean[site], self.variance[site].clamp_min(0.5))
+            damped = [self.recipe["c0_damping"] * c0, c1, self.recipe["c2_damping"] * c2]
+            self.coefficients[site].copy_(torch.stack(damped))
+
+
+class Lookahead:
+    """Every so many steps the slow values go a part of the way, and the fast ones start there."""
+
+    def __init__(self, recipe, tensors):
+        self.every, self.alpha = recipe["lookahead_steps"], recipe["lookahead_alpha"]
+        self.pairs = [(fast, fast.detach().clone()) for fast in tensors]
+
+    @torch.no_grad()
+    def step(self, done):
+        if self.every and done % self.every == 0:
+            for fast, slow in self.pairs:
+                slow.add_(fast - slow, alpha=self.alpha)
+                fast.copy_(slow)
+
+
+def allowed(trace, done):
+    """ReLUs allowed in the step after `done` steps."""
+    total, budget = trace["total"], trace["budget"]
+    if trace["recipe"]["budget_schedule"] == "constant":
+        return budget
+    share = done / (0.75 * trace["search_steps"])
+    return budget if share >= 1 else total * (budget / total) ** share
+
+
+class Penalty:
+    """The penalty per ReLU, and its growth at checks that find no new minimum, or too many (SNL)."""
+
+    def __init__(self, trace):
+        self.trace, self.recipe = trace, trace["recipe"]
+        self.steps, self.lowest = trace["search_steps"], trace["total"]
+        self.value = self.recipe["penalty"]
+
+    def look(self, done, count):
+        if self.recipe["penalty_schedule"] != "grow":
+            return
+        checks = self.recipe["penalty_checks"]
+        number = done * checks // self.steps
+        if number == (done - 1) * checks // self.steps:
+            return
+        slow = self.recipe["budget_schedule"] == "anneal" and count > allowed(self.trace, done)
+        if (count >= self.lowest or slow) and number > self.recipe.get("penalty_grace", 0):
+            self.value *= self.recipe["penalty_growth"]
+        self.lowest = min(self.lowest, count)
 
 
 def learning_rate(recipe, per_epoch, done):
@@ -143,11 +210,12 @@ class Comparison:
             print(f"{what}: {error:.2e} relative, expected at most {TOLERANCE:.0e}")
 
 
-def main(folder):
-    torch.set_num_threads(1)
+def search(folder):
+    """Repeats the search of one folder; the number of quantities that differ too much."""
     compare = Comparison()
     trace = json.loads((folder / "trace.json").read_text())
     recipe = trace["recipe"]
+    snl, running = recipe["method"] == "snl", None
     start, end = read_tensors(folder / "start"), read_tensors(folder / "end")
     batches = read_tensors(folder / "batches")
     weights = {name[4:]: value for name, value in start.items() if name.startswith("net.")}
@@ -159,17 +227,31 @@ def main(folder):
     student = Student(weights)
     latents = {site: start[f"site.{site}.latents"].clone().requires_grad_() for site in sites}
     kept = {site: torch.ones_like(latent) for site, latent in latents.items()}
-    calibration = [batches[f"images.{step:02}"] for step in range(recipe["calibration_batches"])]
-    coefficients = polynomial_start(student, calibration)
+    started = {site: start[f"site.{site}.coefficients"].clone() for site in sites}
+    if snl or recipe["polynomial_start"] == "running":
+        coefficients = started
+        noise = 0 if snl else 1e-4
+        for site, (c0, c1, *rest) in started.items():
+            for row in [c0, c1 - 1, *rest]:
+                assert row.min() >= 0 and row.max() <= noise, f"expected the identity at {site}"
+    else:
+        images = [batches[f"images.{step:02}"] for step in range(recipe["calibration_batches"])]
+        coefficients = polynomial_start(student, images)
+        for site in sites:
+            compare(f"start of {site}", coefficients[site], started[site])
     for site in sites:
-        compare(f"start of {site}", coefficients[site], start[f"site.{site}.coefficients"])
-        coefficients[site].requires_grad_()
+        coefficients[site].requires_grad_(not snl)
+    if not snl and recipe["polynomial_start"] == "running":
+        running = Running(recipe, sites, coefficients)
+    if snl:
+        for site in sites:
+            assert (latents[site] == 1).all(), f"expected every share to start at 1 at {site}"
 
     trained = {name: value for name, value in weights.items() if value.requires_grad}
     is_weight = lambda name, value: value.dim() > 1
     schedule = recipe["schedule"]
-    assert (schedule["optimizer"], recipe["budget_schedule"]) == ("sgd", "constant")
-    optimizer = torch.optim.SGD(
+    kind = torch.optim.SGD if schedule["optimizer"] == "sgd" else torch.optim.Adam
+    optimizer = kind(
         [
             {
                 "params": [value for name, value in trained.items() if is_weight(name, value)],
@@ -177,22 +259,31 @@ def main(folder):
             },
             {
                 "params": [value for name, value in trained.items() if not is_weight(name, value)]
-                + list(coefficients.values()),
+                + [value for value in coefficients.values() if value.requires_grad],
             },
         ],
         lr=schedule["lr"],
-        momentum=schedule["momentum"],
+        **({"momentum": schedule["momentum"]} if kind is torch.optim.SGD else {}),
     )
     searcher = torch.optim.Adam(list(latents.values()), lr=recipe["latent_lr"])
+    moved = [value for group in optimizer.param_groups for value in group["params"]]
+    lookahead = Lookahead(schedule, moved + list(latents.values()))
+    penalty = Penalty(trace)
 
     terms = []
     for done, wanted in enumerate(trace["steps"]):
         images, labels = batches[f"images.{done:02}"], batches[f"labels.{done:02}"].long()
-        indicators = {site: Keep.apply(latents[site], kept[site]) for site in sites}
+        keep = lambda site: latents[site] if snl else Keep.apply(latents[site], kept[site])
+        indicators = {site: keep(site) for site in sites}
 
         def masked(site, x):
-            c0, c1, c2 = (row.view(1, -1, 1, 1) for row in coefficients[site])
-            return torch.lerp(c0 + c1 * x + c2 * x * x, F.relu(x), indicators[site])
+            if running:
+                running.watch(site, x, done + 1)
+            c0, c1, *rest = (row.view(1, -1, 1, 1) for row in coefficients[site].clone())
+            polynomial = c0 + c1 * x
+            for c2 in rest:
+                polynomial = polynomial + recipe["quadratic_scale"] * c2 * x * x
+            return torch.lerp(polynomial, F.relu(x), indicators[site])
 
         logits = student.forward(images, masked, True)
         with torch.no_grad():
@@ -203,10 +294,20 @@ def main(folder):
         ours = distillation["ce_weight"] * F.cross_entropy(logits, labels)
         divergence = F.kl_div(soft, target, reduction="batchmean", log_target=True)
         theirs = distillation["kd_weight"] * tau * tau * divergence
-        count = sum(indicator.sum() for indicator in indicators.values())
-        pull = recipe["penalty"] * F.relu(count - trace["budget"])
+        if snl:
+            pull = penalty.value * sum(share.abs().sum() for share in indicators.values())
+        else:
+            count = sum(indicator.sum() for indicator in indicators.values())
+            pull = penalty.value * F.relu(count - allowed(trace, done))
         loss = ours + theirs + pull
         terms.append([ours.item(), theirs.item(), pull.item()])
+        if done == 0:
+            # Beside the penalty's gradient this one would not be seen.
+            task = torch.autograd.grad(ours + theirs, list(latents.values()), retain_graph=True)
+            wanted_task = read_tensors(folder / "pull")["latents"]
+            parts = wanted_task.split([gradient.numel() for gradient in task])
+            for site, gradient, part in zip(latents, task, parts):
+                compare(f"task gradient of {site}'s latents", gradient.flatten(), part)
         optimizer.zero_grad()
         searcher.zero_grad()
         loss.backward()
@@ -215,14 +316,18 @@ def main(folder):
             group["lr"] = rate
         optimizer.step()
         searcher.step()
+        lookahead.step(done + 1)
         band = recipe["hysteresis"]
         for site in sites:
             latent = latents[site].detach()
-            stays, returns = latent > -band, latent > band
+            # SNL counts a share of its ReLU above one in a hundred.
+            stays, returns = (latent > 0.01,) * 2 if snl else (latent > -band, latent > band)
             kept[site] = torch.where(kept[site] > 0, stays, returns).float()
         compare(f"loss of step {done}", loss.item(), wanted["loss"])
         relus = int(sum(indicator.sum() for indicator in kept.values()))
         compare(f"ReLUs after step {done}", relus, wanted["relus"])
+        penalty.look(done + 1, relus)
+        compare(f"penalty after step {done}", penalty.value, wanted["penalty"])
 
     per_epoch = trace["steps_per_epoch"]
     for index, epoch in enumerate(trace["epochs"]):
@@ -236,14 +341,29 @@ def main(folder):
         compare(f"indicators of {site}", kept[site].flatten(), bits(packed, kept[site].numel()))
         compare(f"latents of {site}", latents[site].detach(), end[f"site.{site}.latents"])
         compare(f"polynomials of {site}", coefficients[site].detach(), end[f"site.{site}.coefficients"])
+        if running:
+            averages = torch.stack([running.mean[site], running.variance[site]])
+            compare(f"running averages of {site}", averages, end[f"running.{site}"])
 
+    penalties = [step["penalty"] for step in trace["steps"]]
+    if snl:
+        steady = [one == next for one, next in zip(penalties[-7:], penalties[-6:])]
+        assert penalties[0] < penalties[-7], "expected a penalty that grows while nothing falls"
+        assert all(steady), "expected a penalty that stays while the count falls"
     relus = [step["relus"] for step in trace["steps"]]
     assert relus[-1] < relus[0], "expected a search that gives up ReLUs"
     print(
-        f"{compare.compared} quantities over {len(relus)} steps, ReLUs from {trace['total']} to"
+        f"{folder.name}: {compare.compared} quantities over {len(relus)} steps, ReLUs from {trace['total']} to"
         f" {relus[-1]}: largest difference {compare.worst:.1e} relative, {compare.failures} too large"
     )
-    return 1 if compare.failures else 0
+    return compare.failures
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    searches = sorted(path.parent for path in folder.glob("*/trace.json"))
+    assert len(searches) == 3, f"expected three searches in {folder}, found {len(searches)}"
+    return 1 if sum(map(search, searches)) else 0
 
 
 if __name__ == "__main__":

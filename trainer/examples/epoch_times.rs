@@ -65,6 +65,7 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
         temperature: 4.0,
         kd_weight: 1.0,
         ce_weight: 1.0,
+        teacher: None,
     };
     let baseline = spec(Work::Baseline {
         recipe: BaselineRecipe {
@@ -140,7 +141,7 @@ fn main() -> anyhow::Result<()> {
             let setup = Setup {
                 input_folders: inputs.iter().map(|at| made[*at].clone()).collect(),
                 data: Path::new(&data).into(),
-                weights_folder: PathBuf::new(),
+                weights: None,
                 check: Check::Published,
                 device,
                 threads: 1,

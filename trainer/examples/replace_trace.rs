@@ -1,25 +1,29 @@
-//! Writes down twenty steps of a search: where it starts, the batches it sees, what each step
-//! computes, where it ends. `scripts/parity/training.py` does the same steps in plain `PyTorch`.
+//! Writes down twenty steps of three searches: where each starts, the batches it sees, what each
+//! step computes, where it ends. `scripts/parity/training.py` does the same steps in plain
+//! `PyTorch`.
 //!
-//! Usage: `replace_trace FOLDER`
+//! Usage: `replace_trace FOLDER`, where each gets a folder of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use autorep_core::data::Check;
-use autorep_core::recipe::{BudgetSchedule, OptimizerKind, ReplaceRecipe};
+use autorep_core::recipe::{
+    BudgetSchedule, Method, OptimizerKind, PenaltySchedule, PolynomialStart, ReplaceRecipe,
+};
 use autorep_core::task::{TaskSpec, Work};
 use autorep_proto::v1::trainer_event::Event;
 use autorep_trainer::checkpoint;
-use autorep_trainer::data::Batches;
+use autorep_trainer::data::{Batch, Batches};
 use autorep_trainer::host::{Command, Host, HostGone, Outcome};
 use autorep_trainer::methods::{Setup, Start};
 use autorep_trainer::nets::Layout;
 use autorep_trainer::tensors::{Named, snapshot};
 use autorep_trainer::train_loop::{self, Checkpoints};
+use autorep_trainer::training::Training;
 use serde_json::json;
-use tch::{Device, Kind};
+use tch::{Device, Kind, Tensor};
 
 #[expect(clippy::unwrap_used, reason = "made for tests")]
 #[path = "../tests/common/mod.rs"]
@@ -55,34 +59,70 @@ fn main() -> anyhow::Result<()> {
     Layout::use_planes();
     common::write_data(&folder);
     let baseline = baseline(&folder)?;
-    let spec = search();
-    let Work::Replace {
-        recipe, budgets, ..
-    } = &spec.work
-    else {
-        anyhow::bail!("expected a search");
-    };
-    let setup = setup(&spec, vec![baseline], &folder);
+    for (name, recipe) in searches() {
+        let to = folder.join(name);
+        fs::create_dir_all(&to)?;
+        write_down(&recipe, &baseline, &folder, &to)?;
+    }
+    Ok(())
+}
+
+/// Runs a search on the data in a folder and writes it down in another.
+fn write_down(
+    recipe: &ReplaceRecipe,
+    baseline: &Path,
+    data: &Path,
+    folder: &Path,
+) -> anyhow::Result<()> {
+    let mut spec = common::replace();
+    let budget = common::BUDGETS[1];
+    if let Work::Replace {
+        recipe: own,
+        budgets,
+        ..
+    } = &mut spec.work
+    {
+        *budgets = vec![budget];
+        *own = recipe.clone();
+    }
+    let setup = setup(&spec, vec![baseline.to_owned()], data);
     let mut training = setup.training(Start::Anew)?.context("expected a stage")?;
-    write(&folder, "start", &training.masked.named())?;
+    write(folder, "start", &training.masked.named())?;
     let mut batches = Batches::start(training.stream.clone(), 0, Device::Cpu)?;
     let (mut seen, mut steps) = (Named::new(), Vec::new());
+    let mut pull = None;
     for step in 0..STEPS {
         let batch = batches.take()?;
         seen.push((format!("images.{step:02}"), batch.images.contiguous()));
         let labels = batch.labels.to_kind(Kind::Float);
         seen.push((format!("labels.{step:02}"), labels));
+        if pull.is_none() {
+            let untouched = setup.training(Start::Anew)?.context("expected a stage")?;
+            pull = Some(task_gradient(&untouched, &batch)?);
+        }
         let loss = training.advance(&batch)?.double_value(&[]);
-        steps.push(json!({ "loss": loss, "relus": training.masked.sites.count() }));
+        let search = training.search.as_ref().context("expected a search")?;
+        steps.push(json!({
+            "loss": loss,
+            "relus": training.masked.sites.count(),
+            "penalty": search.strength(training.progress.step),
+        }));
     }
-    ensure!(!training.finished(), "expected a search that goes on");
-    write(&folder, "batches", &seen)?;
-    write(&folder, "end", &snapshot(&training.resume_tensors()))?;
+    let search = training.search.as_ref().context("expected a search")?;
+    ensure!(
+        search.searched_count().is_none(),
+        "expected a search that goes on"
+    );
+    let pull = pull.context("expected a step")?;
+    write(folder, "pull", &vec![("latents".to_owned(), pull)])?;
+    write(folder, "batches", &seen)?;
+    write(folder, "end", &snapshot(&training.resume_tensors()))?;
     let trace = json!({
         "net": spec.net,
         "total": training.masked.sites.total(),
-        "budget": budgets.last(),
+        "budget": budget,
         "steps_per_epoch": training.steps_per_epoch(),
+        "search_steps": u64::from(recipe.schedule.epochs) * training.steps_per_epoch(),
         "recipe": recipe,
         "steps": steps,
         "epochs": training.progress.metrics,
@@ -94,30 +134,65 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The tests' search with one budget, and epochs enough for indicators not to freeze.
+/// The tests' search with one budget, and epochs enough for indicators not to freeze: as the paper
+/// has it, as its released code starts it, and as SNL does it.
 ///
 /// Adam's first steps are the gradient's sign: where a gradient is noise, two right programs go two
-/// ways. So the weights are trained by SGD here, and the penalty is on from the first step and far
-/// above the other gradients, which leaves no latent's gradient near zero.
-fn search() -> TaskSpec {
-    let mut spec = common::replace();
-    if let Work::Replace {
-        recipe, budgets, ..
-    } = &mut spec.work
-    {
-        *budgets = vec![common::BUDGETS[1]];
-        *recipe = ReplaceRecipe {
-            freeze_at: 1.0,
-            budget_schedule: BudgetSchedule::Constant,
-            latent_lr: 0.04,
-            penalty: 0.5,
-            ..recipe.clone()
-        };
-        recipe.schedule.epochs = 6;
-        recipe.schedule.optimizer = OptimizerKind::Sgd;
-        recipe.schedule.lr = 0.02;
-    }
-    spec
+/// ways. So the penalty is on from the first step and far above the other gradients, which leaves
+/// no latent's gradient near zero; and the weights are trained by SGD, but for one search.
+fn searches() -> [(&'static str, ReplaceRecipe); 3] {
+    let Work::Replace { recipe, .. } = common::replace().work else {
+        unreachable!("the tests' search is one");
+    };
+    let mut paper = ReplaceRecipe {
+        freeze_at: 1.0,
+        budget_schedule: BudgetSchedule::Constant,
+        latent_lr: 0.04,
+        penalty: 0.5,
+        ..recipe
+    };
+    paper.schedule.epochs = 6;
+    paper.schedule.optimizer = OptimizerKind::Sgd;
+    paper.schedule.lr = 0.02;
+    let mut released = ReplaceRecipe {
+        polynomial_start: PolynomialStart::Running,
+        refresh_every: 6,
+        refresh_until: 25,
+        c0_damping: 0.2,
+        c2_damping: 0.1,
+        quadratic_scale: 0.1,
+        ..paper.clone()
+    };
+    released.schedule.lookahead_steps = 6;
+    released.schedule.optimizer = OptimizerKind::Adam;
+    released.schedule.lr = 1e-3;
+    let snl = ReplaceRecipe {
+        method: Method::Snl,
+        latent_lr: 0.07,
+        penalty: 1e-3,
+        penalty_schedule: PenaltySchedule::Grow,
+        penalty_growth: 1.1,
+        penalty_checks: 12,
+        penalty_grace: 2,
+        ..paper.clone()
+    };
+    [("paper", paper), ("released", released), ("snl", snl)]
+        .map(|(name, recipe)| (name, recipe.canonical()))
+}
+
+/// What labels and teacher alone, without the penalty, say about the latents: in a step the penalty
+/// drowns it.
+fn task_gradient(training: &Training, batch: &Batch) -> anyhow::Result<Tensor> {
+    let lesson = training.lesson.as_ref().context("expected a teacher")?;
+    let latents = training
+        .masked
+        .sites
+        .latents()
+        .context("expected latents")?;
+    let forward = training.masked.train(&batch.images, None);
+    let loss = lesson.terms(&forward.logits, batch, 0.0).sum();
+    let mut gradients = Tensor::run_backward(&[loss], &[latents], false, false);
+    gradients.pop().context("expected a gradient")
 }
 
 fn baseline(folder: &Path) -> anyhow::Result<PathBuf> {
@@ -139,7 +214,7 @@ fn setup(spec: &TaskSpec, input_folders: Vec<PathBuf>, folder: &Path) -> Setup {
         spec: spec.clone(),
         input_folders,
         data: folder.into(),
-        weights_folder: PathBuf::new(),
+        weights: None,
         check: Check::Format,
         device: Device::Cpu,
         threads: 1,

@@ -77,9 +77,10 @@ impl TrainError {
             | Self::Corrupt(_)
             | Self::Batches(BatchError::NoneDecodes { .. })
             // Another attempt, or another worker, may find the file.
-            | Self::Weights(WeightsError::Io { .. } | WeightsError::NoFolder { .. }) => {
-                FailureClass::BadData
-            }
+            | Self::Weights(
+                WeightsError::Io { .. } | WeightsError::NotInBucket(_) | WeightsError::NoPlace { .. },
+            ) => FailureClass::BadData,
+            Self::Weights(WeightsError::Unreachable(_)) => FailureClass::TrainerError,
             Self::Weights(_) => FailureClass::BadWeights,
             Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
             Self::Diverged { .. } => FailureClass::Diverged,

@@ -13,14 +13,14 @@ use crate::task;
 
 /// How `autorep-trainer local` is used.
 pub const USAGE: &str = "\
-usage: autorep-trainer local SPEC.json --data DIR|URL --out DIR [--input DIR]... [--weights DIR]
+usage: autorep-trainer local SPEC.json --data DIR|URL --out DIR [--input DIR]... [--weights DIR|URL]
            [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
            [--data-cache-folder DIR --data-cache BYTES]
 
 Works on the task that SPEC.json describes (the `spec` in a checkpoint's state.json is one) without
 a worker. Progress goes to stderr, the observation as JSON to stdout, checkpoints to folders in the
 output folder. Inputs are folders of outputs of earlier tasks, in the order of the spec's inputs.
-The file of weights that a baseline starts from is looked for in the folder after --weights.
+Files of weights that a baseline starts from or a teacher has are looked for below --weights.
 --data is the data set's own folder or place in a bucket, of which whole shards are kept in
 --data-cache-folder up to --data-cache bytes.
 ";
@@ -51,7 +51,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<v1
         };
         match name {
             "--data" => start.data_folder = value,
-            "--weights" => start.weights_folder = value,
+            "--weights" => start.weights_place = value,
             "--out" => start.scratch_folder = value,
             "--input" => start.input_folders.push(value),
             "--resume" => start.resume_folder = value,

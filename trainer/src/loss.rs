@@ -64,6 +64,7 @@ mod tests {
             temperature: 4.0,
             kd_weight,
             ce_weight,
+            teacher: None,
         }
     }
 

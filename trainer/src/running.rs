@@ -2,10 +2,11 @@
 //! during the first steps of a search.
 //!
 //! Each training step moves mean and variance (unbiased) of every channel by a tenth towards those
-//! of its batch, from (0, 1); in every tenth forward pass up to the 500th the coefficients are
-//! computed from them before they are used, each site's when the pass comes to it. In between, and
-//! by those steps' own updates, the coefficients are trained like the rest. The reference also counts
-//! forward passes that only measure; here training steps alone count.
+//! of its batch, from (0, 1), over the first `refresh_until` steps (500 in the reference). In every
+//! forward pass whose number is a multiple of `refresh_every` (10) the coefficients are computed from
+//! them before they are used, each site's when the pass comes to it. In between, and by those steps'
+//! own updates, the coefficients are trained like the rest. The reference also counts forward passes
+//! that only measure; here training steps alone count.
 
 use autorep_core::recipe::{ReplaceRecipe, Sharing};
 use tch::{Device, Kind, Tensor};
@@ -19,12 +20,6 @@ use crate::tensors::Named;
 
 /// Weight of a batch.
 const MOMENTUM: f64 = 0.1;
-
-/// Forward passes between two refreshes.
-const EVERY: u64 = 10;
-
-/// The forward pass of the last refresh, counted from 1.
-const LAST: u64 = 500;
 
 /// Width of the noise around the identity from which coefficients start.
 const NOISE: f64 = 1e-4;
@@ -52,8 +47,8 @@ impl Running {
     }
 
     /// Whether they are needed in the step after `done` steps.
-    pub fn is_active(done: u64) -> bool {
-        done < LAST
+    pub fn is_active(recipe: &ReplaceRecipe, done: u64) -> bool {
+        done < u64::from(recipe.refresh_until)
     }
 
     /// Sets the coefficients that hold before the first refresh: the identity, with noise.
@@ -74,8 +69,8 @@ impl Running {
     }
 
     /// Whether the forward pass after `done` steps computes coefficients anew.
-    const fn refreshes(done: u64) -> bool {
-        done < LAST && (done + 1).is_multiple_of(EVERY)
+    fn refreshes(recipe: &ReplaceRecipe, done: u64) -> bool {
+        Self::is_active(recipe, done) && (done + 1).is_multiple_of(recipe.refresh_every.into())
     }
 
     /// Computes a site's coefficients anew.
@@ -146,7 +141,7 @@ impl Activate for Watched<'_> {
             done,
         } = self.watch;
         running.watch(site, x);
-        if Running::refreshes(done) {
+        if Running::refreshes(recipe, done) {
             running.refresh(self.sites, recipe, site);
             self.searching.renew(self.sites, site);
         }
@@ -208,7 +203,12 @@ mod tests {
         sites.update();
         let running = Running::new(&sites, Device::Cpu);
         Running::set_identity(&sites, 2, 7);
-        let recipe = ReplaceRecipe::default();
+        let recipe = ReplaceRecipe {
+            polynomial_start: PolynomialStart::Running,
+            refresh_every: 10,
+            refresh_until: 500,
+            ..ReplaceRecipe::default()
+        };
         let x = Tensor::from_slice(&[2.0_f32, 4.0]).view([1, 1, 1, 2]);
         // Far from the identity only if the pass has computed its own coefficients.
         let pass = |done| {
@@ -231,6 +231,6 @@ mod tests {
         assert!(pass(9) > 0.1);
         Running::set_identity(&sites, 2, 7);
         assert!(pass(499) > 0.1);
-        assert!(Running::is_active(499) && !Running::is_active(500));
+        assert!(Running::is_active(&recipe, 499) && !Running::is_active(&recipe, 500));
     }
 }

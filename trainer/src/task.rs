@@ -35,7 +35,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         spec,
         input_folders: start.input_folders.iter().map(PathBuf::from).collect(),
         data: data_place(start)?,
-        weights_folder: PathBuf::from(&start.weights_folder),
+        weights: weights_place(start)?,
         check: data_check(),
         device,
         threads: decoding_threads(start.threads),
@@ -64,9 +64,19 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
     train_loop::run(&mut training, &checkpoints, host)
 }
 
+fn weights_place(start: &v1::StartTask) -> Result<Option<DataRoot>, TrainError> {
+    if start.weights_place.is_empty() {
+        return Ok(None);
+    }
+    place(&start.weights_place).map(Some)
+}
+
+fn place(text: &str) -> Result<DataRoot, TrainError> {
+    DataRoot::parse(text).map_err(|error| TrainError::Spec(error.to_string()))
+}
+
 fn data_place(start: &v1::StartTask) -> Result<DataPlace, TrainError> {
-    let root =
-        DataRoot::parse(&start.data_folder).map_err(|error| TrainError::Spec(error.to_string()))?;
+    let root = place(&start.data_folder)?;
     let cache = (!start.data_cache_folder.is_empty()).then(|| CacheSettings {
         folder: PathBuf::from(&start.data_cache_folder),
         bytes: start.data_cache_bytes,

@@ -75,7 +75,7 @@ impl Bench {
             spec: spec.clone(),
             input_folders: inputs.to_vec(),
             data: self.folder.path().into(),
-            weights_folder: self.folder.path().to_owned(),
+            weights: Some(self.folder.path().into()),
             check: Check::Format,
             device: Device::Cpu,
             threads: 2,
@@ -244,9 +244,17 @@ fn searches_with_every_option_end_in_the_same_bytes_when_they_are_stopped() {
 
     let running = search_with(|recipe| {
         recipe.polynomial_start = PolynomialStart::Running;
+        recipe.refresh_every = 3;
+        recipe.refresh_until = 12;
         recipe.freeze_after = 2;
     });
     bench.same_bytes(&running, &baseline);
+
+    let identity = search_with(|recipe| {
+        recipe.polynomial_start = PolynomialStart::Identity;
+        (recipe.latent_low, recipe.latent_high) = (0.2, 0.4);
+    });
+    bench.same_bytes(&identity, &baseline);
 
     let snl = search_with(|recipe| {
         recipe.method = Method::Snl;
@@ -362,7 +370,7 @@ fn a_checkpoint_of_another_task_is_refused() {
         },
         input_folders: vec![],
         data: bench.folder.path().into(),
-        weights_folder: PathBuf::new(),
+        weights: None,
         check: Check::Format,
         device: Device::Cpu,
         threads: 2,

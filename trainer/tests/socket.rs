@@ -93,7 +93,7 @@ impl Place {
             device: "cpu".to_owned(),
             threads: 1,
             checkpoint_every_s: 0,
-            weights_folder: text(self.folder.path()),
+            weights_place: text(self.folder.path()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Baselines that start from a file of weights.
+//! Baselines that start from a file of weights, and teachers that come from one.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use autorep_core::checkpoint::TENSORS_PART;
-use autorep_core::data::Check;
+use autorep_core::data::{Check, DataRoot};
 use autorep_core::digest::Digest;
 use autorep_core::failure::FailureClass;
 use autorep_core::net::NetSpec;
 use autorep_core::observation::Observation;
-use autorep_core::recipe::BaselineRecipe;
+use autorep_core::recipe::{BaselineRecipe, Teacher};
 use autorep_core::task::{TaskSpec, Work};
 use autorep_core::weights::Weights;
 use autorep_proto::v1::trainer_event::Event;
@@ -52,6 +52,8 @@ impl Host for Observer {
 /// A place with data and weights.
 struct Bench {
     folder: tempfile::TempDir,
+    /// Where files of weights are looked for.
+    place: DataRoot,
 }
 
 impl Bench {
@@ -60,7 +62,8 @@ impl Bench {
         common::write_data(folder.path());
         fs::create_dir_all(folder.path().join("weights/published")).unwrap();
         tch::set_num_threads(1);
-        Self { folder }
+        let place = DataRoot::from(folder.path()).weights();
+        Self { folder, place }
     }
 
     fn file(&self) -> PathBuf {
@@ -73,7 +76,7 @@ impl Bench {
             spec: spec.clone(),
             input_folders: inputs.to_vec(),
             data: self.folder.path().into(),
-            weights_folder: self.folder.path().join("weights"),
+            weights: Some(self.place.clone()),
             check: Check::Format,
             device: Device::Cpu,
             threads: 1,
@@ -85,11 +88,12 @@ impl Bench {
     fn train(
         &self,
         spec: &TaskSpec,
+        inputs: &[PathBuf],
         resume: Option<&Path>,
         stop_after: Option<u64>,
     ) -> Result<(PathBuf, Option<Observation>), TrainError> {
         let start = resume.map_or(Start::Anew, |_| Start::Resumed);
-        let mut training = self.setup(spec, &[]).training(start)?.unwrap();
+        let mut training = self.setup(spec, inputs).training(start)?.unwrap();
         if let Some(folder) = resume {
             training.resume(folder).unwrap();
         }
@@ -109,7 +113,7 @@ impl Bench {
     }
 
     fn done(&self, spec: &TaskSpec) -> (PathBuf, Observation) {
-        let (folder, observation) = self.train(spec, None, None).unwrap();
+        let (folder, observation) = self.train(spec, &[], None, None).unwrap();
         (folder, observation.unwrap())
     }
 
@@ -124,7 +128,7 @@ impl Bench {
     }
 
     fn refused(&self, spec: &TaskSpec) -> TrainError {
-        self.train(spec, None, None).unwrap_err()
+        self.train(spec, &[], None, None).unwrap_err()
     }
 }
 
@@ -188,11 +192,28 @@ fn with_epochs_a_baseline_trains_on_and_resumes_without_the_file_to_the_same_byt
     let (wanted, observed) = bench.done(&spec);
     assert_eq!(observed.epochs, 3);
     assert!(tensors(&wanted) != tensors(&trained), "it was trained");
-    let (resume, none) = bench.train(&spec, None, Some(6)).unwrap();
+    let (resume, none) = bench.train(&spec, &[], None, Some(6)).unwrap();
     assert!(none.is_none());
     fs::remove_file(bench.file()).unwrap();
-    let (resumed, _) = bench.train(&spec, Some(&resume), None).unwrap();
+    let (resumed, _) = bench.train(&spec, &[], Some(&resume), None).unwrap();
     assert!(tensors(&resumed) == tensors(&wanted));
+}
+
+#[test]
+fn weights_in_a_bucket_are_those_in_a_folder() {
+    let mut bench = Bench::new();
+    let (trained, _) = bench.done(&common::baseline());
+    let spec = from_weights(&bench.export(&trained), 0);
+    let url = DataRoot::parse(format!("file://{}", bench.folder.path().display())).unwrap();
+    bench.place = url.weights();
+    let (fetched, _) = bench.done(&spec);
+    assert!(tensors(&fetched) == tensors(&trained));
+    bench.place = url;
+    let error = bench.refused(&spec);
+    assert_eq!(error.class(), FailureClass::BadData);
+    assert!(error.to_string().contains(FILE), "{error}");
+    bench.place = DataRoot::Bucket("s3:///".to_owned());
+    assert_eq!(bench.refused(&spec).class(), FailureClass::TrainerError);
 }
 
 #[test]
@@ -221,12 +242,12 @@ fn another_file_is_refused_for_good_and_a_missing_one_is_looked_for_again() {
     assert_eq!(error.class(), FailureClass::BadData);
     assert!(error.to_string().contains(FILE), "{error}");
     let nowhere = Setup {
-        weights_folder: PathBuf::new(),
+        weights: None,
         ..bench.setup(&from_weights(&weights, 0), &[])
     };
     let error = nowhere.training(Start::Anew).unwrap_err();
     assert_eq!(error.class(), FailureClass::BadData);
-    assert!(error.to_string().contains("in a bucket"), "{error}");
+    assert!(error.to_string().contains("--weights"), "{error}");
 }
 
 #[test]
@@ -259,4 +280,45 @@ fn no_epochs_and_no_weights_are_refused() {
     }
     let error = check_spec(&spec).unwrap_err().to_string();
     assert!(error.contains("weights to start from"), "{error}");
+}
+
+/// The tiny search, distilled from this net with these weights.
+fn taught_by(net: NetSpec, weights: Weights) -> TaskSpec {
+    let mut spec = common::replace();
+    let Work::Replace { recipe, .. } = &mut spec.work else {
+        panic!("expected a search");
+    };
+    recipe.distillation.teacher = Some(Teacher { net, weights });
+    spec
+}
+
+#[test]
+fn a_teacher_from_a_file_teaches_what_its_net_and_weights_say() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.done(&common::baseline());
+    let search = |spec: &TaskSpec| {
+        let inputs = [baseline.clone()];
+        let (folder, _) = bench.train(spec, &inputs, None, None).unwrap();
+        tensors(&folder)
+    };
+    let wanted = search(&common::replace());
+    let own = taught_by(NetSpec::resnet9(2), bench.export(&baseline));
+    assert!(
+        search(&own) == wanted,
+        "the baseline's file is the baseline"
+    );
+    let wider = TaskSpec {
+        net: NetSpec::resnet9(3),
+        ..common::baseline()
+    };
+    let (trained, _) = bench.done(&wider);
+    let weights = bench.export(&trained);
+    let other = taught_by(NetSpec::resnet9(3), weights.clone());
+    assert!(search(&other) != wanted, "another net teaches otherwise");
+    let misfit = taught_by(NetSpec::resnet9(2), weights);
+    let error = bench
+        .train(&misfit, std::slice::from_ref(&baseline), None, None)
+        .unwrap_err();
+    assert_eq!(error.class(), FailureClass::BadWeights);
+    assert!(error.to_string().contains("conv1.weight"), "{error}");
 }

@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::observation::Observation;
-use autorep_core::weights::WEIGHTS_FOLDER;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -342,11 +341,7 @@ impl<'a> Attempt<'a> {
             device: config.device.clone(),
             threads: config.threads,
             checkpoint_every_s: self.task.checkpoint_every_s,
-            weights_folder: config
-                .data_root
-                .folder()
-                .map(|folder| text(&folder.join(WEIGHTS_FOLDER)))
-                .unwrap_or_default(),
+            weights_place: config.data_root.weights().to_string(),
         }
     }
 

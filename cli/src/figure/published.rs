@@ -6,7 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use autorep_core::data::DataSet;
 use autorep_core::front::FrontReport;
+use autorep_core::net::Family;
+use autorep_core::text::grouped;
 
 static TABLE: &str = include_str!("../../published/fronts.tsv");
 
@@ -36,7 +39,10 @@ pub struct Series {
 
 /// There is nothing to hold a sweep against.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected a published front of {wanted}, found fronts of {known} only")]
+#[error(
+    "expected a published front of {wanted}, found fronts of {known} only, at the families' own \
+     widths and depths"
+)]
 pub struct NothingPublished {
     wanted: String,
     known: String,
@@ -44,29 +50,50 @@ pub struct NothingPublished {
 
 /// The published series of the data sets and networks of a report.
 pub fn beside(report: &FrontReport) -> Result<Vec<Series>, NothingPublished> {
-    let subjects: BTreeSet<(&str, &str)> = report
+    let subjects: BTreeSet<(&str, &str, u64)> = report
         .rows
         .iter()
-        .map(|row| (row.data.as_str(), row.net.as_str()))
+        .map(|row| (row.data.as_str(), row.net.as_str(), row.relu_total))
         .collect();
     let mut all = all();
-    let known: BTreeSet<(&str, &str)> = all.iter().map(|it| (it.data, it.net)).collect();
-    all.retain(|series| subjects.contains(&(series.data, series.net)));
+    let known: BTreeSet<String> = all.iter().map(|it| on(it.net, it.data)).collect();
+    all.retain(|series| {
+        let totals = published_totals(series.data, series.net);
+        let mut of_net =
+            (subjects.iter()).filter(|(data, net, _)| (*data, *net) == (series.data, series.net));
+        of_net.any(|(.., total)| totals.contains(total))
+    });
     if all.is_empty() && !subjects.is_empty() {
+        let wanted = subjects.iter().map(|(data, net, total)| {
+            let total = grouped(*total);
+            format!("{} with T = {total}", on(net, data))
+        });
         return Err(NothingPublished {
-            wanted: listed(&subjects),
-            known: listed(&known),
+            wanted: wanted.collect::<Vec<_>>().join(", "),
+            known: known.into_iter().collect::<Vec<_>>().join(", "),
         });
     }
     Ok(all)
 }
 
-fn listed(subjects: &BTreeSet<(&str, &str)>) -> String {
-    let named: Vec<String> = subjects
-        .iter()
-        .map(|(data, net)| format!("{net} on {data}"))
-        .collect();
-    named.join(", ")
+fn on(net: &str, data: &str) -> String {
+    format!("{net} on {data}")
+}
+
+/// The totals T of the nets that publications mean by a family's name on a data set: of its own
+/// width and depth, with and without the sites that are a choice. A narrower net's front says
+/// nothing beside theirs.
+fn published_totals(data: &str, net: &str) -> BTreeSet<u64> {
+    let set = DataSet::ALL.into_iter().find(|set| set.name() == data);
+    let family = Family::ALL.into_iter().find(|family| family.name() == net);
+    let (Some(set), Some(family)) = (set, family) else {
+        return BTreeSet::new();
+    };
+    let own = family.default_settings();
+    let choices = ["stem_relu", "final_relu", "se_sites"].into_iter();
+    let variants = choices.flat_map(|key| ["true", "false"].map(|on| own.with(key, on)));
+    let nets = variants.filter_map(Result::ok).chain([own.clone()]);
+    nets.map(|net| net.spec().relu_total(set.input())).collect()
 }
 
 /// Every series whose source says which network it is of.

@@ -33,7 +33,7 @@ impl Equipment {
         require_device(args.device, manifest.resources.gpus)?;
         let data = args.data.resolve()?;
         require_data(manifest.data.name, &data)?;
-        if let Some(weights) = &manifest.baseline.weights {
+        for weights in manifest.weights() {
             weights::require(weights, &data)?;
         }
         let trainer = args.trainer.resolve()?;

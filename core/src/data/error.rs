@@ -5,7 +5,7 @@
 pub enum DataError {
     /// Neither the file nor its gzipped form is there.
     #[error(
-        "found neither {file} nor {file}.gz in the data folder of {set}: `autorep data fetch {set}` gets it"
+        "found neither {file} nor {file}.gz in the data folder of {set}: `autorep data fetch {set}` gets it, or says where it is published"
     )]
     Missing {
         /// The data set's name.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::DataSet;
+use crate::weights::WEIGHTS_FOLDER;
 
 /// The schemes of URLs that name a place in a bucket. `file` takes a folder for a bucket.
 const SCHEMES: [&str; 5] = ["s3", "s3a", "gs", "az", "file"];
@@ -24,7 +25,7 @@ pub enum DataRoot {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "expected a folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or \
-     file:///FOLDER for data sets, found {found:?}"
+     file:///FOLDER for data sets and weights, found {found:?}"
 )]
 pub struct RootError {
     found: String,
@@ -56,9 +57,19 @@ impl DataRoot {
     /// Where this data set lies.
     #[must_use]
     pub fn of(&self, set: DataSet) -> Self {
+        self.below(set.name())
+    }
+
+    /// Where the files of weights lie that baselines start from and teachers have.
+    #[must_use]
+    pub fn weights(&self) -> Self {
+        self.below(WEIGHTS_FOLDER)
+    }
+
+    fn below(&self, name: &str) -> Self {
         match self {
-            Self::Folder(folder) => Self::Folder(folder.join(set.name())),
-            Self::Bucket(url) => Self::Bucket(format!("{url}/{}", set.name())),
+            Self::Folder(folder) => Self::Folder(folder.join(name)),
+            Self::Bucket(url) => Self::Bucket(format!("{url}/{name}")),
         }
     }
 

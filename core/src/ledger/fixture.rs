@@ -41,6 +41,7 @@ fn distillation() -> Distillation {
         temperature: 4.0,
         kd_weight: 0.5,
         ce_weight: 0.5,
+        teacher: None,
     }
 }
 

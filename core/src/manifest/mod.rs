@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
 use crate::id::SweepName;
-use crate::net::NetSettings;
+use crate::net::{Family, NetSettings};
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+use crate::weights::Weights;
 
 mod budget;
 mod check;
@@ -65,6 +66,22 @@ pub struct Manifest {
     pub resources: Resources,
     /// When resume checkpoints are written.
     pub checkpoint: CheckpointPolicy,
+}
+
+impl Manifest {
+    /// Every file of weights that the sweep needs, each once.
+    pub fn weights(&self) -> Vec<&Weights> {
+        let arms = self.arms.iter();
+        let teachers = arms.flat_map(|arm| [&arm.replace.distillation, &arm.finetune.distillation]);
+        let mut all: Vec<&Weights> = self.baseline.weights.iter().collect();
+        let asked = teachers.filter(|it| it.kd_weight > 0.0);
+        for weights in asked.filter_map(|it| Some(&it.teacher.as_ref()?.weights)) {
+            if !all.contains(&weights) {
+                all.push(weights);
+            }
+        }
+        all
+    }
 }
 
 /// One way of replacing ReLUs, unless an axis of the grid says otherwise.
@@ -243,6 +260,8 @@ impl Manifest {
         fields::Settings {
             data: self.data.clone(),
             net: self.net.clone(),
+            // The recipes hold the teacher: this is what it was read into.
+            teacher: Family::Resnet9.default_settings(),
             baseline: self.baseline.clone(),
             replace: arm.map(|arm| arm.replace.clone()).unwrap_or_default(),
             finetune: arm.map(|arm| arm.finetune.clone()).unwrap_or_default(),

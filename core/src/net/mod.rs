@@ -185,7 +185,7 @@ pub struct Lite {
     pub activation: FullActivation,
 }
 
-/// What a full net, which is baseline and teacher, computes at its sites. Searches mix ReLU and
+/// What a full net computes at its sites. Searches mix ReLU and
 /// polynomials in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -195,6 +195,23 @@ fn a_setting_without_effect_changes_nothing() {
     assert_ne!(of(&plan("")), of(&plan("baseline.momentum: [0.5]")));
     let one = plan("replace.kd_weight: [0], replace.temperature: [2]");
     assert_eq!(of(&one), of(&plan("replace.kd_weight: [0]")));
+    // What starts uniform or running latents and polynomials is for those alone.
+    for (key, with) in [
+        ("latent_low: [0.25]", "latent_init: [uniform]"),
+        ("latent_high: [0.75]", "latent_init: [uniform]"),
+        ("refresh_every: [5]", "polynomial_start: [running]"),
+        ("refresh_until: [50]", "polynomial_start: [running]"),
+    ] {
+        let key = format!("replace.{key}");
+        assert_eq!(of(&plan(&key)), of(&plan("")), "{key}");
+        let started = format!("replace.{with}");
+        let both = format!("{started}, {key}");
+        assert_ne!(of(&plan(&both)), of(&plan(&started)), "{both}");
+    }
+    let identity = "replace.polynomial_start: [identity]";
+    let damped = format!("{identity}, replace.c0_damping: [0.5], replace.calibration_batches: [3]");
+    assert_eq!(of(&plan(&damped)), of(&plan(identity)));
+    assert_ne!(of(&plan(identity)), of(&plan("")));
 }
 
 /// The paths of all leaves of a JSON value, as pointers.

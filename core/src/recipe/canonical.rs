@@ -1,9 +1,9 @@
 //! Settings without effect at a fixed value, so that they do not make equal work look new.
 
 use super::{
-    BaselineRecipe, BudgetSchedule, CoefficientRates, Decay, Distillation, FinetuneRecipe,
-    Granularity, LatentInit, Method, OptimizerKind, PenaltySchedule, PolynomialStart,
-    ReplaceRecipe, Schedule, Sharing, Ties,
+    BaselineRecipe, CoefficientRates, Decay, Distillation, FinetuneRecipe, Granularity, LatentInit,
+    Method, OptimizerKind, PenaltySchedule, PolynomialStart, ReplaceRecipe, Schedule, Sharing,
+    Ties,
 };
 
 impl Schedule {
@@ -53,6 +53,7 @@ impl Distillation {
     pub fn canonical(mut self) -> Self {
         if self.kd_weight == 0.0 {
             self.temperature = 1.0;
+            self.teacher = None;
         }
         self
     }
@@ -87,6 +88,9 @@ impl ReplaceRecipe {
         if self.latent_init != LatentInit::Constant {
             self.latent_value = 0.0;
         }
+        if self.latent_init != LatentInit::Uniform {
+            (self.latent_low, self.latent_high) = (0.0, 1.0);
+        }
         if self.penalty_schedule != PenaltySchedule::Grow {
             self.penalty_growth = 1.0;
             self.penalty_grace = 0;
@@ -95,7 +99,14 @@ impl ReplaceRecipe {
                 self.penalty_checks = 0;
             }
         }
-        if self.polynomial_start == PolynomialStart::Running {
+        if self.polynomial_start == PolynomialStart::Identity {
+            self.c0_damping = 1.0;
+            self.c2_damping = 1.0;
+        }
+        if self.polynomial_start != PolynomialStart::Running {
+            (self.refresh_every, self.refresh_until) = (10, 500);
+        }
+        if let PolynomialStart::Identity | PolynomialStart::Running = self.polynomial_start {
             let scored = matches!(
                 self.latent_init,
                 LatentInit::FirstOrder | LatentInit::SecondOrder
@@ -121,7 +132,6 @@ impl ReplaceRecipe {
             latent_value: 1.0,
             hysteresis: 0.0,
             granularity: Granularity::Pixel,
-            budget_schedule: BudgetSchedule::Constant,
             freeze_after: 0,
             ties: Ties::Index,
             calibration_batches: 0,

@@ -18,10 +18,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
+use autorep_core::digest::Digest;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, pin_mut};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::runtime::Runtime;
 use url::Url;
@@ -101,6 +103,27 @@ impl Bucket {
         Ok(named.collect())
     }
 
+    /// The size of a file in bytes.
+    pub fn size(&self, file: &str) -> io::Result<u64> {
+        let (objects, key) = (Arc::clone(&self.objects), key(file));
+        let found = self.wait(async move { objects.head(&key).await })?;
+        Ok(found.map_err(|error| self.failed(file, &error))?.size)
+    }
+
+    /// SHA-256 of all bytes of a file, of which a few pieces are in memory at a time.
+    pub fn digest(&self, file: &str) -> io::Result<Digest> {
+        let pieces = self.pieces(file, self.size(file)?);
+        let digested = self.wait(async move {
+            let add = |mut sha256: Sha256, piece: Bytes| async move {
+                sha256.update(&piece);
+                Ok(sha256)
+            };
+            pieces.try_fold(Sha256::new(), add).await
+        })?;
+        let sha256 = digested.map_err(|error| self.failed(file, &error))?;
+        Ok(Digest::from_bytes(sha256.finalize().into()))
+    }
+
     /// All `bytes` bytes of a file.
     pub fn read(&self, file: &str, bytes: u64) -> io::Result<Vec<u8>> {
         let pieces = self.pieces(file, bytes);
@@ -138,7 +161,7 @@ impl Bucket {
 
     /// Writes the file at `path` as `file`, whole or not at all.
     pub fn put(&self, file: &str, path: &Path) -> io::Result<()> {
-        let (objects, key, path) = (Arc::clone(&self.objects), Key::from(file), path.to_owned());
+        let (objects, key, path) = (Arc::clone(&self.objects), key(file), path.to_owned());
         self.wait(async move {
             let bytes = tokio::fs::metadata(&path).await?.len();
             if bytes <= PIECE_BYTES {
@@ -157,7 +180,7 @@ impl Bucket {
         file: &str,
         bytes: u64,
     ) -> impl futures::Stream<Item = object_store::Result<Bytes>> + Send + use<> {
-        let (objects, key) = (Arc::clone(&self.objects), Key::from(file));
+        let (objects, key) = (Arc::clone(&self.objects), key(file));
         let count = bytes.div_ceil(PIECE_BYTES);
         futures::stream::iter(0..count)
             .map(move |piece| {
@@ -181,7 +204,7 @@ impl Bucket {
                 // Stores refuse to be asked for nothing.
                 return Ok(Bytes::new());
             }
-            let key = Key::from(file.as_str());
+            let key = key(&file);
             let got = bucket.objects.get_range(&key, range).await;
             let got = got.map_err(|error| bucket.failed(&file, &error))?;
             if got.len() as u64 == wanted {
@@ -264,6 +287,11 @@ async fn put_in_pieces(objects: &dyn ObjectStore, key: &Key, path: &Path) -> io:
     }
     upload.finish().await?;
     Ok(())
+}
+
+/// A file's key as other programs write it: without changing characters.
+fn key(file: &str) -> Key {
+    Key::parse(file).unwrap_or_else(|_illegal| Key::from(file))
 }
 
 fn named(place: &str, error: &io::Error) -> io::Error {

@@ -10,9 +10,13 @@ use crate::sweep::TINY;
 
 /// A coordinator on a free port, with its address.
 fn coordinator(sandbox: &Sandbox) -> (Running, String) {
-    let mut command = sandbox.autorep();
-    command.args(["coordinator", "--store", "store", "--listen", "127.0.0.1:0"]);
-    let mut coordinator = Running::start(&mut command);
+    coordinator_on(&mut sandbox.autorep(), "store")
+}
+
+/// The same by this command, on this store.
+pub(crate) fn coordinator_on(autorep: &mut Command, store: &str) -> (Running, String) {
+    autorep.args(["coordinator", "--store", store, "--listen", "127.0.0.1:0"]);
+    let mut coordinator = Running::start(autorep);
     let line = coordinator.wait_for_line(&["coordinator starts"]);
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let url = format!("http://{}", line["listen"].as_str().unwrap());
@@ -57,14 +61,20 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
         unknown.stderr
     );
 
-    for daemon in [worker, coordinator] {
+    end_well([worker, coordinator]);
+    // The variable names a coordinator that is gone; a store that is given goes first.
+    let mut offline = lab(&["front", "tiny", "--store", "store", "--format", "csv"]);
+    assert_eq!(finish(&mut offline).expect_code(0).stdout, front.stdout);
+}
+
+/// Asks daemons to end, one after the other.
+#[track_caller]
+pub(crate) fn end_well(daemons: [Running; 2]) {
+    for daemon in daemons {
         daemon.signal(Signal::TERM);
         let (status, stderr) = daemon.wait();
         assert_eq!(status.code(), Some(0), "{stderr}");
     }
-    // The variable names a coordinator that is gone; a store that is given goes first.
-    let mut offline = lab(&["front", "tiny", "--store", "store", "--format", "csv"]);
-    assert_eq!(finish(&mut offline).expect_code(0).stdout, front.stdout);
 }
 
 #[test]

@@ -6,11 +6,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod bucket;
 mod daemons;
 mod dataset;
 mod interrupt;
 mod manifests;
+mod pictures;
 mod repair;
+mod s3;
 mod sandbox;
 mod store;
 mod sweep;

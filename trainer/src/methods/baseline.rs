@@ -9,7 +9,6 @@ use crate::error::TrainError;
 use crate::masked::MaskedNet;
 use crate::nets::Net;
 use crate::training::{Parts, Training};
-use crate::weights::{StateDict, WeightsError};
 
 pub(super) fn training(
     setup: &Setup,
@@ -50,31 +49,6 @@ fn start_net(setup: &Setup, weights: Option<&Weights>, start: Start) -> Result<N
         }
         // The checkpoint overwrites what the file holds.
         Some(_) if start == Start::Resumed => Ok(setup.blank_net()),
-        Some(weights) => {
-            let net = setup.blank_net();
-            assign(setup, weights, &net)?;
-            Ok(net)
-        }
+        Some(weights) => Ok(setup.net_from_file(&setup.spec.net, weights)?),
     }
-}
-
-/// Overwrites the net's tensors with the file's, which must be the one that the task names.
-fn assign(setup: &Setup, weights: &Weights, net: &Net) -> Result<(), WeightsError> {
-    if setup.weights_folder.as_os_str().is_empty() {
-        return Err(WeightsError::NoFolder {
-            file: weights.file.as_str().to_owned(),
-        });
-    }
-    let state = StateDict::read(&setup.weights_folder.join(weights.file.as_str()))?;
-    state.check_digest(weights.sha256)?;
-    state.assign(net).map_err(|mut error| {
-        if let WeightsError::Mismatch { problems, .. } = &mut error {
-            let (spec, set) = (&setup.spec.net, setup.spec.data.name);
-            let (classes, name) = (set.classes(), set.name());
-            problems.push(format!(
-                "the net is {spec} with {classes} classes, as {name} has"
-            ));
-        }
-        error
-    })
 }

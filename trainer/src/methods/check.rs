@@ -93,7 +93,11 @@ fn check_distillation(recipe: &Distillation) -> Result<(), TrainError> {
         temperature,
         kd_weight,
         ce_weight,
+        ref teacher,
     } = *recipe;
+    if let Some(problem) = teacher.as_ref().and_then(|teacher| teacher.net.problem()) {
+        return Err(TrainError::Spec(format!("the teacher: {problem}")));
+    }
     not_negative("kd_weight", kd_weight)?;
     not_negative("ce_weight", ce_weight)?;
     require(kd_weight > 0.0 || ce_weight > 0.0, || {
@@ -114,8 +118,24 @@ fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
             recipe.freeze_at
         )
     })?;
-    let measures = recipe.method == Method::Autorep
-        && (recipe.polynomial_start != PolynomialStart::Running || scores(recipe));
+    let starts_measured = match recipe.polynomial_start {
+        PolynomialStart::Gaussian | PolynomialStart::Bn | PolynomialStart::Moments => true,
+        PolynomialStart::Identity | PolynomialStart::Running => false,
+    };
+    let measures = recipe.method == Method::Autorep && (starts_measured || scores(recipe));
+    let identity = recipe.polynomial_start == PolynomialStart::Identity;
+    require(!identity || recipe.degree > 0, || {
+        "expected a degree of 1 or 2 with polynomial_start identity, found 0".to_owned()
+    })?;
+    let running = recipe.polynomial_start == PolynomialStart::Running;
+    let (every, until) = (recipe.refresh_every, recipe.refresh_until);
+    require(!running || (1..=until).contains(&every), || {
+        format!("expected refresh_every between 1 and refresh_until {until}, found {every}")
+    })?;
+    let (low, high) = (recipe.latent_low, recipe.latent_high);
+    require(low <= high, || {
+        format!("expected latent_low of at most latent_high {high}, found {low}")
+    })?;
     require(!measures || recipe.calibration_batches > 0, || {
         "expected at least one calibration batch, found 0".to_owned()
     })?;
@@ -128,6 +148,8 @@ fn check_search(recipe: &ReplaceRecipe) -> Result<(), TrainError> {
     let numbers = [
         ("latent_lr", recipe.latent_lr),
         ("latent_value", recipe.latent_value),
+        ("latent_low", low),
+        ("latent_high", high),
         ("penalty", recipe.penalty),
         ("penalty_growth", recipe.penalty_growth),
         ("hysteresis", recipe.hysteresis),
@@ -191,6 +213,7 @@ mod tests {
             temperature,
             kd_weight,
             ce_weight,
+            teacher: None,
         };
         let schedule = Schedule {
             epochs: 1,

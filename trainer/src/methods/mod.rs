@@ -4,13 +4,15 @@ pub mod baseline;
 mod check;
 pub mod evaluate;
 pub mod finetune;
+mod from_file;
 mod inputs;
 pub mod replace;
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use autorep_core::data::{Check, DataSpec};
+use autorep_core::data::{Check, DataRoot, DataSpec};
+use autorep_core::net::NetSpec;
 use autorep_core::recipe::{Distillation, Schedule};
 use autorep_core::task::{OutputRef, TaskSpec, Work};
 use tch::Device;
@@ -31,8 +33,9 @@ pub struct Setup {
     pub input_folders: Vec<PathBuf>,
     /// Where the data set lies.
     pub data: DataPlace,
-    /// The folder of the files of weights that baselines start from; empty if there is none.
-    pub weights_folder: PathBuf,
+    /// Where the files of weights lie that baselines start from and teachers have; `None` where
+    /// nobody has said.
+    pub weights: Option<DataRoot>,
     /// What the data set's files are held against.
     pub check: Check,
     /// Where to compute.
@@ -97,24 +100,32 @@ impl Setup {
 
     /// The task's net with weights of zero.
     fn blank_net(&self) -> Net {
-        let set = self.spec.data.name;
-        Net::blank(&self.spec.net, set.input(), set.classes(), self.device)
+        self.blank(&self.spec.net)
     }
 
-    /// What distils from the baseline, with the teacher if the recipe asks for one.
+    /// A net for the task's images with weights of zero.
+    fn blank(&self, net: &NetSpec) -> Net {
+        let set = self.spec.data.name;
+        Net::blank(net, set.input(), set.classes(), self.device)
+    }
+
+    /// What distils, with the teacher if the recipe asks for one. The input at `at` is the
+    /// baseline, which teaches unless the recipe names another.
     fn lesson(
         &self,
         recipe: &Distillation,
         at: usize,
         baseline: &OutputRef,
     ) -> Result<Lesson, TrainError> {
-        let teacher = if recipe.kd_weight == 0.0 {
-            None
-        } else {
-            let input = inputs::read(self, at, baseline)?;
-            let teacher = self.blank_net();
-            input.restore_net(&teacher)?;
-            Some(teacher)
+        let teacher = match &recipe.teacher {
+            _ if recipe.kd_weight == 0.0 => None,
+            Some(teacher) => Some(self.net_from_file(&teacher.net, &teacher.weights)?),
+            None => {
+                let input = inputs::read(self, at, baseline)?;
+                let teacher = self.blank_net();
+                input.restore_net(&teacher)?;
+                Some(teacher)
+            }
         };
         Ok(Lesson {
             recipe: recipe.clone(),

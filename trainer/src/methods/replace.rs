@@ -6,7 +6,8 @@
 //! is kept as the search passes each of the others.
 
 use autorep_core::recipe::{
-    Granularity, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe, Ties,
+    BudgetSchedule, Granularity, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe,
+    Ties,
 };
 use autorep_core::task::OutputRef;
 use serde::{Deserialize, Serialize};
@@ -132,7 +133,7 @@ fn begin(
 ) -> Result<Vec<f32>, TrainError> {
     let anew = start == Start::Anew;
     let needs_ties = recipe.ties == Ties::Importance;
-    if recipe.method == Method::Snl {
+    if recipe.method == Method::Snl || recipe.polynomial_start == PolynomialStart::Identity {
         set_identity(&masked.sites);
     } else if recipe.polynomial_start == PolynomialStart::Running {
         Running::set_identity(&masked.sites, recipe.degree, setup.spec.seed);
@@ -167,6 +168,8 @@ fn begin(
 /// Latents that depend on the recipe and the seed alone, one per unit.
 #[expect(clippy::cast_possible_truncation, reason = "latents are f32")]
 fn initial_latents(recipe: &ReplaceRecipe, sites: &Sites, seed: u64) -> Vec<f32> {
+    let (value, low) = (recipe.latent_value as f32, recipe.latent_low as f32);
+    let width = recipe.latent_high as f32 - low;
     let mut latents = Vec::new();
     for site in sites.sites() {
         let mut rng = Rng::keyed(&site.name, &[seed]);
@@ -176,20 +179,20 @@ fn initial_latents(recipe: &ReplaceRecipe, sites: &Sites, seed: u64) -> Vec<f32>
             Granularity::Site => 1,
         };
         latents.extend((0..units).map(|_| match recipe.latent_init {
-            LatentInit::Uniform => rng.unit_f32(),
-            LatentInit::Constant | LatentInit::FirstOrder | LatentInit::SecondOrder => {
-                recipe.latent_value as f32
-            }
+            LatentInit::Uniform => low + width * rng.unit_f32(),
+            LatentInit::Constant | LatentInit::FirstOrder | LatentInit::SecondOrder => value,
         }));
     }
     latents
 }
 
-/// SNL's replacement: `g(x) = x`.
+/// `g(x) = x`: what SNL puts in a ReLU's place.
 fn set_identity(sites: &Sites) {
     for (at, coefficients) in sites.coefficients().iter().enumerate() {
-        let columns = usize::try_from(coefficients.size()[1]).unwrap_or(0);
-        sites.set_coefficients(at, &[vec![0.0; columns], vec![1.0; columns]]);
+        let (rows, columns) = coefficients.size2().expect("one row per power");
+        let columns = usize::try_from(columns).unwrap_or(0);
+        let row = |power| vec![if power == 1 { 1.0 } else { 0.0 }; columns];
+        sites.set_coefficients(at, &(0..rows).map(row).collect::<Vec<_>>());
     }
 }
 
@@ -242,6 +245,20 @@ fn score(
 /// the budget, so that counts stay around it: up to 2 % above it are taken for reached.
 fn reaches(searched: u64, budget: u64) -> bool {
     searched <= budget.saturating_add(budget / 50)
+}
+
+/// Whether a check that finds `count` ReLUs, at least `lowest` at any check before and `allowed` by
+/// now, lets the penalty grow. SNL's authors look for a new minimum alone: in hundreds of epochs any
+/// fall arrives. An annealed budget also asks for one that arrives in the epochs that there are.
+fn is_slow(recipe: &ReplaceRecipe, count: u64, lowest: u64, allowed: f64) -> bool {
+    let above = count as f64 > allowed;
+    match recipe.method {
+        Method::Autorep => above,
+        Method::Snl => {
+            let paced = recipe.budget_schedule == BudgetSchedule::Anneal;
+            count >= lowest || (paced && above)
+        }
+    }
 }
 
 impl Search {
@@ -306,7 +323,7 @@ impl Search {
     /// What the step after `done` steps has to watch, as long as that is needed.
     pub fn watches(&self, done: u64) -> Option<Watch<'_>> {
         let running = self.running.as_ref()?;
-        let needed = Running::is_active(done) && self.searched_count.is_none();
+        let needed = Running::is_active(&self.recipe, done) && self.searched_count.is_none();
         needed.then_some(Watch {
             running,
             recipe: &self.recipe,
@@ -357,11 +374,7 @@ impl Search {
         let reached = count <= self.budget();
         self.within = if reached { self.within + 1 } else { 0 };
         if checks {
-            let grows = match self.recipe.method {
-                Method::Autorep => count as f64 > self.allowed(done),
-                Method::Snl => count >= self.lowest,
-            };
-            if grows {
+            if is_slow(&self.recipe, count, self.lowest, self.allowed(done)) {
                 self.strength.grow(done);
             }
             self.lowest = self.lowest.min(count);
@@ -494,4 +507,90 @@ impl Search {
 )]
 fn share_of(steps: u64, share: f64) -> u64 {
     ((steps as f64 * share).round() as u64).min(steps)
+}
+
+#[cfg(test)]
+mod tests {
+    use autorep_core::net::Site;
+    use autorep_core::recipe::Sharing;
+    use tch::Device;
+
+    use super::*;
+
+    fn sites(degree: u32) -> Sites {
+        let site = Site {
+            name: "a".to_owned(),
+            channels: 2,
+            height: 16,
+            width: 16,
+        };
+        Sites::with_polynomials(&[site], degree, &[Sharing::Channel], Device::Cpu)
+    }
+
+    #[test]
+    fn snls_penalty_grows_without_a_new_minimum_and_where_the_fall_is_too_slow() {
+        let slow = |method, budget_schedule, count, lowest, allowed| {
+            let recipe = ReplaceRecipe {
+                method,
+                budget_schedule,
+                ..ReplaceRecipe::default()
+            };
+            is_slow(&recipe, count, lowest, allowed)
+        };
+        let (constant, anneal) = (BudgetSchedule::Constant, BudgetSchedule::Anneal);
+        // The authors' rule: a fall by one ReLU is enough, none is not.
+        assert!(!slow(Method::Snl, constant, 899, 900, 100.0));
+        assert!(slow(Method::Snl, constant, 900, 900, 100.0));
+        assert!(slow(Method::Snl, constant, 90, 90, 100.0));
+        // With a pace: also a fall that is behind it.
+        assert!(slow(Method::Snl, anneal, 899, 900, 100.0));
+        assert!(!slow(Method::Snl, anneal, 100, 900, 100.0));
+        assert!(slow(Method::Snl, anneal, 90, 90, 100.0));
+        // AutoReP's hinge asks for the count alone.
+        assert!(slow(Method::Autorep, constant, 101, 900, 100.0));
+        assert!(!slow(Method::Autorep, constant, 100, 90, 100.0));
+    }
+
+    #[test]
+    fn the_identity_is_a_polynomial_of_either_degree() {
+        for degree in [1, 2] {
+            let sites = sites(degree);
+            set_identity(&sites);
+            let coefficients = &sites.coefficients()[0];
+            for (power, wanted) in [0.0, 1.0, 0.0]
+                .into_iter()
+                .enumerate()
+                .take(degree as usize + 1)
+            {
+                let row = coefficients.get(i64::try_from(power).unwrap());
+                let row = Vec::<f32>::try_from(row).unwrap();
+                assert_eq!(row, [wanted, wanted], "power {power} of degree {degree}");
+            }
+        }
+    }
+
+    #[test]
+    fn uniform_latents_lie_in_their_range_and_by_default_on_the_unit_interval() {
+        let start = |low, high| {
+            let recipe = ReplaceRecipe {
+                latent_init: LatentInit::Uniform,
+                latent_low: low,
+                latent_high: high,
+                ..ReplaceRecipe::default()
+            };
+            initial_latents(&recipe, &sites(2), 3)
+        };
+        let reference = start(0.0, 1.0);
+        let mut rng = Rng::keyed("a", &[3]);
+        assert!(
+            reference
+                .iter()
+                .all(|latent| latent.to_bits() == rng.unit_f32().to_bits())
+        );
+        let narrow = start(0.2, 0.4);
+        assert_eq!(narrow.len(), 512);
+        assert!(narrow.iter().all(|latent| (0.2..0.4).contains(latent)));
+        let ends = |near: f32| narrow.iter().any(|latent| (latent - near).abs() < 0.005);
+        assert!(ends(0.2) && ends(0.4), "the whole width is used");
+    }
 }

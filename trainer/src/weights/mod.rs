@@ -8,10 +8,11 @@ mod torch_file;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use autorep_core::digest::Digest;
+use autorep_data::Bucket;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use tch::{Kind, Tensor};
@@ -54,12 +55,15 @@ pub enum WeightsError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The worker has no folder for weights.
-    #[error(
-        "expected weights/{file} in a data folder, found that data sets lie in a bucket: give the \
-         worker a folder with --data or AUTOREP_DATA"
-    )]
-    NoFolder {
+    /// The file is not in the bucket.
+    #[error("cannot read the weights {0}")]
+    NotInBucket(io::Error),
+    /// The bucket does not answer.
+    #[error("cannot reach the weights: {0}")]
+    Unreachable(io::Error),
+    /// Nobody has said where files of weights lie.
+    #[error("expected a place in which to find the weights {file}: name it with --weights")]
+    NoPlace {
         /// The file's name.
         file: String,
     },
@@ -98,13 +102,35 @@ pub enum WeightsError {
 impl StateDict {
     /// Reads a file of either format, known by its first bytes.
     pub fn read(path: &Path) -> Result<Self, WeightsError> {
-        let bytes = read_file(path)?;
-        let parsed = if torch_file::is_torch_file(&bytes) {
+        Self::parse(&read_file(path)?, path)
+    }
+
+    /// The same for a file below a place in a bucket.
+    pub fn fetch(url: &str, file: &str) -> Result<Self, WeightsError> {
+        let place = PathBuf::from(format!("{url}/{file}"));
+        // These errors name the place.
+        let io = |source: io::Error| {
+            if source.kind() == io::ErrorKind::NotFound {
+                WeightsError::NotInBucket(source)
+            } else {
+                WeightsError::Unreachable(source)
+            }
+        };
+        let bucket = Bucket::open(url).map_err(|error| io(io::Error::other(error)))?;
+        let size = bucket.size(file).map_err(io)?;
+        check_size(&place, size)?;
+        let bytes = bucket.read(file, size).map_err(io)?;
+        Self::parse(&bytes, &place)
+    }
+
+    /// The tensors in these bytes, which `path` holds.
+    fn parse(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
+        let parsed = if torch_file::is_torch_file(bytes) {
             // What does not fit a reader's plan is refused by name; libtorch's own doubts become
             // errors too.
-            torch_file::read(&bytes)
+            torch_file::read(bytes)
         } else if bytes.get(8) == Some(&b'{') {
-            read_safetensors(&bytes)
+            read_safetensors(bytes)
         } else {
             Err("expected safetensors or a PyTorch state dict, found neither".to_owned())
         };
@@ -114,7 +140,7 @@ impl StateDict {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            digest: Digest::of(&bytes),
+            digest: Digest::of(bytes),
             tensors: plain_names(tensors),
         })
     }
@@ -239,6 +265,16 @@ fn le_bytes(tensor: &Tensor) -> Vec<u8> {
     values.into_iter().flat_map(f32::to_le_bytes).collect()
 }
 
+fn check_size(path: &Path, size: u64) -> Result<(), WeightsError> {
+    if size <= FILE_LIMIT {
+        return Ok(());
+    }
+    Err(WeightsError::Format {
+        path: path.to_owned(),
+        problem: format!("expected at most {FILE_LIMIT} bytes, found {size}"),
+    })
+}
+
 fn read_file(path: &Path) -> Result<Vec<u8>, WeightsError> {
     let io = |source| WeightsError::Io {
         action: "read",
@@ -247,12 +283,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, WeightsError> {
     };
     let file = File::open(path).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
-    if size > FILE_LIMIT {
-        return Err(WeightsError::Format {
-            path: path.to_owned(),
-            problem: format!("expected at most {FILE_LIMIT} bytes, found {size}"),
-        });
-    }
+    check_size(path, size)?;
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
     file.take(FILE_LIMIT).read_to_end(&mut bytes).map_err(io)?;
     Ok(bytes)

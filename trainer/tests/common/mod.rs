@@ -84,6 +84,7 @@ fn distillation() -> Distillation {
         temperature: 4.0,
         kd_weight: 1.0,
         ce_weight: 1.0,
+        teacher: None,
     }
 }
 

@@ -318,6 +318,21 @@ fn a_network_that_nobody_published_is_an_error_that_names_those_there_are() {
         row.net = "resnet9".to_owned();
     }
     let error = published::beside(&report).unwrap_err().to_string();
-    assert!(error.contains("resnet9 on cifar-100"), "{error}");
+    assert!(error.contains("resnet9 on cifar-100 with T"), "{error}");
     assert!(error.contains("resnet18 on cifar-100"), "{error}");
+}
+
+#[test]
+fn published_points_are_for_a_family_at_its_own_width_with_or_without_a_stem_relu() {
+    let with_total = |total| {
+        let mut report = paper().report();
+        for row in &mut report.rows {
+            row.relu_total = total;
+        }
+        published::beside(&report)
+    };
+    assert_eq!(with_total(491_520), with_total(557_056));
+    assert!(with_total(491_520).is_ok());
+    let narrow = with_total(61_440).unwrap_err().to_string();
+    assert!(narrow.contains("T = 61,440"), "{narrow}");
 }

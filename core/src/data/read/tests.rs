@@ -300,7 +300,7 @@ fn a_missing_file_is_named_with_the_command_that_gets_it() {
     assert_eq!(
         from_files(Check::Format, &files).unwrap_err().to_string(),
         "found neither train-labels-idx1-ubyte nor train-labels-idx1-ubyte.gz in the data folder \
-         of fashion-mnist: `autorep data fetch fashion-mnist` gets it"
+         of fashion-mnist: `autorep data fetch fashion-mnist` gets it, or says where it is published"
     );
 }
 

@@ -8,7 +8,7 @@ use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
 use crate::manifest::{Arm, Axis, AxisValue, BudgetSpec};
 use crate::net::NET_SETTINGS;
-use crate::recipe::{Distillation, Schedule};
+use crate::recipe::{Distillation, Method, Schedule};
 use crate::text::{counted, grouped};
 
 impl Checker {
@@ -16,11 +16,15 @@ impl Checker {
         self.images();
         self.stage("baseline");
         self.weights();
+        self.teacher();
         self.for_each_arm(|checker| {
             for stage in ["replace", "finetune"] {
                 checker.stage(stage);
                 checker.losses(stage);
             }
+            checker.identity();
+            checker.ordered("replace.latent_low", "replace.latent_high");
+            checker.ordered("replace.refresh_every", "replace.refresh_until");
         });
         self.net_settings();
         let (axes, arms) = (self.plain_axes(), self.plain_arms());
@@ -60,6 +64,10 @@ impl Checker {
         if field == "net.name" {
             return Some(AxisValue::Choice(self.settings.net.name.name().to_owned()));
         }
+        if field == "replace.polynomial_start" {
+            let name = self.settings.replace.polynomial_start.name();
+            return Some(AxisValue::Choice(name.to_owned()));
+        }
         if field == "net.depth" {
             return Some(AxisValue::Count(u64::from(self.settings.net.depth)));
         }
@@ -87,6 +95,11 @@ impl Checker {
             "warmup_epochs" => Some(AxisValue::Number(schedule.warmup_epochs)),
             "kd_weight" => Some(AxisValue::Number(distillation?.kd_weight)),
             "ce_weight" => Some(AxisValue::Number(distillation?.ce_weight)),
+            "degree" => Some(count(self.settings.replace.degree)),
+            "refresh_every" => Some(count(self.settings.replace.refresh_every)),
+            "refresh_until" => Some(count(self.settings.replace.refresh_until)),
+            "latent_low" => Some(AxisValue::Number(self.settings.replace.latent_low)),
+            "latent_high" => Some(AxisValue::Number(self.settings.replace.latent_high)),
             _ => None,
         }
     }
@@ -209,6 +222,38 @@ impl Checker {
             let message =
                 "expected kd_weight or ce_weight above 0: with both at 0 nothing is learned";
             self.problem(later.place, &later.path, message);
+        }
+    }
+
+    /// Of two settings the one may not be above the other.
+    fn ordered(&mut self, low: &str, high: &str) {
+        let Some(least) = self.least(high) else {
+            return;
+        };
+        let name = high.rsplit('.').next().unwrap_or(high);
+        for (number, given) in self.numbers(low) {
+            if number > least {
+                let message = format!("expected at most {name}, {least}, found {number}");
+                self.problem(given.place, &given.path, message);
+            }
+        }
+    }
+
+    /// The identity is a polynomial of degree 1.
+    fn identity(&mut self) {
+        if self.settings.replace.method == Method::Snl {
+            return;
+        }
+        let mut starts = self.values("replace.polynomial_start").into_iter();
+        if !starts.any(|start| start.value == AxisValue::Choice("identity".to_owned())) {
+            return;
+        }
+        for (degree, given) in self.numbers("replace.degree") {
+            if degree == 0.0 {
+                let message = "expected 1 or 2 with polynomial_start identity, found 0: for \
+                               g(x) = x give degree 1, and coefficient_lr_scale 0 in both stages";
+                self.problem(given.place, &given.path, message);
+            }
         }
     }
 
@@ -342,6 +387,12 @@ impl Checker {
             Some("lookahead_alpha") => ": lookahead_alpha has no effect where lookahead_steps is 0",
             Some("decay_all") => ": decay_all has no effect where weight_decay is 0",
             Some("latent_value") => ": latent_value is for latent_init constant alone",
+            Some("latent_low" | "latent_high") => ": this key is for latent_init uniform alone",
+            Some("refresh_every" | "refresh_until") => {
+                ": this key is for polynomial_start running alone"
+            }
+            Some("c0_damping" | "c2_damping") => ": there is no such coefficient to damp",
+            Some("calibration_batches") => ": nothing is measured before the first step",
             Some("penalty_growth" | "penalty_checks" | "penalty_grace") => {
                 ": this key is for penalty_schedule grow alone"
             }

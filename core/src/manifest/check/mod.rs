@@ -23,6 +23,7 @@ mod grid;
 mod lists;
 mod meaning;
 mod net;
+mod teacher;
 mod weights;
 
 pub(super) use arms::{ARM_FIELDS, MAX_ARMS};
@@ -66,6 +67,7 @@ struct Checker {
     seeds: Vec<u64>,
     axes: Vec<GivenAxis>,
     weights: weights::GivenWeights,
+    teacher: weights::GivenWeights,
 }
 
 /// A budget with its place.
@@ -113,6 +115,7 @@ impl Checker {
             seeds: vec![0],
             axes: Vec::new(),
             weights: weights::GivenWeights::default(),
+            teacher: weights::GivenWeights::default(),
         }
     }
 
@@ -266,9 +269,11 @@ impl Checker {
             Kind::Arms => return, // Read when all of spec is known: see `arms`.
             Kind::Exactly(text) => read::exactly(text, node),
             Kind::WeightsFile => {
-                read::weights_file(node).map(|file| self.weights.file = Some(file))
+                read::weights_file(node).map(|file| self.weights_at(path).file = Some(file))
             }
-            Kind::Sha256 => read::sha256(node).map(|digest| self.weights.sha256 = Some(digest)),
+            Kind::Sha256 => {
+                read::sha256(node).map(|digest| self.weights_at(path).sha256 = Some(digest))
+            }
             Kind::SweepName => read::sweep_name(node).map(|name| self.name = Some(name)),
             Kind::Choice(_)
             | Kind::Switch
@@ -331,6 +336,7 @@ impl Checker {
             }
         }
         self.settle_weights();
+        self.settle_teacher();
         let train_given = self.places.contains_key("spec.data.train_limit")
             || self.announced.contains("data.train_limit");
         if !train_given {
@@ -409,6 +415,7 @@ fn blank_settings() -> Settings {
             preparation: Preparation::default(),
         },
         net: Family::Resnet9.default_settings(),
+        teacher: Family::Resnet9.default_settings(),
         baseline: BaselineRecipe {
             schedule: Schedule::default(),
             weights: None,

@@ -18,20 +18,12 @@ impl Checker {
             if families.iter().any(|family| family.has(key)) {
                 continue;
             }
-            let message = || {
-                let having = Family::ALL.into_iter().filter(|family| family.has(key));
-                let having: Vec<&str> = having.map(Family::name).collect();
-                format!(
-                    "is no setting of {}: remove it, it belongs to {}",
-                    families[0].name(),
-                    having.join(", ")
-                )
-            };
+            let message = no_setting(key, families[0]);
             if self.places.contains_key(&path) {
-                self.problem(self.place(&path), &path, message());
+                self.problem(self.place(&path), &path, message);
             } else if let Some(axis) = self.axes.iter().find(|axis| axis.field.name() == field) {
                 let place = axis.place;
-                self.problem(place, &format!("spec.grid.{field}"), message());
+                self.problem(place, &format!("spec.grid.{field}"), message);
             } else {
                 continue;
             }
@@ -74,4 +66,15 @@ impl Checker {
             }
         }
     }
+}
+
+/// Why a net of this family cannot have this setting.
+pub(super) fn no_setting(key: &str, family: Family) -> String {
+    let having = Family::ALL.into_iter().filter(|family| family.has(key));
+    let having: Vec<&str> = having.map(Family::name).collect();
+    format!(
+        "is no setting of {}: remove it, it belongs to {}",
+        family.name(),
+        having.join(", ")
+    )
 }

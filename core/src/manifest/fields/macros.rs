@@ -41,6 +41,91 @@ macro_rules! choice {
     };
 }
 
+/// The fields of a [`crate::net::NetSettings`].
+macro_rules! net {
+    ($settings:ident, $target:ident, name: $fallback:expr, $doc:literal, activation: ($activation:literal, $about:literal)) => {
+        &[
+            Field {
+                key: "name",
+                kind: Kind::Choice(&[
+                    "resnet9",
+                    "resnet18",
+                    "resnet34",
+                    "wide-resnet",
+                    "imagenet-resnet18",
+                    "imagenet-resnet50",
+                    "efficientnet-b0",
+                    "efficientnet-b1",
+                    "efficientnet-b2",
+                    "efficientnet-lite0",
+                ]),
+                default: $fallback,
+                doc: $doc,
+                place: Target::$target(choice!($settings.name)),
+            },
+            Field {
+                key: "width",
+                kind: Kind::Count { min: 1, max: 512 },
+                default: Fallback::Count(64),
+                doc: "Of the ResNets: channels of the first stage; the later stages have 2, 4 and 8 times as many.",
+                place: Target::$target(count!($settings.width)),
+            },
+            Field {
+                key: "stem_relu",
+                kind: Kind::Switch,
+                default: Fallback::Switch(false),
+                doc: "Of resnet9, 18 and 34: whether a ReLU follows the first convolution; the papers' nets have none.",
+                place: Target::$target(switch!($settings.stem_relu)),
+            },
+            Field {
+                key: "depth",
+                kind: Kind::Count { min: 10, max: 202 },
+                default: Fallback::Count(22),
+                doc: "Of wide-resnet: layers, four more than a multiple of six.",
+                place: Target::$target(count!($settings.depth)),
+            },
+            Field {
+                key: "widen",
+                kind: Kind::Count { min: 1, max: 64 },
+                default: Fallback::Count(8),
+                doc: "Of wide-resnet: the widening factor.",
+                place: Target::$target(count!($settings.widen)),
+            },
+            Field {
+                key: "final_relu",
+                kind: Kind::Switch,
+                default: Fallback::Switch(false),
+                doc: "Of wide-resnet: whether a ReLU follows the last batch normalisation; AutoReP's net has none.",
+                place: Target::$target(switch!($settings.final_relu)),
+            },
+            Field {
+                key: "stem_pool",
+                kind: Kind::Choice(&["max", "avg"]),
+                default: Fallback::Choice("max"),
+                doc: "Of the ImageNet ResNets: how the stem is pooled. The comparisons of max are not counted but cost as much in private inference; AutoReP takes avg.",
+                place: Target::$target(choice!($settings.stem_pool)),
+            },
+            Field {
+                key: "se_sites",
+                kind: Kind::Switch,
+                default: Fallback::Switch(true),
+                doc: "Of efficientnet-b0, b1 and b2: whether the activations in squeeze and excitation are sites; if not they stay ReLUs that are not counted.",
+                place: Target::$target(switch!($settings.se_sites)),
+            },
+            Field {
+                key: "activation",
+                kind: Kind::Choice(&["relu", "published"]),
+                default: Fallback::Derived($activation),
+                doc: $about,
+                place: Target::$target(|target, value| {
+                    target.$settings.activation = Some(value.choice()?);
+                    Some(())
+                }),
+            },
+        ]
+    };
+}
+
 /// The fields of a [`crate::recipe::Schedule`], which every stage has.
 macro_rules! schedule {
     ($stage:ident, epochs: $min:literal, optimizer: $optimizer:literal, lr: $lr:literal,
@@ -173,7 +258,7 @@ macro_rules! distillation {
                 key: "temperature",
                 kind: Kind::Number(Range::above_zero_to(1_000.0)),
                 default: Fallback::Number(4.0),
-                doc: "Temperature of the distillation from the baseline; without effect if kd_weight is 0.",
+                doc: "Temperature of the distillation; without effect if kd_weight is 0.",
                 place: Target::Axis(number!($stage.distillation.temperature)),
             },
             Field {

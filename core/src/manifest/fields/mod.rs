@@ -24,6 +24,8 @@ pub(crate) use table::SECTIONS;
 pub(crate) struct Settings {
     pub(crate) data: DataSpec,
     pub(crate) net: NetSettings,
+    /// What a teacher is read into; the recipes hold it once all is settled.
+    pub(crate) teacher: NetSettings,
     pub(crate) baseline: BaselineRecipe,
     pub(crate) replace: ReplaceRecipe,
     pub(crate) finetune: FinetuneRecipe,

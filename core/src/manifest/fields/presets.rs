@@ -94,6 +94,7 @@ const SNL: Values = &[
     ("spec.replace.penalty_growth", Number(1.1)),
     ("spec.replace.penalty_checks", Count(100)),
     ("spec.replace.penalty_grace", Count(5)),
+    ("spec.replace.budget_schedule", Name("anneal")),
     ("spec.replace.latent_decay", Name("constant")),
 ];
 

@@ -108,92 +108,23 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section {
         path: "spec.net",
         doc: "The network.",
-        fields: &[&[
-            Field {
-                key: "name",
-                kind: Kind::Choice(&[
-                    "resnet9",
-                    "resnet18",
-                    "resnet34",
-                    "wide-resnet",
-                    "imagenet-resnet18",
-                    "imagenet-resnet50",
-                    "efficientnet-b0",
-                    "efficientnet-b1",
-                    "efficientnet-b2",
-                    "efficientnet-lite0",
-                ]),
-                default: Fallback::Required,
-                doc: "The family; `autorep nets` lists them. resnet9, 18 and 34 have the CIFAR form.",
-                place: Target::Axis(choice!(net.name)),
-            },
-            Field {
-                key: "width",
-                kind: Kind::Count { min: 1, max: 512 },
-                default: Fallback::Count(64),
-                doc: "Of the ResNets: channels of the first stage; the later stages have 2, 4 and 8 times as many.",
-                place: Target::Axis(count!(net.width)),
-            },
-            Field {
-                key: "stem_relu",
-                kind: Kind::Switch,
-                default: Fallback::Switch(false),
-                doc: "Of resnet9, 18 and 34: whether a ReLU follows the first convolution; the papers' nets have none.",
-                place: Target::Axis(switch!(net.stem_relu)),
-            },
-            Field {
-                key: "depth",
-                kind: Kind::Count { min: 10, max: 202 },
-                default: Fallback::Count(22),
-                doc: "Of wide-resnet: layers, four more than a multiple of six.",
-                place: Target::Axis(count!(net.depth)),
-            },
-            Field {
-                key: "widen",
-                kind: Kind::Count { min: 1, max: 64 },
-                default: Fallback::Count(8),
-                doc: "Of wide-resnet: the widening factor.",
-                place: Target::Axis(count!(net.widen)),
-            },
-            Field {
-                key: "final_relu",
-                kind: Kind::Switch,
-                default: Fallback::Switch(false),
-                doc: "Of wide-resnet: whether a ReLU follows the last batch normalisation; AutoReP's net has none.",
-                place: Target::Axis(switch!(net.final_relu)),
-            },
-            Field {
-                key: "stem_pool",
-                kind: Kind::Choice(&["max", "avg"]),
-                default: Fallback::Choice("max"),
-                doc: "Of the ImageNet ResNets: how the stem is pooled. The comparisons of max are not counted but cost as much in private inference; AutoReP takes avg.",
-                place: Target::Axis(choice!(net.stem_pool)),
-            },
-            Field {
-                key: "se_sites",
-                kind: Kind::Switch,
-                default: Fallback::Switch(true),
-                doc: "Of efficientnet-b0, b1 and b2: whether the activations in squeeze and excitation are sites; if not they stay ReLUs that are not counted.",
-                place: Target::Axis(switch!(net.se_sites)),
-            },
-            Field {
-                key: "activation",
-                kind: Kind::Choice(&["relu", "published"]),
-                default: Fallback::Derived("published for efficientnet-lite0, relu for the others"),
-                doc: "Of the EfficientNets: what the full net, which is baseline and teacher, computes at its sites: ReLU, or what the family was published with (SiLU; ReLU6 of Lite0), each counted as one ReLU. Searches keep ReLUs in either case.",
-                place: Target::Axis(|target, value| {
-                    target.net.activation = Some(value.choice()?);
-                    Some(())
-                }),
-            },
-        ]],
+        fields: &[net!(
+            net,
+            Axis,
+            name: Fallback::Required,
+            "The family; `autorep nets` lists them. resnet9, 18 and 34 have the CIFAR form.",
+            activation: (
+                "published for efficientnet-lite0, relu for the others",
+                "Of the EfficientNets: what the full net computes at its sites: ReLU, or what the family was published with (SiLU; ReLU6 of Lite0), each counted as one ReLU. Searches keep ReLUs in either case."
+            )
+        )],
     },
     Section {
         path: "spec.baseline",
-        doc: "How the full-ReLU network is trained: the reference, the start of every search and its teacher.",
+        doc: "How the full-ReLU network is trained: the reference, the start of every search and, without another, its teacher.",
         fields: &[
             schedule!(baseline, epochs: 0, optimizer: "sgd", lr: 0.1, weight_decay: 5.0e-4, warmup_epochs: 0.5),
-            super::weights::FIELDS,
+            super::weights::BASELINE,
         ],
     },
     Section {
@@ -221,7 +152,7 @@ pub(crate) static SECTIONS: &[Section] = &[
                     "latent_init",
                     Kind::Choice(&["constant", "uniform", "first-order", "second-order"]),
                     Fallback::Choice("constant"),
-                    "How latents start: all at latent_value, drawn from the uniform distribution on (0, 1), or by rank in (0, 1) of a score of what replacing each ReLU changes in the loss.",
+                    "How latents start: all at latent_value, drawn from the uniform distribution between latent_low and latent_high, or by rank in (0, 1) of a score of what replacing each ReLU changes in the loss.",
                     Target::Axis(choice!(replace.latent_init)),
                 ),
                 field(
@@ -230,6 +161,20 @@ pub(crate) static SECTIONS: &[Section] = &[
                     Fallback::Number(0.5),
                     "Where constant latents start; without effect for the others.",
                     Target::Axis(number!(replace.latent_value)),
+                ),
+                field(
+                    "latent_low",
+                    Kind::Number(Range::zero_to(100.0)),
+                    Fallback::Number(0.0),
+                    "The least that a uniform latent starts at; for latent_init uniform alone.",
+                    Target::Axis(number!(replace.latent_low)),
+                ),
+                field(
+                    "latent_high",
+                    Kind::Number(Range::above_zero_to(100.0)),
+                    Fallback::Number(1.0),
+                    "The most that a uniform latent starts at; above latent_low.",
+                    Target::Axis(number!(replace.latent_high)),
                 ),
                 field(
                     "penalty",
@@ -348,10 +293,30 @@ pub(crate) static SECTIONS: &[Section] = &[
                 ),
                 field(
                     "polynomial_start",
-                    Kind::Choice(&["gaussian", "bn", "moments", "running"]),
+                    Kind::Choice(&["gaussian", "bn", "moments", "identity", "running"]),
                     Fallback::Choice("gaussian"),
-                    "From what the polynomials start: the closed form for measured means and deviations, the same with batch norm's parameters where they say them, least squares from measured moments, or running averages as in the released code.",
+                    "From what the polynomials start: the closed form for measured means and deviations, the same with batch norm's parameters where they say them, least squares from measured moments, the identity, or running averages as in the released code.",
                     Target::Axis(choice!(replace.polynomial_start)),
+                ),
+                field(
+                    "refresh_every",
+                    Kind::Count {
+                        min: 1,
+                        max: 1_000_000,
+                    },
+                    Fallback::Count(10),
+                    "Steps between two computations of the polynomials from running averages; for polynomial_start running alone.",
+                    Target::Axis(count!(replace.refresh_every)),
+                ),
+                field(
+                    "refresh_until",
+                    Kind::Count {
+                        min: 1,
+                        max: 100_000_000,
+                    },
+                    Fallback::Count(500),
+                    "Steps after which running averages are no longer taken; for polynomial_start running alone.",
+                    Target::Axis(count!(replace.refresh_until)),
                 ),
                 field(
                     "sharing",
@@ -399,6 +364,23 @@ pub(crate) static SECTIONS: &[Section] = &[
             schedule!(finetune, epochs: 0, optimizer: "adam", lr: 1.0e-3, weight_decay: 0.0, warmup_epochs: 0.0),
             distillation!(finetune),
             coefficients!(finetune),
+        ],
+    },
+    Section {
+        path: "spec.teacher",
+        doc: "The net that searches and finetunes are distilled from; without this section the full-ReLU baseline. It sees the same images.",
+        fields: &[
+            net!(
+                teacher,
+                Fixed,
+                name: Fallback::Derived("none; required with a teacher"),
+                "The teacher's family.",
+                activation: (
+                    "published",
+                    "Of the EfficientNets: what the teacher computes at its sites: ReLU, or what the family was published with (SiLU; ReLU6 of Lite0)."
+                )
+            ),
+            super::weights::TEACHER,
         ],
     },
     Section {

@@ -26,3 +26,19 @@ fn a_key_that_is_new_leaves_the_ids_of_older_manifests_as_they_were() {
     ];
     assert_eq!(found, promised);
 }
+
+/// The presets write out most keys, and so name most defaults that are left out of the JSON.
+#[test]
+fn presets_make_the_plans_that_they_made() {
+    let plan = |preset: &str| {
+        let text = SMALLEST.replace("spec:", &format!("spec:\n  preset: {preset}"));
+        Plan::expand(&good(&text)).digest().to_string()
+    };
+    assert_eq!(
+        ["paper-cifar", "ref-compat-cifar"].map(plan),
+        [
+            "a4095d46bbd69b1c1a65f73c0126fc5c43da068af11266b7622f74effacd61e4",
+            "48fecd423ce35ccf09bd57f0ab91c45f9b8cd90160f2867ba4c7f6c080c45811",
+        ]
+    );
+}

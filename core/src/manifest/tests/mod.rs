@@ -17,6 +17,7 @@ use crate::recipe::{
 mod golden;
 mod properties;
 mod schema;
+mod teacher;
 mod weights;
 
 /// Set to write the expected problems anew; read every change before committing it.
@@ -157,17 +158,16 @@ fn the_smallest_manifest_gets_the_documented_defaults() {
     assert_eq!(manifest.checkpoint, CheckpointPolicy { every_s: 60 });
 }
 
-#[test]
-fn the_recipes_get_the_documented_defaults() {
-    let manifest = good(SMALLEST);
-    let schedule = |epochs, optimizer, lr, momentum, weight_decay, warmup_epochs| Schedule {
+/// A stage's documented defaults, but for those that differ between the stages.
+fn documented(epochs: u32, optimizer: OptimizerKind, lr: f64) -> Schedule {
+    Schedule {
         epochs,
         batch: 128,
         optimizer,
         lr,
-        momentum,
-        weight_decay,
-        warmup_epochs,
+        momentum: 0.9,
+        weight_decay: 0.0,
+        warmup_epochs: 0.0,
         decay: Decay::Cosine,
         lr_min: 0.0,
         decay_all: false,
@@ -177,25 +177,37 @@ fn the_recipes_get_the_documented_defaults() {
         lookahead_steps: 0,
         lookahead_alpha: 0.5,
         precision: Precision::Fp32,
-    };
+    }
+}
+
+#[test]
+fn the_recipes_get_the_documented_defaults() {
+    let manifest = good(SMALLEST);
     let distillation = Distillation {
         temperature: 4.0,
         kd_weight: 1.0,
         ce_weight: 1.0,
+        teacher: None,
     };
     let baseline = BaselineRecipe {
-        schedule: schedule(2, OptimizerKind::Sgd, 0.1, 0.9, 5e-4, 0.5),
+        schedule: Schedule {
+            weight_decay: 5e-4,
+            warmup_epochs: 0.5,
+            ..documented(2, OptimizerKind::Sgd, 0.1)
+        },
         weights: None,
     };
     assert_eq!(manifest.baseline, baseline);
     let replace = ReplaceRecipe {
         method: Method::Autorep,
-        schedule: schedule(3, OptimizerKind::Adam, 1e-3, 0.9, 0.0, 0.0),
+        schedule: documented(3, OptimizerKind::Adam, 1e-3),
         distillation: distillation.clone(),
         latent_lr: 5e-3,
         latent_decay: LatentDecay::Constant,
         latent_init: LatentInit::Constant,
         latent_value: 0.5,
+        latent_low: 0.0,
+        latent_high: 1.0,
         penalty: 3e-4,
         penalty_schedule: PenaltySchedule::Constant,
         penalty_growth: 1.1,
@@ -211,6 +223,8 @@ fn the_recipes_get_the_documented_defaults() {
         calibration_batches: 20,
         degree: 2,
         polynomial_start: PolynomialStart::Gaussian,
+        refresh_every: 10,
+        refresh_until: 500,
         sharing: Sharing::Channel,
         c0_damping: 1.0,
         c2_damping: 1.0,
@@ -219,10 +233,12 @@ fn the_recipes_get_the_documented_defaults() {
         coefficients: CoefficientRates::default(),
     };
     assert_eq!(manifest.arms[0].replace, replace);
+    let schedule = documented(4, OptimizerKind::Adam, 1e-3);
+    let coefficients = CoefficientRates::default();
     let finetune = FinetuneRecipe {
-        schedule: schedule(4, OptimizerKind::Adam, 1e-3, 0.9, 0.0, 0.0),
+        schedule,
         distillation,
-        coefficients: CoefficientRates::default(),
+        coefficients,
     };
     assert_eq!(manifest.arms[0].finetune, finetune);
 }
