@@ -56,6 +56,8 @@ pub(crate) enum Ask {
     },
     Submit {
         sweep: Box<NewSweep>,
+        /// Only answer what would be.
+        dry_run: bool,
         reply: Reply<Submitted>,
     },
     List {

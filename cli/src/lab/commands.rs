@@ -26,6 +26,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
     let mut lab = open(&args.coordinator).await?;
     let request = v1::SubmitRequest {
         manifest: file.text,
+        dry_run: false,
     };
     let answer = lab
         .submit(request)

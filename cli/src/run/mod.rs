@@ -113,12 +113,11 @@ impl Session<'_> {
         reporter: &mut Reporter,
     ) -> Result<Exit> {
         let mut lab = lab::connect(&coordinator.url).await?;
-        let submit = v1::SubmitRequest {
-            manifest: self.file.text.clone(),
-        };
-        lab.submit(submit)
-            .await
-            .map_err(|status| lab::refused(&status))?;
+        if equipment.is_err() && !self.is_done(&mut lab).await? {
+            // The sweep of this name keeps its plan: this one cannot be worked on here.
+            equipment.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        }
+        self.submit(&mut lab, false).await?;
         let before = self.look(&mut lab).await?;
         let mut workers = 0;
         let end = if is_over(&before) {
@@ -165,6 +164,21 @@ impl Session<'_> {
             workers,
         };
         outcome.write(&self.args.store)
+    }
+
+    async fn submit(&self, lab: &mut Lab, dry_run: bool) -> Result<v1::SubmitResponse> {
+        let request = v1::SubmitRequest {
+            manifest: self.file.text.clone(),
+            dry_run,
+        };
+        let answer = lab.submit(request).await;
+        Ok(answer.map_err(|status| lab::refused(&status))?.into_inner())
+    }
+
+    /// Whether every result of the plan is in the store.
+    async fn is_done(&self, lab: &mut Lab) -> Result<bool> {
+        let would_be = self.submit(lab, true).await?;
+        Ok(would_be.done == would_be.tasks)
     }
 
     /// Leaves the store's other sweeps alone: their tasks would come first, unseen, and may need

@@ -23,12 +23,12 @@ use crate::wire;
 const FAILURES_TOLD: usize = 100;
 
 impl Owner {
-    pub(super) fn submit(&mut self, sweep: NewSweep, reply: Reply<Submitted>) {
-        let answer = self.submitted(sweep);
+    pub(super) fn submit(&mut self, sweep: NewSweep, dry_run: bool, reply: Reply<Submitted>) {
+        let answer = self.submitted(sweep, dry_run);
         self.answer(reply, answer);
     }
 
-    fn submitted(&mut self, sweep: NewSweep) -> Result<Submitted, Refusal> {
+    fn submitted(&mut self, sweep: NewSweep, dry_run: bool) -> Result<Submitted, Refusal> {
         let NewSweep {
             manifest,
             plan,
@@ -48,6 +48,9 @@ impl Owner {
             retry: retry(manifest.retry),
         };
         let decision = (self.ledger.submit(submission)).map_err(|it| it.on_the_wire())?;
+        if dry_run {
+            return Ok(decision.outcome);
+        }
         let submitted = self.apply(decision);
         tracing::info!(
             sweep = %name,

@@ -191,7 +191,11 @@ impl Owner {
                 reply,
             } => self.fail(claim, report, now_ms, reply),
             Ask::Release { claim, reply } => self.release(claim, reply),
-            Ask::Submit { sweep, reply } => self.submit(*sweep, reply),
+            Ask::Submit {
+                sweep,
+                dry_run,
+                reply,
+            } => self.submit(*sweep, dry_run, reply),
             Ask::List { reply } => self.list(reply),
             Ask::Show { sweep, reply } => self.show(&sweep, reply),
             Ask::Watch { sweep, reply } => self.watch(&sweep, reply),

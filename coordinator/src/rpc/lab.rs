@@ -89,9 +89,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let text = request.into_inner().manifest;
+        let v1::SubmitRequest { manifest, dry_run } = request.into_inner();
         let sweep = self
-            .expand(text, |manifest, plan| {
+            .expand(manifest, |manifest, plan| {
                 let digest = plan.digest();
                 Ok(Box::new(NewSweep {
                     manifest,
@@ -102,7 +102,11 @@ impl Lab for LabService {
             .await?;
         let name = sweep.manifest.name.to_string();
         let submitted = (self.desk)
-            .ask(|reply| Ask::Submit { sweep, reply })
+            .ask(|reply| Ask::Submit {
+                sweep,
+                dry_run,
+                reply,
+            })
             .await?;
         Ok(Response::new(v1::SubmitResponse {
             sweep: name,

@@ -148,7 +148,11 @@ impl Running {
     pub(crate) async fn submit(&self, name: &str) -> v1::SubmitResponse {
         let manifest = manifest(name);
         let mut people = self.people().await;
-        let answer = people.submit(v1::SubmitRequest { manifest }).await;
+        let request = v1::SubmitRequest {
+            manifest,
+            dry_run: false,
+        };
+        let answer = people.submit(request).await;
         answer.unwrap().into_inner()
     }
 

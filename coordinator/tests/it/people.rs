@@ -13,7 +13,11 @@ use crate::lab::{Lab, Running, TASKS, manifest, until};
 async fn submit_text(coordinator: &Running, text: &str) -> Result<v1::SubmitResponse, Refusal> {
     let manifest = text.to_owned();
     let mut people = coordinator.people().await;
-    let answer = people.submit(v1::SubmitRequest { manifest }).await;
+    let request = v1::SubmitRequest {
+        manifest,
+        dry_run: false,
+    };
+    let answer = people.submit(request).await;
     Ok(answer.map_err(Refusal::from)?.into_inner())
 }
 

@@ -107,6 +107,34 @@ fn a_second_run_trains_nothing_and_prints_the_same_front() {
 }
 
 #[test]
+fn a_run_that_is_refused_leaves_the_sweep_of_its_name_as_it_is() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", &TINY.replace("[450, 40%]", "[450]"));
+    finish(&mut sandbox.run("store")).expect_code(0);
+    let front = || {
+        let arguments = ["front", "tiny", "--format", "csv", "--store", "store"];
+        finish(sandbox.autorep().args(arguments))
+            .expect_code(0)
+            .stdout
+    };
+    let before = front();
+    // The same name on data that is not here, and a sweep that is new.
+    for other in [
+        TINY.replace("fashion-mnist", "cifar-10"),
+        TINY.replace("fashion-mnist", "cifar-10")
+            .replace("name: tiny", "name: other"),
+    ] {
+        sandbox.write("sweep.yaml", &other);
+        let refused = finish(&mut sandbox.run("store")).expect_code(1);
+        assert!(refused.stderr.contains("cifar-10"), "{}", refused.stderr);
+        assert_eq!(front(), before);
+    }
+    let arguments = ["front", "other", "--store", "store"];
+    let unknown = finish(sandbox.autorep().args(arguments)).expect_code(1);
+    assert!(unknown.stderr.contains("tiny"), "{}", unknown.stderr);
+}
+
+#[test]
 fn a_trainer_that_crashes_ends_in_a_partial_front_and_its_last_words_are_shown() {
     use std::os::unix::fs::PermissionsExt as _;
 

@@ -8,6 +8,7 @@
 mod axes;
 mod legend;
 mod marks;
+mod names;
 mod points;
 mod published;
 mod scale;
@@ -176,6 +177,7 @@ fn document(report: &FrontReport, scene: &Scene<'_>, legend: &legend::Legend) ->
         .add(points::baselines(scene))
         .add(points::dominated(scene))
         .add(points::front(scene))
+        .add(names::names(scene))
         .add(axes::axes(scene))
         .add(legend.draw());
     let widest = (RIGHT - LEFT) / width_of(&title, 1.08);

@@ -85,7 +85,7 @@ pub(super) fn front(scene: &Scene<'_>) -> Group {
     drawn
 }
 
-fn place(scene: &Scene<'_>, row: &FrontRow) -> (f64, f64) {
+pub(super) fn place(scene: &Scene<'_>, row: &FrontRow) -> (f64, f64) {
     let x = scene.counts.at(row.relu_count);
     (x, scene.accuracies.at(row.accuracy_mean))
 }

@@ -6,7 +6,7 @@ use resvg::tiny_skia::Pixmap;
 use resvg::usvg::roxmltree::{Document, Node};
 
 use super::{samples, text_of};
-use crate::figure::samples::{Sample, paper, quickstart};
+use crate::figure::samples::{Sample, crowd, paper, quickstart};
 use crate::figure::{Format, published, render, render_with};
 
 const WIDTH: f64 = 720.0;
@@ -335,4 +335,37 @@ fn published_points_are_for_a_family_at_its_own_width_with_or_without_a_stem_rel
     assert!(with_total(491_520).is_ok());
     let narrow = with_total(61_440).unwrap_err().to_string();
     assert!(narrow.contains("T = 61,440"), "{narrow}");
+}
+
+#[test]
+fn few_points_of_several_arms_have_their_names_beside_them_and_a_crowd_has_none() {
+    let named = |report: &FrontReport| -> Vec<(String, f64, f64)> {
+        let svg = String::from_utf8(render(report, Format::Svg).unwrap()).unwrap();
+        let document = Document::parse(&svg).unwrap();
+        let group = of_class(&document, "names").remove(0);
+        let number = |node: &Node<'_, '_>, key| node.attribute(key).unwrap().parse().unwrap();
+        let texts = group.children().filter(|node| node.has_tag_name("text"));
+        texts
+            .map(|node| {
+                let name = node.text().unwrap().to_owned();
+                (name, number(&node, "x"), number(&node, "y"))
+            })
+            .collect()
+    };
+    let arms = Sample::new("arms", 24_000)
+        .baseline(&[8_720])
+        .point("arm=ours", 480, &[8_728])
+        .point("arm=theirs", 480, &[8_727])
+        .point("arm=snl", 480, &[8_100])
+        .point("arm=ours", 12_000, &[8_824]);
+    let names = named(&arms.report());
+    assert_eq!(names.len(), 4, "{names:?}");
+    let (ours, theirs) = (&names[1], &names[2]);
+    assert_eq!((ours.0.as_str(), theirs.0.as_str()), ("ours", "theirs"));
+    assert!(theirs.2 - ours.2 > 9.0, "one hides the other: {names:?}");
+    let alone = Sample::new("alone", 24_000)
+        .point("default", 480, &[8_728])
+        .point("default", 12_000, &[8_824]);
+    assert!(named(&alone.report()).is_empty(), "one name tells nothing");
+    assert!(named(&crowd(500).report()).is_empty());
 }

@@ -1,11 +1,13 @@
 //! Manifests in files: the bad ones in `testdata/bad` with their expected problems beside them,
 //! the good ones in `testdata/good` and in the `manifests` folder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::data::DataSet;
+use crate::id::SweepName;
 use crate::net::Family;
 use crate::plan::{Plan, PlanSummary};
 use crate::recipe::{
@@ -110,6 +112,21 @@ fn every_good_manifest_is_parsed_planned_and_survives_json() {
         assert!(!plan.tasks.is_empty(), "{}", file.display());
         assert_eq!(Plan::expand(&restored).digest(), plan.digest());
     }
+}
+
+/// A sweep that is run under a name that exists takes that sweep's place.
+#[test]
+fn no_two_manifests_of_the_project_have_one_name() {
+    let root = crate_root();
+    let folders = ["../manifests", "../manifests/paper"].map(|folder| root.join(folder));
+    let files: Vec<PathBuf> = folders
+        .iter()
+        .flat_map(|folder| yaml_files(folder))
+        .collect();
+    assert!(files.len() > 12, "{files:?}");
+    let name = |file: &PathBuf| good(&fs::read_to_string(file).unwrap()).name;
+    let names: BTreeSet<SweepName> = files.iter().map(name).collect();
+    assert_eq!(names.len(), files.len(), "{names:?}");
 }
 
 #[test]
