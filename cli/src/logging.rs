@@ -9,9 +9,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 pub const FILTER: &str = "AUTOREP_LOG";
 
 /// What is logged for a person: warnings, but not those about failed attempts, which a run's own
-/// lines tell.
+/// lines tell, nor those of the figures' painter about lines without length.
 const FOR_A_PERSON: &str =
-    "warn,autorep_worker::attempt=error,autorep_coordinator::owner::events=error";
+    "warn,autorep_worker::attempt=error,autorep_coordinator::owner::events=error,tiny_skia=error";
 
 /// What is logged for an operator: state changes, but not the state store's housekeeping.
 const FOR_AN_OPERATOR: &str = "info,slatedb=warn";

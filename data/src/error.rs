@@ -8,7 +8,7 @@ pub enum OpenError {
     /// There is nothing to read.
     #[error(
         "expected {set} in {} as {layout}, or as tar shards with their {index}; found neither: \
-         `autorep data check {set}` says what is missing",
+         put its files there, as docs/data.md says",
         folder.display(),
         index = crate::shards::INDEX_FILE
     )]

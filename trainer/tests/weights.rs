@@ -322,3 +322,23 @@ fn a_teacher_from_a_file_teaches_what_its_net_and_weights_say() {
     assert_eq!(error.class(), FailureClass::BadWeights);
     assert!(error.to_string().contains("conv1.weight"), "{error}");
 }
+
+#[test]
+fn a_net_with_polynomials_is_no_full_net_and_is_refused_as_one() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.done(&common::baseline());
+    let inputs = [baseline];
+    let (replaced, _) = bench
+        .train(&common::replace(), &inputs, None, None)
+        .unwrap();
+    let state = StateDict::read(&replaced.join(TENSORS_PART)).unwrap();
+    let refused = state.write(&bench.file()).unwrap_err();
+    assert!(refused.to_string().contains("its baseline's"), "{refused}");
+    fs::copy(replaced.join(TENSORS_PART), bench.file()).unwrap();
+    let weights = Weights {
+        file: FILE.parse().unwrap(),
+        sha256: state.digest(),
+    };
+    let error = bench.refused(&from_weights(&weights, 0));
+    assert_eq!(error.class(), FailureClass::BadWeights);
+}

@@ -40,6 +40,9 @@ pub struct StateDict {
     path: PathBuf,
     digest: Digest,
     tensors: BTreeMap<String, Tensor>,
+    /// Whether it is a checkpoint of this program whose net has polynomials, which no other
+    /// program's weights do.
+    replaced: bool,
 }
 
 /// Why weights cannot be used.
@@ -139,6 +142,7 @@ impl StateDict {
             problem,
         })?;
         Ok(Self {
+            replaced: tensors.keys().any(|name| is_polynomial(name)),
             path: path.to_owned(),
             digest: Digest::of(bytes),
             tensors: plain_names(tensors),
@@ -171,6 +175,7 @@ impl StateDict {
     /// else may be, apart from counters of batches; otherwise nothing is changed and the error
     /// lists every difference.
     pub fn assign(&self, net: &Net) -> Result<(), WeightsError> {
+        self.require_full()?;
         let mut problems = Vec::new();
         for param in net.params() {
             let (name, shape) = (&param.name, param.tensor.size());
@@ -220,8 +225,22 @@ impl StateDict {
         Ok(())
     }
 
+    /// Refuses a net without whose polynomials its weights mean something else.
+    fn require_full(&self) -> Result<(), WeightsError> {
+        if !self.replaced {
+            return Ok(());
+        }
+        Err(WeightsError::Format {
+            path: self.path.clone(),
+            problem: "expected the weights of a full net, found the checkpoint of one whose ReLUs \
+                      are replaced: take its baseline's, tasks/ID/gN/out-net in the store"
+                .to_owned(),
+        })
+    }
+
     /// Writes the tensors as safetensors in f32, without counters of batches.
     pub fn write(&self, path: &Path) -> Result<(), WeightsError> {
+        self.require_full()?;
         let floats: Vec<(&String, Vec<usize>, Vec<u8>)> = self
             .tensors
             .iter()
@@ -309,6 +328,10 @@ fn read_safetensors(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
 
 /// Names without what wraps a net: `net.` in this program's checkpoints, whose sites are left out,
 /// and `module.` where `PyTorch` trained on several GPUs.
+fn is_polynomial(name: &str) -> bool {
+    name.starts_with("site.") && name.ends_with(".coefficients")
+}
+
 fn plain_names(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     let is_checkpoint = tensors.keys().any(|name| name.starts_with("site."))
         && tensors.keys().any(|name| name.starts_with("net."));

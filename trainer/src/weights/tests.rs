@@ -26,6 +26,7 @@ fn saved(folder: &Path, tensors: BTreeMap<String, Tensor>) -> PathBuf {
     let state = StateDict {
         path: path.clone(),
         digest: Digest::of(b""),
+        replaced: false,
         tensors,
     };
     state.write(&path).unwrap();

@@ -8,7 +8,7 @@ use super::{Checker, GivenValue, axis_field};
 use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, Variant};
 use crate::manifest::{Arm, Axis, AxisValue, BudgetSpec};
 use crate::net::NET_SETTINGS;
-use crate::recipe::{Distillation, Method, Schedule};
+use crate::recipe::{Distillation, Method, PolynomialStart, Schedule};
 use crate::text::{counted, grouped};
 
 impl Checker {
@@ -23,6 +23,7 @@ impl Checker {
                 checker.losses(stage);
             }
             checker.identity();
+            checker.refreshes();
             checker.ordered("replace.latent_low", "replace.latent_high");
             checker.ordered("replace.refresh_every", "replace.refresh_until");
         });
@@ -32,6 +33,7 @@ impl Checker {
             let parts = Parts::of_grid(&self.settings, &arms, &axes);
             self.budgets_fit(&parts.subjects);
             self.twins(&parts.twins);
+            self.arm_twins(&arms);
         }
     }
 
@@ -239,6 +241,31 @@ impl Checker {
         }
     }
 
+    /// A search must be long enough for its running start to be computed.
+    fn refreshes(&mut self) {
+        let mut starts = self.values("replace.polynomial_start").into_iter();
+        let running = AxisValue::Choice(PolynomialStart::Running.name().to_owned());
+        if self.settings.replace.method == Method::Snl || !starts.any(|it| it.value == running) {
+            return;
+        }
+        let batches = self.numbers("replace.batch").into_iter();
+        let batch = batches.map(|(batch, _)| batch).max_by(f64::total_cmp);
+        let (epochs, train) = (self.least("replace.epochs"), self.least("data.train_limit"));
+        let (Some(epochs), Some(train), Some(batch)) = (epochs, train, batch) else {
+            return;
+        };
+        let steps = epochs * (train / batch).floor();
+        for (every, given) in self.numbers("replace.refresh_every") {
+            if every > steps {
+                let message = format!(
+                    "expected at most the {steps} steps of a search, found {every}: its \
+                     polynomials would never be computed"
+                );
+                self.problem(given.place, &given.path, message);
+            }
+        }
+    }
+
     /// The identity is a polynomial of degree 1.
     fn identity(&mut self) {
         if self.settings.replace.method == Method::Snl {
@@ -373,6 +400,28 @@ impl Checker {
             let axis = self.axes.iter().find(|axis| axis.field.name() == field);
             let place = axis.map_or_else(|| self.place("spec.grid"), |axis| axis.place);
             self.problem(place, &format!("spec.grid.{field}"), message);
+        }
+    }
+
+    /// No two arms may mean the same: one of them would be missing on the front without a word.
+    fn arm_twins(&mut self, arms: &[Arm]) {
+        if !self.problems.is_empty() {
+            return; // A key that could not be read may be the difference.
+        }
+        let meaning = |arm: &Arm| {
+            let replace = arm.replace.clone().canonical();
+            let finetune = arm.finetune.clone().canonical(&replace);
+            (replace, finetune)
+        };
+        for (index, arm) in arms.iter().enumerate() {
+            let twin = arms[..index].iter().find(|it| meaning(it) == meaning(arm));
+            if let (Some(Some(twin)), Some(name)) = (twin.map(|it| &it.name), &arm.name) {
+                let message = format!(
+                    "the arms {twin} and {name} give the same candidates: expected a difference \
+                     that has an effect"
+                );
+                self.problem(self.place("spec.arms"), "spec.arms", message);
+            }
         }
     }
 
