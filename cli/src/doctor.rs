@@ -19,6 +19,7 @@ use crate::args::{DataArg, TrainerPath};
 use crate::data::{missing_file, verified_by, verify, verify_listed};
 use crate::exit::Exit;
 use crate::output;
+use crate::paths::library_path;
 use crate::store::{self, Location};
 
 /// A trainer that takes longer than this to say what it sees is stuck, most likely in a driver.
@@ -266,14 +267,6 @@ async fn probe(path: &Path, torch_lib: Option<&Path>, limit: Duration) -> Result
     }
     serde_json::from_slice(&output.stdout)
         .context("answered --probe with something that is not this version's answer")
-}
-
-/// The loader's search path with a folder put first.
-fn library_path(first: &Path) -> Result<std::ffi::OsString> {
-    let rest = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let rest = std::env::split_paths(&rest).filter(|path| !path.as_os_str().is_empty());
-    std::env::join_paths(std::iter::once(first.to_path_buf()).chain(rest))
-        .with_context(|| format!("{} cannot be in a search path", first.display()))
 }
 
 fn data_sets(root: &DataRoot) -> Vec<Finding> {

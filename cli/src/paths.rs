@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use autorep_core::data::DataRoot;
 
 use crate::args::{CacheArgs, DataArg, TrainerPath};
@@ -99,6 +99,14 @@ impl TrainerPath {
              with --trainer"
         )
     }
+}
+
+/// The loader's search path with a folder put first.
+pub fn library_path(first: &Path) -> Result<std::ffi::OsString> {
+    let rest = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+    let rest = std::env::split_paths(&rest).filter(|path| !path.as_os_str().is_empty());
+    std::env::join_paths(std::iter::once(first.to_path_buf()).chain(rest))
+        .with_context(|| format!("{} cannot be in a search path", first.display()))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub fn plan(args: &PlanArgs) -> Result<Exit> {
         PlanFormat::Json => serde_json::to_string_pretty(&summary)? + "\n",
     };
     output::stdout(text.as_bytes())?;
-    for weights in file.manifest.weights() {
+    for (_, weights) in file.manifest.weights() {
         // Plans are also made where nothing is trained, and where no bucket is reached.
         let found = args.data.resolve();
         if found.as_ref().is_ok_and(|data| data.folder().is_none()) {

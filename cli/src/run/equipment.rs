@@ -33,10 +33,13 @@ impl Equipment {
         require_device(args.device, manifest.resources.gpus)?;
         let data = args.data.resolve()?;
         require_data(manifest.data.name, &data)?;
-        for weights in manifest.weights() {
+        for (_, weights) in manifest.weights() {
             weights::require(weights, &data)?;
         }
         let trainer = args.trainer.resolve()?;
+        for (net, weights) in manifest.weights() {
+            weights::require_fit(weights, &net, manifest.data.name, &data, &args.trainer)?;
+        }
         let devices = devices(args.device)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
 use crate::id::SweepName;
-use crate::net::{Family, NetSettings};
+use crate::net::{Family, NetSettings, NetSpec};
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::weights::Weights;
 
@@ -69,15 +69,19 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Every file of weights that the sweep needs, each once.
-    pub fn weights(&self) -> Vec<&Weights> {
+    /// Every file of weights that the sweep needs, with a net that it has to fit, each once.
+    pub fn weights(&self) -> Vec<(NetSpec, &Weights)> {
         let arms = self.arms.iter();
         let teachers = arms.flat_map(|arm| [&arm.replace.distillation, &arm.finetune.distillation]);
-        let mut all: Vec<&Weights> = self.baseline.weights.iter().collect();
+        // Nets of one grid that start from weights have tensors of the same shapes.
+        let own = self.baseline.weights.iter();
+        let mut all: Vec<(NetSpec, &Weights)> =
+            own.map(|weights| (self.net.spec(), weights)).collect();
         let asked = teachers.filter(|it| it.kd_weight > 0.0);
-        for weights in asked.filter_map(|it| Some(&it.teacher.as_ref()?.weights)) {
-            if !all.contains(&weights) {
-                all.push(weights);
+        for teacher in asked.filter_map(|it| it.teacher.as_ref()) {
+            let needed = (teacher.net.clone(), &teacher.weights);
+            if !all.contains(&needed) {
+                all.push(needed);
             }
         }
         all

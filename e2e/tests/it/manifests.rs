@@ -1,6 +1,12 @@
 //! Manifests with problems, and what is missing on a machine, as people meet them.
 
-use crate::sandbox::{Sandbox, finish};
+use std::fs;
+use std::process::Command;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize};
+
+use crate::sandbox::{Sandbox, finish, program};
 use crate::sweep::TINY;
 
 #[test]
@@ -74,6 +80,33 @@ fn missing_data_and_a_missing_trainer_are_named_with_the_commands_that_mend_it()
         "{no_trainer}"
     );
     assert!(!sandbox.path("store").exists(), "nothing was started");
+}
+
+#[test]
+fn a_teacher_whose_weights_do_not_fit_is_refused_before_a_baseline_is_trained() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("data/weights")).unwrap();
+    let file = sandbox.path("data/weights/teacher.safetensors");
+    let kernel = [0_u8; size_of::<f32>() * 4 * 9];
+    let view = TensorView::new(Dtype::F32, vec![4, 1, 3, 3], &kernel).unwrap();
+    fs::write(&file, serialize([("conv1.weight", view)], None).unwrap()).unwrap();
+    let mut inspect = Command::new(program("autorep-trainer"));
+    let inspected = finish(inspect.args(["weights", "inspect"]).arg(&file)).expect_code(0);
+    let digest = inspected.stdout.lines().next().unwrap();
+    let digest = digest.strip_prefix("sha256 ").unwrap();
+    let teacher = format!(
+        "  teacher: {{ name: resnet9, width: 8, weights: teacher.safetensors, weights_sha256: {digest} }}\n"
+    );
+    sandbox.write("sweep.yaml", &(TINY.to_owned() + &teacher));
+    let refused = finish(&mut sandbox.run("store")).expect_code(1);
+    for part in [
+        "expected conv1.weight of shape [8, 1, 3, 3], found [4, 1, 3, 3]",
+        "teacher.safetensors do not fit the net",
+        "`autorep-trainer weights check` lists them",
+    ] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    assert!(!sandbox.path("store").exists(), "nothing was begun");
 }
 
 #[test]

@@ -37,7 +37,8 @@ fn a_teacher_is_part_of_what_is_distilled_from_it_and_of_nothing_else() {
     let json = search.canonical_json();
     assert_eq!(serde_json::from_str::<TaskSpec>(&json).unwrap(), search);
     let manifest = good(&text);
-    assert_eq!(manifest.weights(), [&teacher.weights], "one file, once");
+    let needed = [(teacher.net.clone(), &teacher.weights)];
+    assert_eq!(manifest.weights(), needed, "one file, once");
 }
 
 #[test]
