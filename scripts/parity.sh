@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Holds the trainer against independent implementations: its nets against torchvision's,
-# EfficientNet-Lite0 with published weights against labelled photographs, and twenty steps of three
+# EfficientNet-Lite0 with published weights against labelled photographs, and twenty steps of four
 # searches against the same in plain PyTorch. `make test-parity` calls it. Downloads about 600 MB
 # into the cache folder the first time; a second call downloads nothing.
 
@@ -31,7 +31,7 @@ export LD_LIBRARY_PATH="$LIBTORCH/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 cargo build --locked -p autorep-trainer --example parity --example replace_trace
 step "forward passes"
 "$CARGO_TARGET_DIR/debug/examples/parity" "$fixtures" "$folder/reference"
-step "twenty steps of three searches"
+step "twenty steps of four searches"
 trace=$(mktemp -d)
 trap 'rm -rf "$trace"' EXIT
 "$CARGO_TARGET_DIR/debug/examples/replace_trace" "$trace"

@@ -1,4 +1,5 @@
-//! Files of weights that baselines start from and teachers have: whether they are there, and the ones meant.
+//! Files of weights that baselines start from and teachers have: whether they are there, the ones
+//! meant, and fit.
 
 use std::io;
 use std::process::Command;

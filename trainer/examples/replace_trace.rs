@@ -1,4 +1,4 @@
-//! Writes down twenty steps of three searches: where each starts, the batches it sees, what each
+//! Writes down twenty steps of four searches: where each starts, the batches it sees, what each
 //! step computes, where it ends. `scripts/parity/training.py` does the same steps in plain
 //! `PyTorch`.
 //!
@@ -135,12 +135,13 @@ fn write_down(
 }
 
 /// The tests' search with one budget, and epochs enough for indicators not to freeze: as the paper
-/// has it, as its released code starts it, and as SNL does it.
+/// has it, as its released code starts it, and as SNL does it, by its authors' rule and at the pace
+/// of a falling budget.
 ///
 /// Adam's first steps are the gradient's sign: where a gradient is noise, two right programs go two
 /// ways. So the penalty is on from the first step and far above the other gradients, which leaves
 /// no latent's gradient near zero; and the weights are trained by SGD, but for one search.
-fn searches() -> [(&'static str, ReplaceRecipe); 3] {
+fn searches() -> [(&'static str, ReplaceRecipe); 4] {
     let Work::Replace { recipe, .. } = common::replace().work else {
         unreachable!("the tests' search is one");
     };
@@ -176,8 +177,17 @@ fn searches() -> [(&'static str, ReplaceRecipe); 3] {
         penalty_grace: 2,
         ..paper.clone()
     };
-    [("paper", paper), ("released", released), ("snl", snl)]
-        .map(|(name, recipe)| (name, recipe.canonical()))
+    let paced = ReplaceRecipe {
+        budget_schedule: BudgetSchedule::Anneal,
+        ..snl.clone()
+    };
+    [
+        ("paper", paper),
+        ("released", released),
+        ("snl", snl),
+        ("snl-paced", paced),
+    ]
+    .map(|(name, recipe)| (name, recipe.canonical()))
 }
 
 /// What labels and teacher alone, without the penalty, say about the latents: in a step the penalty

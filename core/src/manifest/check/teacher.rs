@@ -28,13 +28,9 @@ impl Checker {
     /// A teacher is a net with its weights, whole or not at all.
     pub(super) fn teacher(&mut self) {
         let name = format!("{SECTION}.name");
-        let given = |path: &String| self.places.contains_key(path);
-        // Without keys there is no teacher; what is no mapping has a problem of its own.
-        let keys = ["name", "weights", "weights_sha256"].into_iter();
-        let mut keys = keys
-            .chain(NET_SETTINGS)
-            .map(|key| format!("{SECTION}.{key}"));
-        if !keys.any(|path| given(&path)) {
+        let is_below = |path: &String| path.starts_with("spec.teacher.");
+        if !self.places.keys().any(is_below) {
+            // Without keys there is no teacher; what is no mapping has a problem of its own.
             return;
         }
         let (file, sha256) = self.weights_and_digest(SECTION);
@@ -63,10 +59,10 @@ impl Checker {
             }
         }
         let depth = format!("{SECTION}.depth");
-        if let (true, Some(message)) = (
-            family.has("depth"),
-            depth_problem(self.settings.teacher.depth),
-        ) {
+        if !family.has("depth") {
+            return;
+        }
+        if let Some(message) = depth_problem(self.settings.teacher.depth) {
             self.problem(self.place(&depth), &depth, message);
         }
     }
