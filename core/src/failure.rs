@@ -32,8 +32,12 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
-    /// Whether every attempt would end so: then no other one is made.
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::BudgetUnreached | Self::BadWeights)
+    /// Whether an attempt that ends so may have taken its trainer or its whole worker with it. A
+    /// task that is given up for it is in quarantine: it is a danger to whoever tries it next.
+    pub const fn kills(self) -> bool {
+        matches!(
+            self,
+            Self::TrainerCrashed | Self::OutOfMemory | Self::WorkerLost
+        )
     }
 }

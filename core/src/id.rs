@@ -87,13 +87,7 @@ impl FromStr for SweepName {
     type Err = NotASweepName;
 
     fn from_str(text: &str) -> Result<Self, NotASweepName> {
-        let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let bytes = text.as_bytes();
-        let fits = (1..=63).contains(&bytes.len())
-            && bytes.iter().all(|byte| alphanumeric(byte) || *byte == b'-')
-            && bytes.first().is_some_and(alphanumeric)
-            && bytes.last().is_some_and(alphanumeric);
-        if fits {
+        if is_label(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(NotASweepName {
@@ -101,6 +95,16 @@ impl FromStr for SweepName {
             })
         }
     }
+}
+
+/// Whether a text is a DNS label.
+fn is_label(text: &str) -> bool {
+    let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    (1..=63).contains(&bytes.len())
+        && (bytes.iter()).all(|byte| alphanumeric(byte) || *byte == b'-')
+        && bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
 }
 
 impl TryFrom<String> for SweepName {
@@ -113,6 +117,53 @@ impl TryFrom<String> for SweepName {
 
 impl From<SweepName> for String {
     fn from(name: SweepName) -> Self {
+        name.0
+    }
+}
+
+/// Who a sweep belongs to: owners share workers fairly. A DNS label, as a sweep's name is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OwnerName(String);
+
+impl OwnerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for OwnerName {
+    /// Of sweeps whose manifests name nobody.
+    fn default() -> Self {
+        Self("nobody".to_owned())
+    }
+}
+
+impl fmt::Display for OwnerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for OwnerName {
+    type Err = NotASweepName;
+
+    fn from_str(text: &str) -> Result<Self, NotASweepName> {
+        text.parse().map(|SweepName(name)| Self(name))
+    }
+}
+
+impl TryFrom<String> for OwnerName {
+    type Error = NotASweepName;
+
+    fn try_from(text: String) -> Result<Self, NotASweepName> {
+        text.parse()
+    }
+}
+
+impl From<OwnerName> for String {
+    fn from(name: OwnerName) -> Self {
         name.0
     }
 }

@@ -1,4 +1,5 @@
-//! Which ready task a worker gets next: a total order over tasks, and the ready ones kept in it.
+//! Which ready task of a sweep a worker gets next: a total order over its tasks, and the ready ones
+//! kept in it. Which sweep's turn it is, the ledger decides ([`crate::ledger`]).
 //!
 //! The order serves two wishes. The sweep should end early: what has the longest chain of work
 //! behind it goes first. And its front should be worth looking at early: the first seed of every
@@ -17,8 +18,6 @@ use crate::task::TaskKind;
 /// The order of the fields is the order of the criteria.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Rank {
-    /// Sweeps that were submitted earlier go first.
-    pub sweep: u32,
     /// What everything waits for, then what shows on the front at once, then the rest.
     pub stage: Stage,
     /// The seed's place among the plan's seeds.
@@ -50,9 +49,9 @@ impl Stage {
     }
 }
 
-/// The ranks of a plan's tasks, in the plan's order. `sweep` is the sweep's place in the order of
-/// submission. Parents must precede their children, as they do in every plan.
-pub fn ranks(plan: &Plan, sweep: u32) -> Vec<Rank> {
+/// The ranks of a plan's tasks, in the plan's order. Parents must precede their children, as they
+/// do in every plan.
+pub fn ranks(plan: &Plan) -> Vec<Rank> {
     let index: BTreeMap<TaskId, usize> = (plan.tasks.iter().map(|task| task.id).zip(0..)).collect();
     let seeds: BTreeSet<u64> = plan.tasks.iter().map(|task| task.spec.seed).collect();
     let wave: BTreeMap<u64, u32> = seeds.into_iter().zip(0..).collect();
@@ -66,7 +65,6 @@ pub fn ranks(plan: &Plan, sweep: u32) -> Vec<Rank> {
     }
     (plan.tasks.iter().zip(chain).zip(0..))
         .map(|((task, chain), index)| Rank {
-            sweep,
             stage: Stage::of(task.spec.kind()),
             wave: wave[&task.spec.seed],
             chain: Reverse(chain),
@@ -75,7 +73,7 @@ pub fn ranks(plan: &Plan, sweep: u32) -> Vec<Rank> {
         .collect()
 }
 
-/// The tasks that may be leased, in the order in which they should be.
+/// The tasks of one sweep that may be leased, in the order in which they should be.
 ///
 /// Tasks are known by their slots, the ledger's small numbers for them. Every operation takes
 /// logarithmic time, but for tasks whose time to wait is over: they are looked at one by one
@@ -155,7 +153,7 @@ mod tests {
     #[test]
     fn baselines_come_first_then_evaluations_then_the_first_seed_by_its_longest_chain() {
         let plan = tiny_plan(&[0, 1], &[100, 50]);
-        let mut order: Vec<(Rank, TaskKind, u64)> = ranks(&plan, 0)
+        let mut order: Vec<(Rank, TaskKind, u64)> = ranks(&plan)
             .into_iter()
             .zip(&plan.tasks)
             .map(|(rank, task)| (rank, task.spec.kind(), task.spec.seed))
@@ -181,7 +179,6 @@ mod tests {
     #[test]
     fn a_delayed_task_waits_and_then_takes_its_place_in_the_order() {
         let rank = |index| Rank {
-            sweep: 0,
             stage: Stage::Train,
             wave: 0,
             chain: Reverse(1),

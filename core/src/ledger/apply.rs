@@ -6,13 +6,20 @@
 use std::sync::Arc;
 
 use super::{
-    Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Needs, Next, Retry, StateName, Submission,
-    Sweep, Task, TaskCounts, TaskState,
+    Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName, Submission,
+    Sweep, Task, TaskCounts, TaskState, Terms,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::id::{Generation, SweepName, TaskId};
 use crate::plan::Plan;
-use crate::schedule::{Rank, ranks};
+use crate::schedule::{ReadySet, ranks};
+
+/// What people have said of a sweep.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Marks {
+    pub(super) paused: bool,
+    pub(super) cancelled: bool,
+}
 
 impl Ledger {
     /// Makes `event` true.
@@ -27,8 +34,11 @@ impl Ledger {
                 at_ms,
                 expires_at_ms,
             } => {
-                self.ready.promote(*at_ms);
                 let slot = self.slot(claim.task);
+                for at in 0..self.at(slot).sweeps.len() {
+                    let sweep = self.at(slot).sweeps[at].sweep as usize;
+                    self.sweeps[sweep].ready.promote(*at_ms);
+                }
                 self.at_mut(slot).generation = claim.generation;
                 self.change(slot, |state, _| {
                     let name = state.name();
@@ -62,13 +72,14 @@ impl Ledger {
                 next,
             } => {
                 let slot = self.slot(*task);
-                let counted = failure.as_ref().is_some_and(|failure| failure.counted);
+                let counts = failure.as_ref().filter(|failure| failure.counted);
+                let spent = counts.map(|failure| failure.class);
                 self.note(slot, failure.as_deref());
                 self.change(slot, |state, needs| {
                     let lease = lease(event, state);
                     match next {
-                        Next::Again { not_before_ms } => lease.end(counted, needs, *not_before_ms),
-                        Next::GiveUp => TaskState::GaveUp(lease.give_up(counted)),
+                        Next::Again { not_before_ms } => lease.end(spent, needs, *not_before_ms),
+                        Next::GiveUp => TaskState::GaveUp(lease.give_up(spent)),
                     }
                 });
             }
@@ -77,11 +88,10 @@ impl Ledger {
     }
 
     fn apply_submitted(&mut self, submission: &Submission) {
-        let Submission { sweep, plan, retry } = submission;
-        let mut touched = self.enlist(sweep, plan, *retry, None);
+        let Submission { sweep, plan, terms } = submission;
+        let marks = Marks::default();
+        let mut touched = self.enlist(sweep, plan, terms.clone(), marks, None);
         let slot = self.sweep_slots[sweep] as usize;
-        self.sweeps[slot].cancelled = false;
-        self.sweeps[slot].paused = false;
         let members = self.sweeps[slot].members.clone();
         for &task in &members {
             self.change(task, |state, needs| {
@@ -96,47 +106,61 @@ impl Ledger {
         self.settle(touched);
     }
 
-    /// Gives a sweep its plan, without settling any task. Returns the tasks that the sweep had
-    /// before. Leases in records go on until `lease_until_ms`, or have ended where that is absent.
+    /// Gives a sweep its plan, terms and marks, without settling any task. Returns the tasks that
+    /// the sweep had before. Leases in records go on until `lease_until_ms`, or have ended where
+    /// that is absent.
     pub(super) fn enlist(
         &mut self,
         name: &SweepName,
         plan: &Arc<Plan>,
-        retry: Retry,
+        terms: Terms,
+        marks: Marks,
         lease_until_ms: Option<u64>,
     ) -> Vec<u32> {
-        let sweep = self.sweep_slots.get(name).copied().unwrap_or_else(|| {
-            let slot = slot_number(self.sweeps.len());
-            self.sweep_slots.insert(name.clone(), slot);
+        let number = self.sweep_slots.get(name).copied().unwrap_or_else(|| {
+            let number = slot_number(self.sweeps.len());
+            self.sweep_slots.insert(name.clone(), number);
             self.sweeps.push(Sweep {
                 name: name.clone(),
                 plan: Arc::clone(plan),
-                retry,
-                paused: false,
-                cancelled: false,
+                terms: terms.clone(),
+                paused: marks.paused,
+                cancelled: marks.cancelled,
+                ready: ReadySet::default(),
                 members: Vec::new(),
                 counts: TaskCounts::default(),
             });
-            slot
+            number
         });
-        let former = std::mem::take(&mut self.sweeps[sweep as usize].members);
+        let former = std::mem::take(&mut self.sweeps[number as usize].members);
         for &task in &former {
-            self.at_mut(task).sweeps.retain(|&other| other != sweep);
+            self.unindex(task);
+        }
+        let sweep = &mut self.sweeps[number as usize];
+        sweep.plan = Arc::clone(plan);
+        sweep.terms = terms;
+        (sweep.paused, sweep.cancelled) = (marks.paused, marks.cancelled);
+        for &task in &former {
+            let task = self.at_mut(task);
+            task.sweeps.retain(|member| member.sweep != number);
+        }
+        for &task in &former {
+            self.index(task);
         }
         let mut counts = TaskCounts::default();
         let mut members = Vec::with_capacity(plan.tasks.len());
-        for (place, rank) in (0..).zip(ranks(plan, sweep)) {
-            let slot = self.enlist_task(plan, place, rank, lease_until_ms);
-            let task = self.at_mut(slot);
-            task.sweeps.push(sweep);
-            *counts.of(task.state.name()) += 1;
+        for (place, rank) in (0..).zip(ranks(plan)) {
+            let member = Member {
+                sweep: number,
+                rank,
+            };
+            let slot = self.enlist_task(plan, place, member, lease_until_ms);
+            *counts.of(self.at(slot).state.name()) += 1;
             members.push(slot);
         }
-        let record = &mut self.sweeps[sweep as usize];
-        record.plan = Arc::clone(plan);
-        record.retry = retry;
-        record.members = members;
-        record.counts = counts;
+        let sweep = &mut self.sweeps[number as usize];
+        sweep.members = members;
+        sweep.counts = counts;
         former
     }
 
@@ -144,7 +168,7 @@ impl Ledger {
         &mut self,
         plan: &Arc<Plan>,
         place: u32,
-        rank: Rank,
+        member: Member,
         lease_until_ms: Option<u64>,
     ) -> u32 {
         let planned = &plan.tasks[place as usize];
@@ -153,7 +177,7 @@ impl Ledger {
             let task = self.at_mut(slot);
             task.plan = Arc::clone(plan);
             task.place = place;
-            task.rank = task.rank.min(rank);
+            task.sweeps.push(member);
             self.index(slot);
             return slot;
         }
@@ -172,8 +196,7 @@ impl Ledger {
             place,
             generation: Generation::default(),
             children: Vec::new(),
-            sweeps: Vec::new(),
-            rank,
+            sweeps: vec![member],
             parents_left: count(|parent| !parent.is_done()),
             parents_lost: count(TaskState::is_lost),
             failures: Vec::new(),
@@ -229,7 +252,7 @@ impl Ledger {
         };
         let head = Head::of(checkpoint);
         match &checkpoint.role {
-            CheckpointRole::Resume => kept.resume = Some(Box::new(head)),
+            CheckpointRole::Resume => kept.resume_from(head),
             CheckpointRole::Output(name) => {
                 if kept.outputs.len() != outputs.len() {
                     kept.outputs = vec![None; outputs.len()].into();
@@ -249,10 +272,8 @@ impl Ledger {
         let outputs = self.at(slot).spec().outputs();
         match &checkpoint.role {
             CheckpointRole::Resume => {
-                if let Some(kept) = self.at_mut(slot).state.kept_mut()
-                    && kept.resume.as_deref() == Some(&head)
-                {
-                    kept.resume = None;
+                if let Some(kept) = self.at_mut(slot).state.kept_mut() {
+                    kept.forget_resume(head);
                 }
             }
             CheckpointRole::Output(name) => {
@@ -307,7 +328,7 @@ impl Ledger {
         self.index(slot);
         if name != new_name {
             for at in 0..self.at(slot).sweeps.len() {
-                let sweep = self.at(slot).sweeps[at] as usize;
+                let sweep = self.at(slot).sweeps[at].sweep as usize;
                 *self.sweeps[sweep].counts.of(name) -= 1;
                 *self.sweeps[sweep].counts.of(new_name) += 1;
             }
@@ -321,44 +342,6 @@ impl Ledger {
             child.parents_left = child.parents_left + u32::from(was_done) - u32::from(is_done);
             child.parents_lost = child.parents_lost + u32::from(is_lost) - u32::from(was_lost);
             unsettled.push(slot);
-        }
-    }
-
-    /// Takes a task out of the indices that its state puts it in.
-    fn unindex(&mut self, slot: u32) {
-        let task = &self.tasks[slot as usize];
-        match &task.state {
-            TaskState::Ready(ready) => self.ready.remove(slot, task.rank, ready.not_before_ms),
-            TaskState::Leased(lease) => {
-                self.expiries.remove(&(lease.expires_at_ms, slot));
-                self.holders.remove(&lease.worker);
-            }
-            TaskState::Waiting(_)
-            | TaskState::Done(_)
-            | TaskState::GaveUp(_)
-            | TaskState::Blocked(_)
-            | TaskState::Cancelled(_) => {}
-        }
-    }
-
-    /// Puts a task into the indices that its state asks for.
-    fn index(&mut self, slot: u32) {
-        let grantable = self.is_grantable(slot);
-        let task = &self.tasks[slot as usize];
-        match &task.state {
-            TaskState::Ready(ready) if grantable => {
-                self.ready.insert(slot, task.rank, ready.not_before_ms);
-            }
-            TaskState::Leased(lease) => {
-                self.expiries.insert((lease.expires_at_ms, slot));
-                self.holders.insert(lease.worker.clone(), slot);
-            }
-            TaskState::Ready(_)
-            | TaskState::Waiting(_)
-            | TaskState::Done(_)
-            | TaskState::GaveUp(_)
-            | TaskState::Blocked(_)
-            | TaskState::Cancelled(_) => {}
         }
     }
 

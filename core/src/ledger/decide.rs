@@ -9,6 +9,7 @@ use super::{
 use crate::checkpoint::CheckpointRole;
 use crate::id::{SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
+use crate::offer::Offer;
 use crate::plan::Plan;
 
 /// Tasks in all sweeps are numbered in 32 bits.
@@ -112,14 +113,19 @@ impl Ledger {
     /// A worker holds one lease at a time: one that asks while it holds one has lost the answer or
     /// its own memory. Its lease ends, as a failure if it had begun to work on it, and it gets the
     /// same task with the next generation, unless that cannot run any more.
-    pub fn acquire(&self, worker: &WorkerId, now_ms: u64) -> Decision<Acquired> {
+    pub fn acquire(
+        &self,
+        worker: &WorkerId,
+        offer: &Offer,
+        now_ms: u64,
+    ) -> Decision<Acquired> {
         let mut events = Vec::new();
         let mut again = None;
         if let Some(&slot) = self.holders.get(worker)
             && let TaskState::Leased(lease) = &self.at(slot).state
         {
             let event = if lease.renewed {
-                self.lose(slot, lease, "its worker asked for another task")
+                self.lose(slot, lease, "its worker asked for another task", now_ms)
             } else {
                 Event::Ended {
                     task: self.at(slot).id(),
@@ -129,16 +135,18 @@ impl Ledger {
             };
             let task = self.at(slot);
             if let Event::Ended { failure, next, .. } = &event
-                && let Next::Again { .. } = next
+                && let Next::Again { not_before_ms } = next
+                && *not_before_ms <= now_ms
                 && (task.parents_left, task.parents_lost) == (0, 0)
-                && self.is_grantable(slot)
+                && let Some(sweep) = self.grantor(slot)
             {
-                again = Some((slot, failure.as_ref().is_some_and(|it| it.counted)));
+                let counted = failure.as_ref().is_some_and(|it| it.counted);
+                again = Some(((slot, sweep), counted));
             }
             events.push(event);
         }
-        let picked = again.or_else(|| Some((self.ready.pick(now_ms)?, false)));
-        let Some((slot, counted)) = picked else {
+        let picked = again.or_else(|| Some((self.pick(offer, now_ms)?, false)));
+        let Some(((slot, sweep), counted)) = picked else {
             // A lease that just ended may have made a task ready; the next call will see it.
             let idle = events.is_empty() && self.is_idle();
             return Decision {
@@ -146,7 +154,7 @@ impl Ledger {
                 outcome: Acquired::Nothing { idle },
             };
         };
-        let (event, grant) = self.grant(slot, counted, worker, now_ms);
+        let (event, grant) = self.grant(slot, sweep, counted, worker, now_ms);
         events.push(event);
         Decision {
             events,
@@ -154,8 +162,16 @@ impl Ledger {
         }
     }
 
-    /// A lease on the task at `slot`, one more of whose attempts has just been `counted`, or not.
-    fn grant(&self, slot: u32, counted: bool, worker: &WorkerId, now_ms: u64) -> (Event, Grant) {
+    /// A lease on the task at `slot` for a sweep; one more of the task's attempts has just been
+    /// `counted`, or not.
+    fn grant(
+        &self,
+        slot: u32,
+        sweep: u32,
+        counted: bool,
+        worker: &WorkerId,
+        now_ms: u64,
+    ) -> (Event, Grant) {
         let task = self.at(slot);
         let claim = LeaseClaim {
             task: task.id(),
@@ -168,7 +184,7 @@ impl Ledger {
             expires_at_ms: now_ms.saturating_add(self.lease_ttl_ms),
         };
         let kept = task.state.kept();
-        let attempts = kept.map_or(0, |kept| kept.attempts);
+        let attempts = kept.map_or(0, |kept| kept.spent.attempts());
         let inputs = (task.spec().inputs().into_iter())
             .filter_map(|input| {
                 let parent = self.task(input.task)?;
@@ -178,13 +194,12 @@ impl Ledger {
                 Some(parent.state.output(index)?.reference(input.task, role))
             })
             .collect();
-        let resume = (kept.and_then(|kept| kept.resume.as_deref()))
+        let resume = (kept.and_then(super::Kept::resume))
             .map(|head| head.reference(claim.task, CheckpointRole::Resume));
-        let grantor = (self.grantor(slot)).expect("only tasks that a sweep wants are picked");
         let grant = Grant {
             claim,
             attempt: attempts + u32::from(counted) + 1,
-            sweep: grantor.name.clone(),
+            sweep: self.sweeps[sweep as usize].name.clone(),
             inputs,
             resume,
         };

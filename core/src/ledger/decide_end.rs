@@ -2,7 +2,7 @@
 
 use super::{
     Adoption, AfterFailure, CommitRefusal, Decision, Event, FailRefusal, Failure, FailureReport,
-    Finish, FinishRefusal, Head, Leased, Ledger, MAX_BACKOFF_MS, Next, NotHeld, Release,
+    Finish, FinishRefusal, Head, Leased, Ledger, Next, NotHeld, Release,
     ReleaseRefusal, RenewRefusal, Renewal, Task, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
@@ -11,10 +11,8 @@ use crate::id::WorkerId;
 use crate::lease::LeaseClaim;
 use crate::observation::Observation;
 use crate::recipe::Granularity;
+use crate::retry::Limit;
 use crate::task::Work;
-
-/// The shortest wait after a reported failure that does not count as an attempt.
-const MIN_UNCOUNTED_BACKOFF_MS: u64 = 1000;
 
 /// Says what a claim is worth.
 enum Hold<'a> {
@@ -81,7 +79,7 @@ impl Ledger {
         match role {
             CheckpointRole::Resume => {
                 let kept = task.state.kept();
-                Ok(kept.and_then(|kept| kept.resume.as_deref()).copied())
+                Ok(kept.and_then(super::Kept::resume))
             }
             CheckpointRole::Output(name) => {
                 let outputs = task.spec().outputs();
@@ -145,7 +143,7 @@ impl Ledger {
             Hold::Ended(_, task) => return Ok(Decision::unchanged(repeated_failure(task)?)),
         };
         let mut events = Vec::new();
-        let mut counted = report.class != FailureClass::StoreUnavailable;
+        let mut counted = true;
         if let Some(checkpoint) = report.bad_checkpoint
             && report.class == FailureClass::BadCheckpoint
             && self.reads(slot, &checkpoint)
@@ -159,18 +157,15 @@ impl Ledger {
         let failure = Failure {
             serial: self.next_failure_serial,
             generation: claim.generation,
-            attempt: lease.kept.attempts + 1,
+            attempt: lease.kept.spent.attempts() + 1,
             worker: lease.worker.clone(),
             class: report.class,
             message: report.message,
             stderr_tail: report.stderr_tail,
+            last_progress: String::new(),
             counted,
         };
-        let next = if report.class.is_final() {
-            Next::GiveUp
-        } else {
-            self.after(slot, lease, counted, now_ms)
-        };
+        let next = self.after(slot, lease, &failure, now_ms);
         events.push(Event::Ended {
             task: claim.task,
             failure: Some(Box::new(failure)),
@@ -224,7 +219,9 @@ impl Ledger {
         let mut serial = self.next_failure_serial;
         let events: Vec<Event> = (self.expiries.range(..=(now_ms, u32::MAX)))
             .filter_map(|&(_, slot)| match &self.at(slot).state {
-                TaskState::Leased(lease) => Some(self.lose(slot, lease, "its lease expired")),
+                TaskState::Leased(lease) => {
+                    Some(self.lose(slot, lease, "its lease expired", now_ms))
+                }
                 TaskState::Waiting(_)
                 | TaskState::Ready(_)
                 | TaskState::Done(_)
@@ -249,28 +246,24 @@ impl Ledger {
     }
 
     /// The end of a lease whose worker is lost.
-    pub(super) fn lose(&self, slot: u32, lease: &Leased, why: &str) -> Event {
+    pub(super) fn lose(&self, slot: u32, lease: &Leased, why: &str, now_ms: u64) -> Event {
         let task = self.at(slot);
         let generation = task.generation;
         let made_here = |head: &Head| head.generation == generation;
-        let progressed = lease.kept.resume.as_deref().is_some_and(made_here)
+        let progressed = lease.kept.resumes.iter().any(made_here)
             || lease.kept.outputs.iter().flatten().any(made_here);
-        let counted = !progressed;
         let failure = Failure {
             serial: self.next_failure_serial,
             generation,
-            attempt: lease.kept.attempts + 1,
+            attempt: lease.kept.spent.attempts() + 1,
             worker: lease.worker.clone(),
             class: FailureClass::WorkerLost,
             message: format!("the worker {} was lost: {why}", lease.worker),
             stderr_tail: String::new(),
-            counted,
+            last_progress: String::new(),
+            counted: !progressed,
         };
-        let next = match self.after(slot, lease, counted, 0) {
-            // The worker was at fault or nobody: another one may try at once.
-            Next::Again { .. } => Next::Again { not_before_ms: 0 },
-            Next::GiveUp => Next::GiveUp,
-        };
+        let next = self.after(slot, lease, &failure, now_ms);
         Event::Ended {
             task: task.id(),
             failure: Some(Box::new(failure)),
@@ -279,24 +272,24 @@ impl Ledger {
     }
 
     /// What becomes of a task whose attempt failed.
-    fn after(&self, slot: u32, lease: &Leased, counted: bool, now_ms: u64) -> Next {
+    fn after(&self, slot: u32, lease: &Leased, failure: &Failure, now_ms: u64) -> Next {
         let retry = self.retry(slot);
-        let failed = lease.kept.attempts.saturating_add(counted.into());
-        if counted && failed >= retry.attempts {
-            return Next::GiveUp;
+        let before = lease.kept.spent.of(failure.class);
+        let failed = before.saturating_add(failure.counted.into());
+        match retry.limit(failure.class) {
+            Limit::Once => return Next::GiveUp,
+            Limit::Attempts(most) if failure.counted && failed >= most => return Next::GiveUp,
+            Limit::Attempts(_) | Limit::None => {}
         }
-        let doublings = failed.saturating_sub(1).min(32);
-        let backoff_ms = if counted {
-            retry.backoff_ms
-        } else {
-            // Nothing ends a row of failures that do not count: they must not follow one another
-            // as fast as they can.
-            retry.backoff_ms.max(MIN_UNCOUNTED_BACKOFF_MS)
+        let claim = LeaseClaim {
+            task: self.at(slot).id(),
+            generation: failure.generation,
         };
-        let wait_ms = backoff_ms.saturating_mul(1 << doublings);
-        let wait_ms = wait_ms.min(MAX_BACKOFF_MS);
-        Next::Again {
-            not_before_ms: now_ms.saturating_add(wait_ms),
+        match retry.wait_ms(failure.class, failed, claim) {
+            0 => Next::Again { not_before_ms: 0 },
+            wait_ms => Next::Again {
+                not_before_ms: now_ms.saturating_add(wait_ms),
+            },
         }
     }
 

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointRef;
 use crate::failure::FailureClass;
-use crate::id::{Generation, SweepName, TaskId, WorkerId};
+use crate::id::{Generation, OwnerName, SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::observation::Observation;
+use crate::offer::Requirements;
 use crate::plan::Plan;
+use crate::retry::Retry;
 
 /// What is to happen, and what the asker is told once it has happened durably.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,13 +23,17 @@ pub struct Decision<T> {
     pub outcome: T,
 }
 
-/// How often and how soon a failed task is tried again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Retry {
-    /// Attempts before a task is given up, at least one.
-    pub attempts: u32,
-    /// Time before the second attempt; each further wait is twice as long.
-    pub backoff_ms: u64,
+/// What a sweep wants of the scheduling, beside its tasks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// How often and how soon failed tasks are tried again.
+    pub retry: Retry,
+    /// Who the sweep belongs to: owners share workers fairly.
+    pub owner: OwnerName,
+    /// Sweeps of a higher priority go first, whosever they are.
+    pub priority: i32,
+    /// What a task needs of its worker.
+    pub needs: Requirements,
 }
 
 /// A sweep to be submitted.
@@ -37,8 +43,8 @@ pub struct Submission {
     pub sweep: SweepName,
     /// Its tasks.
     pub plan: Arc<Plan>,
-    /// Its retry policy.
-    pub retry: Retry,
+    /// What it wants beside them.
+    pub terms: Terms,
 }
 
 /// One change of the ledger.
@@ -133,6 +139,9 @@ pub struct Failure {
     pub message: String,
     /// The end of the trainer's standard error.
     pub stderr_tail: String,
+    /// Where the trainer was when it was last heard of, in words; empty if it never was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_progress: String,
     /// Whether it counts against the retry policy.
     pub counted: bool,
 }

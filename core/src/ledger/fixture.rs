@@ -4,20 +4,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Event, Grant, Ledger, Retry, Submission, TaskRecord, invariants};
+use super::{Event, Grant, Ledger, Submission, TaskRecord, Terms, invariants};
 use crate::candidate::{Candidate, PointKind};
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::data::{DataSet, DataSpec, Preparation};
 use crate::digest::Digest;
-use crate::id::{CandidateId, TaskId, WorkerId};
+use crate::id::{CandidateId, OwnerName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::net::{Family, NetSpec};
 use crate::observation::{Accuracy, Observation};
+use crate::offer::{Offer, Requirements};
 use crate::plan::{Plan, PlannedTask};
 use crate::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
     ReplaceRecipe, Schedule,
 };
+use crate::retry::Retry;
 use crate::task::{NET_OUTPUT, OutputRef, RESULT_VERSION, TaskSpec, Work, budget_output};
 
 pub(crate) const TTL_MS: u64 = 1000;
@@ -157,10 +159,17 @@ pub(crate) fn submission(name: &str, plan: Plan, attempts: u32) -> Submission {
     Submission {
         sweep: name.parse().unwrap(),
         plan: Arc::new(plan),
-        retry: Retry {
-            attempts,
-            backoff_ms: 100,
-        },
+        terms: terms(attempts),
+    }
+}
+
+/// The terms of a sweep that belongs to nobody and needs nothing.
+pub(crate) fn terms(attempts: u32) -> Terms {
+    Terms {
+        retry: Retry::new(attempts, 100),
+        owner: OwnerName::default(),
+        priority: 0,
+        needs: Requirements::default(),
     }
 }
 
@@ -258,7 +267,7 @@ impl Checked {
 
     #[track_caller]
     pub(crate) fn try_acquire(&mut self, name: &str, now_ms: u64) -> super::Acquired {
-        let decision = self.ledger.acquire(&worker(name), now_ms);
+        let decision = self.ledger.acquire(&worker(name), &Offer::default(), now_ms);
         self.apply(decision)
     }
 

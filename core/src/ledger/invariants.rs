@@ -86,10 +86,7 @@ fn check_task(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> 
         serials.is_sorted() && serials_below,
     )?;
     let heads = (task.state.kept().into_iter()).flat_map(|kept| {
-        kept.resume
-            .as_deref()
-            .into_iter()
-            .chain(kept.outputs.iter().flatten())
+(kept.resumes.iter()).chain(kept.outputs.iter().flatten())
     });
     let mut generations = heads.map(|head| head.generation).chain(match &task.state {
         TaskState::Done(done) => done.outputs.iter().map(|head| head.generation).collect(),
@@ -140,19 +137,30 @@ fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation>
 
 fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
     let mut expiries = BTreeSet::new();
-    let mut ready = 0;
+    let mut owner_leases = BTreeMap::new();
+    // What can be leased: once for each sweep that it can be leased for.
+    let (mut ready, mut ready_tasks) = (0, 0);
     for (slot, task) in (0..).zip(&ledger.tasks) {
         match &task.state {
             TaskState::Leased(lease) => {
                 expiries.insert((lease.expires_at_ms, slot));
+                for owner in ledger.owners(slot) {
+                    *owner_leases.entry(owner).or_insert(0) += 1;
+                }
             }
-            TaskState::Ready(state) if ledger.is_grantable(slot) => {
-                ready += 1;
-                let is_in = ledger.ready.contains(slot, task.rank, state.not_before_ms);
-                hold(6, &task.id(), "a ready task can be leased", is_in)?;
+            TaskState::Ready(state) => {
+                let granting = (task.sweeps.iter())
+                    .map(|member| (&ledger.sweeps[member.sweep as usize], member))
+                    .filter(|(sweep, _)| sweep.grants());
+                ready_tasks += usize::from(granting.clone().next().is_some());
+                for (sweep, member) in granting {
+                    ready += 1;
+                    let is_in = (sweep.ready).contains(slot, member.rank, state.not_before_ms);
+                    let can = is_in && ledger.active.contains(&member.sweep);
+                    hold(6, &task.id(), "a ready task can be leased", can)?;
+                }
             }
-            TaskState::Ready(_)
-            | TaskState::Waiting(_)
+            TaskState::Waiting(_)
             | TaskState::Done(_)
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
@@ -160,12 +168,12 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
         }
     }
     let all = &"the ledger";
-    hold(
-        6,
-        all,
-        "nothing else can be leased",
-        ledger.ready.len() == ready,
-    )?;
+    let indexed: usize = ledger.sweeps.iter().map(|sweep| sweep.ready.len()).sum();
+    hold(6, all, "nothing else can be leased", indexed == ready)?;
+    let counted = ledger.ready_tasks == ready_tasks;
+    hold(6, all, "what can be leased is counted", counted)?;
+    let idle = (ledger.active.iter()).all(|&at| !ledger.sweeps[at as usize].ready.is_empty());
+    hold(6, all, "only sweeps with a task to lease have a turn", idle)?;
     hold(3, all, "each lease has a time", ledger.expiries == expiries)?;
     hold(
         3,
@@ -173,6 +181,8 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
         "each worker holds one lease",
         ledger.holders.len() == expiries.len(),
     )?;
+    let shares = ledger.owner_leases == owner_leases;
+    hold(11, all, "each owner's leases are counted", shares)?;
     let strays = ledger
         .strays
         .keys()
@@ -186,7 +196,7 @@ fn check_sweeps(ledger: &Ledger) -> Result<(), Violation> {
         for &slot in &sweep.members {
             let task = ledger.at(slot);
             *counts.of(task.state.name()) += 1;
-            let once = task.sweeps.iter().filter(|&&it| it == number).count() == 1;
+            let once = (task.sweeps.iter()).filter(|it| it.sweep == number).count() == 1;
             hold(7, &sweep.name, "its tasks know it", once)?;
         }
         hold(

@@ -14,8 +14,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::id::{Generation, SweepName, TaskId, WorkerId};
+use crate::id::{Generation, OwnerName, SweepName, TaskId, WorkerId};
 use crate::plan::Plan;
+use crate::retry::Retry;
 use crate::schedule::{Rank, ReadySet};
 use crate::task::TaskSpec;
 
@@ -31,11 +32,12 @@ mod refusal;
 mod state;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod view;
 
 pub use event::{
     Acquired, Adoption, AfterFailure, Change, Decision, Event, Failure, FailureReport, Finish,
-    Grant, Next, Release, Renewal, Retry, Submission, Submitted,
+    Grant, Next, Release, Renewal, Submission, Submitted, Terms,
 };
 pub use record::{RecordedState, RestoredSweep, TaskRecord};
 pub use refusal::{
@@ -43,16 +45,14 @@ pub use refusal::{
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
 pub use state::{
-    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, Ready, StateName, TaskCounts,
+    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, RESUMES_KEPT, Ready, StateName, TaskCounts,
     TaskState, Waiting,
 };
+pub use turn::{Quota, Quotas};
 pub use view::{SweepState, SweepView};
 
 /// The most failures that a task remembers; older ones are forgotten.
 pub const FAILURES_KEPT: usize = 3;
-
-/// The longest wait between two attempts.
-pub const MAX_BACKOFF_MS: u64 = 3_600_000;
 
 /// All tasks and sweeps.
 #[derive(Clone, PartialEq, Debug)]
@@ -62,7 +62,13 @@ pub struct Ledger {
     slots: BTreeMap<TaskId, u32>,
     sweeps: Vec<Sweep>,
     sweep_slots: BTreeMap<SweepName, u32>,
-    ready: ReadySet,
+    quotas: Quotas,
+    /// The sweeps that have a task to lease.
+    active: BTreeSet<u32>,
+    /// Tasks that may be leased now or after their time to wait.
+    ready_tasks: usize,
+    /// Leases on tasks that an owner's sweeps want, where there is one.
+    owner_leases: BTreeMap<OwnerName, u32>,
     /// Leases by the time at which they expire.
     expiries: BTreeSet<(u64, u32)>,
     /// The task that each worker holds: one at a time.
@@ -82,12 +88,19 @@ pub struct Task {
     /// In rising order.
     children: Vec<u32>,
     /// The sweeps whose plans have the task, cancelled ones included.
-    sweeps: Vec<u32>,
-    rank: Rank,
+    sweeps: Vec<Member>,
     parents_left: u32,
     parents_lost: u32,
     failures: Vec<Failure>,
     state: TaskState,
+}
+
+/// That a sweep has a task.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Member {
+    sweep: u32,
+    /// The task's place in the order of the sweep's.
+    rank: Rank,
 }
 
 /// One sweep.
@@ -95,9 +108,11 @@ pub struct Task {
 struct Sweep {
     name: SweepName,
     plan: Arc<Plan>,
-    retry: Retry,
+    terms: Terms,
     paused: bool,
     cancelled: bool,
+    /// Its tasks that may be leased; none while it is paused or cancelled.
+    ready: ReadySet,
     members: Vec<u32>,
     counts: TaskCounts,
 }
@@ -123,6 +138,13 @@ impl Task {
         &self.state
     }
 
+    /// Whether it was given up because its attempts took trainers or whole workers with them: a
+    /// danger to whoever tries it next. Its failures are the evidence.
+    pub fn is_quarantined(&self) -> bool {
+        let kills = |failure: &Failure| failure.class.kills();
+        matches!(self.state, TaskState::GaveUp(_)) && self.failures.last().is_some_and(kills)
+    }
+
     /// Its latest failures, newest last; at most [`FAILURES_KEPT`].
     pub fn failures(&self) -> &[Failure] {
         &self.failures
@@ -138,12 +160,21 @@ impl Ledger {
             slots: BTreeMap::new(),
             sweeps: Vec::new(),
             sweep_slots: BTreeMap::new(),
-            ready: ReadySet::default(),
+            quotas: Quotas::default(),
+            active: BTreeSet::new(),
+            ready_tasks: 0,
+            owner_leases: BTreeMap::new(),
             expiries: BTreeSet::new(),
             holders: BTreeMap::new(),
             strays: BTreeMap::new(),
             next_failure_serial: 1,
         }
+    }
+
+    /// The same ledger, in which owners may have so much.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
     }
 
     fn at(&self, slot: u32) -> &Task {
@@ -157,36 +188,38 @@ impl Ledger {
     fn needs(&self, slot: u32) -> Needs {
         let task = self.at(slot);
         Needs {
-            wanted: (task.sweeps.iter()).any(|&sweep| !self.sweeps[sweep as usize].cancelled),
+            wanted: self.wanting(slot).next().is_some(),
             parents_left: task.parents_left,
             parents_lost: task.parents_lost,
         }
     }
 
-    /// Whether a sweep wants the task now: one that is neither cancelled nor paused.
-    fn is_grantable(&self, slot: u32) -> bool {
-        self.grantor(slot).is_some()
+    /// The sweeps that want a task: those that are not cancelled.
+    fn wanting(&self, slot: u32) -> impl Iterator<Item = &Sweep> {
+        (self.at(slot).sweeps.iter())
+            .map(|member| &self.sweeps[member.sweep as usize])
+            .filter(|sweep| !sweep.cancelled)
     }
 
-    /// The first sweep that wants the task now.
-    fn grantor(&self, slot: u32) -> Option<&Sweep> {
+    /// A sweep that wants the task now: one that is not paused either.
+    fn grantor(&self, slot: u32) -> Option<u32> {
         (self.at(slot).sweeps.iter())
-            .map(|&sweep| &self.sweeps[sweep as usize])
-            .find(|sweep| !sweep.cancelled && !sweep.paused)
+            .map(|member| member.sweep)
+            .find(|&sweep| self.sweeps[sweep as usize].grants())
     }
 
     /// The most patient policy among the sweeps that want the task.
     fn retry(&self, slot: u32) -> Retry {
-        let once = Retry {
-            attempts: 1,
-            backoff_ms: 0,
-        };
-        (self.at(slot).sweeps.iter())
-            .map(|&sweep| &self.sweeps[sweep as usize])
-            .filter(|sweep| !sweep.cancelled)
-            .fold(once, |retry, sweep| Retry {
-                attempts: retry.attempts.max(sweep.retry.attempts),
-                backoff_ms: retry.backoff_ms.max(sweep.retry.backoff_ms),
-            })
+        (self.wanting(slot))
+            .map(|sweep| sweep.terms.retry)
+            .reduce(Retry::or)
+            .unwrap_or(Retry::new(1, 0))
+    }
+}
+
+impl Sweep {
+    /// Whether its tasks may be leased for it.
+    const fn grants(&self) -> bool {
+        !self.cancelled && !self.paused
     }
 }

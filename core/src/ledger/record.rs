@@ -9,35 +9,35 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Retry, Task, TaskState};
+use super::apply::Marks;
+use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Task, TaskState, Terms};
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::observation::Observation;
 use crate::plan::Plan;
+use crate::retry::Spent;
 
 /// One task as it is written down.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// The generation of its latest lease.
     pub generation: Generation,
-    /// Failed attempts that count.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub attempts: u32,
+    /// How the attempts that count have ended.
+    #[serde(default, skip_serializing_if = "Spent::is_empty")]
+    pub spent: Spent,
     /// Its state.
     pub state: RecordedState,
     /// The checkpoint to go on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume: Option<Head>,
+    /// The one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resume_before: Option<Head>,
     /// The committed outputs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Head>,
     /// Its latest failures, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-const fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// A task's state as it is written down.
@@ -68,8 +68,8 @@ pub struct RestoredSweep {
     pub name: SweepName,
     /// Its plan, expanded again.
     pub plan: Arc<Plan>,
-    /// Its retry policy.
-    pub retry: Retry,
+    /// What it wants beside them.
+    pub terms: Terms,
     /// Whether it is paused.
     pub paused: bool,
     /// Whether it is cancelled.
@@ -86,7 +86,7 @@ impl Task {
         let kept = self.state.kept();
         TaskRecord {
             generation: self.generation,
-            attempts: kept.map_or(0, |kept| kept.attempts),
+            spent: kept.map_or_else(Spent::default, |kept| kept.spent.clone()),
             state: match &self.state {
                 TaskState::Waiting(_)
                 | TaskState::Ready(_)
@@ -100,7 +100,8 @@ impl Task {
                 },
                 TaskState::GaveUp(_) => RecordedState::GaveUp,
             },
-            resume: kept.and_then(|kept| kept.resume.as_deref().copied()),
+            resume: kept.and_then(Kept::resume),
+            resume_before: kept.and_then(|kept| kept.resumes.get(1).copied()),
             outputs,
             failures: self.failures.clone(),
         }
@@ -115,8 +116,10 @@ impl Task {
             .collect();
         let complete = outputs.iter().copied().collect::<Option<Box<[Head]>>>();
         let kept = Kept {
-            attempts: record.attempts,
-            resume: record.resume.map(Box::new),
+            spent: record.spent,
+            resumes: (record.resume.into_iter())
+                .chain(record.resume_before)
+                .collect(),
             outputs: if record.outputs.is_empty() {
                 Box::default()
             } else {
@@ -164,10 +167,11 @@ impl Ledger {
         ledger.next_failure_serial = serials.max().unwrap_or(0) + 1;
         let until = now_ms.saturating_add(lease_ttl_ms);
         for sweep in sweeps {
-            ledger.enlist(&sweep.name, &sweep.plan, sweep.retry, Some(until));
-            let slot = ledger.sweep_slots[&sweep.name] as usize;
-            ledger.sweeps[slot].paused = sweep.paused;
-            ledger.sweeps[slot].cancelled = sweep.cancelled;
+            let marks = Marks {
+                paused: sweep.paused,
+                cancelled: sweep.cancelled,
+            };
+            ledger.enlist(&sweep.name, &sweep.plan, sweep.terms, marks, Some(until));
         }
         let all = (0..).take(ledger.tasks.len()).collect();
         ledger.settle(all);

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::digest::Digest;
+use crate::failure::FailureClass;
 use crate::id::{Generation, TaskId, WorkerId};
 use crate::observation::Observation;
+use crate::retry::Spent;
 
 /// A committed checkpoint of a known task with a known role: the rest of a [`CheckpointRef`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -48,13 +50,17 @@ impl Head {
 /// What the attempts so far have left to the next one.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Kept {
-    /// Failed attempts that count against the retry policy.
-    pub attempts: u32,
-    /// The checkpoint to go on from.
-    pub resume: Option<Box<Head>>,
+    /// How the attempts that count against the retry policy have ended.
+    pub spent: Spent,
+    /// The checkpoints to go on from, the latest first: the one before it is for the case that it
+    /// is damaged. At most [`RESUMES_KEPT`].
+    pub resumes: Box<[Head]>,
     /// Outputs in the order of the spec's; empty before the first one is committed.
     pub outputs: Box<[Option<Head>]>,
 }
+
+/// Checkpoints to resume from that a task keeps.
+pub const RESUMES_KEPT: usize = 2;
 
 /// What decides the state of a task that nobody holds and that has no result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,6 +171,26 @@ pub struct Cancelled {
 }
 
 impl Kept {
+    /// The checkpoint to go on from.
+    pub fn resume(&self) -> Option<Head> {
+        self.resumes.first().copied()
+    }
+
+    /// Makes a checkpoint the one to go on from.
+    pub(super) fn resume_from(&mut self, head: Head) {
+        let older = self.resumes.iter().copied();
+        self.resumes = std::iter::once(head)
+            .chain(older)
+            .take(RESUMES_KEPT)
+            .collect();
+    }
+
+    /// Forgets a checkpoint to go on from; the one before it takes its place.
+    pub(super) fn forget_resume(&mut self, head: Head) {
+        let others = self.resumes.iter().copied().filter(|known| *known != head);
+        self.resumes = others.collect();
+    }
+
     /// The open state that fits.
     pub fn settle(self, needs: Needs, not_before_ms: u64) -> TaskState {
         if !needs.wanted {
@@ -219,15 +245,21 @@ impl Leased {
         }
     }
 
-    /// Takes the right back; the task will be tried again when it is ready.
-    pub fn end(self, counted: bool, needs: Needs, not_before_ms: u64) -> TaskState {
-        self.counted(counted).settle(needs, not_before_ms)
+    /// Takes the right back; the task will be tried again when it is ready. `spent` is how the
+    /// attempt ended, if that counts.
+    pub fn end(
+        self,
+        spent: Option<FailureClass>,
+        needs: Needs,
+        not_before_ms: u64,
+    ) -> TaskState {
+        self.spend(spent).settle(needs, not_before_ms)
     }
 
     /// Takes the right back for good.
-    pub fn give_up(self, counted: bool) -> GaveUp {
+    pub fn give_up(self, spent: Option<FailureClass>) -> GaveUp {
         GaveUp {
-            kept: self.counted(counted),
+            kept: self.spend(spent),
         }
     }
 
@@ -236,9 +268,11 @@ impl Leased {
         Cancelled { kept: self.kept }
     }
 
-    fn counted(self, counted: bool) -> Kept {
+    fn spend(self, spent: Option<FailureClass>) -> Kept {
         let mut kept = self.kept;
-        kept.attempts = kept.attempts.saturating_add(counted.into());
+        if let Some(class) = spent {
+            kept.spent = kept.spent.and(class);
+        }
         kept
     }
 }
@@ -263,7 +297,7 @@ impl GaveUp {
     /// Makes the task open again with all its attempts: a person asked again.
     pub fn revive(self, needs: Needs) -> TaskState {
         let kept = Kept {
-            attempts: 0,
+            spent: Spent::default(),
             ..self.kept
         };
         kept.settle(needs, 0)

@@ -4,11 +4,14 @@ use super::fixture::{Checked, TTL_MS, checkpoint, observation, submission, tiny_
 use super::*;
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::failure::FailureClass;
+use crate::id::OwnerName;
 use crate::lease::LeaseClaim;
 use crate::task::TaskKind;
 
 mod checkpoints;
+mod failures;
 mod random;
+mod turns;
 
 pub(super) fn report(class: FailureClass) -> FailureReport {
     FailureReport {
@@ -139,16 +142,19 @@ fn a_task_is_given_up_after_its_attempts_with_a_wait_that_doubles() {
     assert_eq!(fail(&mut checked, first.claim, 0), AfterFailure::WillRetry);
     let nothing = Acquired::Nothing { idle: false };
     assert_eq!(checked.try_acquire("w", 99), nothing);
-    assert_eq!(checked.ledger.next_deadline_ms(99), Some(100));
-    let second = checked.acquire("w", 100);
+    // Jitter adds less than a quarter.
+    let due = checked.ledger.next_deadline_ms(99).unwrap();
+    assert!((100..125).contains(&due), "{due}");
+    assert_eq!(checked.try_acquire("w", due - 1), nothing);
+    let second = checked.acquire("w", due);
     assert_eq!(second.attempt, 2);
     assert_eq!(
         fail(&mut checked, second.claim, 1000),
         AfterFailure::WillRetry
     );
     assert_eq!(checked.try_acquire("w", 1199), nothing);
-    let third = checked.acquire("w", 1200);
-    assert_eq!(fail(&mut checked, third.claim, 1200), AfterFailure::GaveUp);
+    let third = checked.acquire("w", 1250);
+    assert_eq!(fail(&mut checked, third.claim, 1250), AfterFailure::GaveUp);
 
     let counts = counts(&checked, "s");
     assert_eq!((counts.gave_up, counts.blocked), (1, 6));
@@ -283,7 +289,7 @@ fn a_release_and_an_unreachable_store_cost_no_attempt() {
     // The policy's wait is 100 ms; what may go on for ever takes its time.
     let nothing = Acquired::Nothing { idle: false };
     assert_eq!(checked.try_acquire("w", 999), nothing);
-    assert_eq!(checked.acquire("w", 1000).attempt, 1);
+    assert_eq!(checked.acquire("w", 1250).attempt, 1);
 }
 
 #[test]
@@ -334,7 +340,7 @@ fn a_repeated_report_gets_the_same_answer_and_changes_nothing() {
     let before = checked.ledger.clone();
     assert_eq!(fail(&mut checked, first, 0), AfterFailure::WillRetry);
     assert_eq!(checked.ledger, before);
-    let second = checked.acquire("w", 100).claim;
+    let second = checked.acquire("w", 125).claim;
     checked.complete(second);
     let before = checked.ledger.clone();
     let measured = observation(&checked.spec(second));

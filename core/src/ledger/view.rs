@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Leased, Ledger, Retry, Sweep, Task, TaskCounts, TaskState};
+use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState, Terms};
 use crate::id::{SweepName, TaskId, WorkerId};
 use crate::plan::Plan;
 
@@ -39,9 +39,9 @@ impl<'a> SweepView<'a> {
         &self.sweep.plan
     }
 
-    /// Its retry policy.
-    pub const fn retry(self) -> Retry {
-        self.sweep.retry
+    /// What it wants of the scheduling.
+    pub const fn terms(self) -> &'a Terms {
+        &self.sweep.terms
     }
 
     /// Its tasks by state.
@@ -116,7 +116,7 @@ impl Ledger {
     pub fn sweeps_of(&self, task: TaskId) -> Vec<&SweepName> {
         (self.task(task).into_iter())
             .flat_map(|task| &task.sweeps)
-            .map(|&sweep| &self.sweeps[sweep as usize].name)
+            .map(|member| &self.sweeps[member.sweep as usize].name)
             .collect()
     }
 
@@ -149,7 +149,7 @@ impl Ledger {
 
     /// Tasks that may be leased now or after their time to wait.
     pub fn ready_count(&self) -> usize {
-        self.ready.len()
+        self.ready_tasks
     }
 
     /// Whether nothing runs and nothing will, unless a person does something: every task of every
@@ -165,7 +165,9 @@ impl Ledger {
     /// past, until [`Self::expire`] is decided), or a failed task may be tried again.
     pub fn next_deadline_ms(&self, now_ms: u64) -> Option<u64> {
         let expiry = self.expiries.first().map(|&(at_ms, _)| at_ms);
-        (expiry.into_iter().chain(self.ready.next_due_ms(now_ms))).min()
+        let due = (self.active.iter())
+            .filter_map(|&sweep| self.sweeps[sweep as usize].ready.next_due_ms(now_ms));
+        expiry.into_iter().chain(due).min()
     }
 
     /// The tasks that are leased, those that expire first first.

@@ -80,6 +80,29 @@ fn a_task_ends_only_with_every_output_whichever_lease_committed_it() {
 }
 
 #[test]
+fn a_damaged_resume_checkpoint_is_set_aside_and_the_one_before_it_used() {
+    let mut checked = Checked::tiny(5);
+    let claim = checked.acquire("w", 0).claim;
+    let made: Vec<CheckpointRef> = (1..=3)
+        .map(|step| checkpoint(claim, CheckpointRole::Resume, step, ""))
+        .collect();
+    for resume in &made {
+        assert_eq!(
+            commit(&mut checked, claim, resume.clone()),
+            Adoption::Adopted
+        );
+    }
+    let second = checked.acquire("w", 0);
+    assert_eq!(second.resume.as_ref(), Some(&made[2]));
+    report_bad(&mut checked, second.claim, made[2].clone());
+    let third = checked.acquire("w", 1000);
+    assert_eq!(third.resume.as_ref(), Some(&made[1]), "the one before it");
+    report_bad(&mut checked, third.claim, made[1].clone());
+    let fourth = checked.acquire("w", 2000);
+    assert_eq!(fourth.resume, None, "no more than two are kept");
+}
+
+#[test]
 fn a_damaged_resume_checkpoint_is_dropped() {
     let mut checked = Checked::tiny(3);
     let claim = checked.acquire("w", 0).claim;
@@ -89,7 +112,7 @@ fn a_damaged_resume_checkpoint_is_dropped() {
     assert_eq!(second.resume.as_ref(), Some(&resume));
     let answer = report_bad(&mut checked, second.claim, resume);
     assert_eq!(answer, AfterFailure::WillRetry);
-    let third = checked.acquire("w", 100);
+    let third = checked.acquire("w", 125);
     assert_eq!((third.resume, third.attempt), (None, 2));
 }
 
@@ -117,7 +140,7 @@ fn a_damaged_input_sends_the_task_that_made_it_back_to_be_done_again() {
     assert_eq!(again.resume, None);
     checked.complete(again.claim);
     let attempts: Vec<u32> = ["w", "v"]
-        .map(|name| checked.acquire(name, 200).attempt)
+        .map(|name| checked.acquire(name, 225).attempt)
         .into();
     assert_eq!(attempts, [2, 1]);
 }

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::id::WorkerId;
+use crate::offer::Offer;
 
 /// A command with small numbers that pick among what there is.
 #[derive(Clone, Debug)]
@@ -68,11 +70,23 @@ impl World {
             Command::Submit { sweep, budgets } => {
                 let budgets: &[u64] = [&[100, 50][..], &[100], &[50]][usize::from(*budgets)];
                 let name = ["s", "t"][usize::from(*sweep)];
-                self.checked
-                    .submit(submission(name, tiny_plan(&[0], budgets), 2));
+                let mut submission = submission(name, tiny_plan(&[0], budgets), 2);
+                if name == "t" {
+                    // The two share their first tasks, which go to whoever is asked by either.
+                    submission.terms.owner = "bob".parse().unwrap();
+                    submission.terms.priority = 1;
+                    submission.terms.needs.gpus = 1;
+                }
+                self.checked.submit(submission);
             }
             Command::Acquire { worker } => {
-                let acquired = self.checked.try_acquire(&format!("w{worker}"), self.now_ms);
+                let offer = Offer {
+                    gpus: u32::from(*worker == 0),
+                    ..Offer::default()
+                };
+                let name = WorkerId(format!("w{worker}"));
+                let decision = self.checked.ledger.acquire(&name, &offer, self.now_ms);
+                let acquired = self.checked.apply(decision);
                 if let Acquired::Granted(grant) = acquired {
                     self.grants.push(grant);
                 }
@@ -217,7 +231,7 @@ fn restored(ledger: &Ledger, records: &BTreeMap<TaskId, TaskRecord>, now_ms: u64
         .map(|sweep| RestoredSweep {
             name: sweep.name().clone(),
             plan: Arc::clone(sweep.plan()),
-            retry: sweep.retry(),
+            terms: sweep.terms().clone(),
             paused: sweep.is_paused(),
             cancelled: sweep.is_cancelled(),
         })
@@ -272,11 +286,11 @@ proptest! {
         checked.apply(expired);
         checked.submit(submission("s", tiny_plan(&[0], &[100, 50]), 2));
         let done = |checked: &Checked| sweep_state(checked, "s") == SweepState::Done;
-        for _ in 0..40 {
+        for _ in 0..60 {
             if done(&checked) {
                 break;
             }
-            now_ms += 1000;
+            now_ms += 10_000;
             if let Acquired::Granted(grant) = checked.try_acquire("patient", now_ms) {
                 checked.complete(grant.claim);
             }

@@ -1,0 +1,193 @@
+//! Whose turn it is: which sweep's task a worker gets.
+//!
+//! In this order: the sweep of the highest priority; among those, the sweep of the owner who has
+//! the fewest leases for their weight; among an owner's, the sweep with the fewest leases; the one
+//! that was submitted first. Passed over are sweeps whose needs the worker does not meet, and
+//! owners who have as many leases as they may. Within a sweep the order is that of
+//! [`crate::schedule`].
+//!
+//! So a sweep that comes late gets its share at once, as tasks end; nothing is taken away from a
+//! running task.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::{Ledger, TaskState};
+use crate::id::OwnerName;
+use crate::offer::{Offer, Requirements};
+
+/// What owners may have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Quotas {
+    /// For owners who are not named.
+    pub others: Quota,
+    /// By name.
+    pub owners: BTreeMap<OwnerName, Quota>,
+}
+
+/// What one owner may have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// The most leases at a time.
+    pub cap: Option<u32>,
+    /// The share of the workers, in relation to that of other owners; at least one.
+    pub weight: u32,
+}
+
+impl Default for Quota {
+    /// Any number of leases, and the same share as everyone.
+    fn default() -> Self {
+        Self {
+            cap: None,
+            weight: 1,
+        }
+    }
+}
+
+impl Quotas {
+    /// An owner's.
+    pub fn of(&self, owner: &OwnerName) -> Quota {
+        self.owners.get(owner).copied().unwrap_or(self.others)
+    }
+}
+
+/// A sweep's place in the order of turns: smaller goes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Turn {
+    priority: Reverse<i32>,
+    /// The owner's leases in proportion to their weight.
+    owner_share: u64,
+    sweep_leases: u64,
+    sweep: u32,
+}
+
+impl Ledger {
+    /// The task that a worker with this offer gets now, with the sweep whose turn it is.
+    pub(super) fn pick(&self, offer: &Offer, now_ms: u64) -> Option<(u32, u32)> {
+        let mut turns: Vec<Turn> = (self.active.iter())
+            .filter_map(|&sweep| self.turn(sweep, offer))
+            .collect();
+        turns.sort_unstable();
+        (turns.into_iter()).find_map(|Turn { sweep, .. }| {
+            let slot = self.sweeps[sweep as usize].ready.pick(now_ms)?;
+            Some((slot, sweep))
+        })
+    }
+
+    /// A sweep's place in the order, unless it is passed over.
+    fn turn(&self, number: u32, offer: &Offer) -> Option<Turn> {
+        let sweep = &self.sweeps[number as usize];
+        let quota = self.quotas.of(&sweep.terms.owner);
+        let leases = self.owner_leases(&sweep.terms.owner);
+        if quota.cap.is_some_and(|cap| leases >= cap) || !sweep.terms.needs.are_met_by(offer) {
+            return None;
+        }
+        // Shares are compared as fractions of a large number, in which weights divide well.
+        let owner_share = (u64::from(leases) << 32) / u64::from(quota.weight.max(1));
+        Some(Turn {
+            priority: Reverse(sweep.terms.priority),
+            owner_share,
+            sweep_leases: sweep.counts.leased,
+            sweep: number,
+        })
+    }
+
+    /// The leases on tasks that an owner's sweeps want.
+    pub fn owner_leases(&self, owner: &OwnerName) -> u32 {
+        self.owner_leases.get(owner).copied().unwrap_or(0)
+    }
+
+    /// The owners of the sweeps that want a task, each once.
+    pub(super) fn owners(&self, slot: u32) -> Vec<OwnerName> {
+        let mut owners: Vec<OwnerName> = (self.wanting(slot))
+            .map(|sweep| sweep.terms.owner.clone())
+            .collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners
+    }
+
+    /// What the sweeps need that have a task ready now, each different need once.
+    pub fn needs_of_ready(&self) -> Vec<&Requirements> {
+        let mut needs: Vec<&Requirements> = (self.active.iter())
+            .map(|&sweep| &self.sweeps[sweep as usize].terms.needs)
+            .collect();
+        needs.sort_unstable();
+        needs.dedup();
+        needs
+    }
+
+    /// Puts a task into the indices that its state puts it in.
+    pub(super) fn index(&mut self, slot: u32) {
+        let task = &self.tasks[slot as usize];
+        match &task.state {
+            TaskState::Ready(ready) => {
+                let not_before_ms = ready.not_before_ms;
+                let mut is_in_one = false;
+                for at in 0..self.at(slot).sweeps.len() {
+                    let member = self.at(slot).sweeps[at];
+                    let sweep = &mut self.sweeps[member.sweep as usize];
+                    if sweep.grants() {
+                        is_in_one = true;
+                        sweep.ready.insert(slot, member.rank, not_before_ms);
+                        self.active.insert(member.sweep);
+                    }
+                }
+                self.ready_tasks += usize::from(is_in_one);
+            }
+            TaskState::Leased(lease) => {
+                self.expiries.insert((lease.expires_at_ms, slot));
+                self.holders.insert(lease.worker.clone(), slot);
+                for owner in self.owners(slot) {
+                    *self.owner_leases.entry(owner).or_default() += 1;
+                }
+            }
+            TaskState::Waiting(_)
+            | TaskState::Done(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Cancelled(_) => {}
+        }
+    }
+
+    /// Takes a task out of the indices. What decides them (its state, its sweeps, their terms and
+    /// marks) must be as it was when the task was put in.
+    pub(super) fn unindex(&mut self, slot: u32) {
+        let task = &self.tasks[slot as usize];
+        match &task.state {
+            TaskState::Ready(ready) => {
+                let not_before_ms = ready.not_before_ms;
+                let mut was_in_one = false;
+                for at in 0..self.at(slot).sweeps.len() {
+                    let member = self.at(slot).sweeps[at];
+                    let sweep = &mut self.sweeps[member.sweep as usize];
+                    if sweep.grants() {
+                        was_in_one = true;
+                        sweep.ready.remove(slot, member.rank, not_before_ms);
+                        if sweep.ready.is_empty() {
+                            self.active.remove(&member.sweep);
+                        }
+                    }
+                }
+                self.ready_tasks -= usize::from(was_in_one);
+            }
+            TaskState::Leased(lease) => {
+                self.expiries.remove(&(lease.expires_at_ms, slot));
+                self.holders.remove(&lease.worker);
+                for owner in self.owners(slot) {
+                    if let Some(leases) = self.owner_leases.get_mut(&owner) {
+                        *leases -= 1;
+                        if *leases == 0 {
+                            self.owner_leases.remove(&owner);
+                        }
+                    }
+                }
+            }
+            TaskState::Waiting(_)
+            | TaskState::Done(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Cancelled(_) => {}
+        }
+    }
+}

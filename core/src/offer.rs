@@ -1,0 +1,195 @@
+//! What workers have and what tasks need.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What one worker trains on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Offer {
+    /// GPUs: zero for a worker that trains on the CPU.
+    pub gpus: u32,
+    /// The GPUs' name, as their driver gives it; empty if there is none or it is not known.
+    pub gpu_type: String,
+    /// Memory of one GPU in MiB; zero if it is not known.
+    pub gpu_memory_mib: u64,
+    /// The machine's memory in MiB; zero if it is not known.
+    pub memory_mib: u64,
+    /// What else is true of it, as `key=value`.
+    pub labels: BTreeSet<String>,
+}
+
+/// What a task needs of its worker. The default needs nothing.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+pub struct Requirements {
+    /// GPUs per task; zero for tasks that may run on a CPU.
+    pub gpus: u32,
+    /// A part of the GPUs' name, in any case; empty for any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gpu_type: String,
+    /// Memory of one GPU in MiB, at least.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gpu_memory_mib: u64,
+    /// The machine's memory in MiB, at least.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory_mib: u64,
+    /// What else must be true of the worker, as `key=value`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Requirements {
+    /// Whether a worker has all that is needed.
+    pub fn are_met_by(&self, offer: &Offer) -> bool {
+        offer.gpus >= self.gpus
+            && contains(&offer.gpu_type, &self.gpu_type)
+            && offer.gpu_memory_mib >= self.gpu_memory_mib
+            && offer.memory_mib >= self.memory_mib
+            && self.labels.is_subset(&offer.labels)
+    }
+
+    /// The single needs that none of the offers meets, in words; where each is met by one but no
+    /// offer meets them all, the whole.
+    pub fn unmet_by<'a>(&self, offers: impl Iterator<Item = &'a Offer> + Clone) -> Vec<String> {
+        if (offers.clone()).any(|offer| self.are_met_by(offer)) {
+            return Vec::new();
+        }
+        let singles = self.singles();
+        if singles.is_empty() {
+            return Vec::new(); // Any worker will do; that none is there says nothing of the needs.
+        }
+        let unmet: Vec<String> = (singles.iter())
+            .filter(|single| !offers.clone().any(|offer| single.are_met_by(offer)))
+            .map(ToString::to_string)
+            .collect();
+        if unmet.is_empty() {
+            vec![format!("{self} together")]
+        } else {
+            unmet
+        }
+    }
+
+    /// Each need on its own.
+    fn singles(&self) -> Vec<Self> {
+        let alone = |edit: &dyn Fn(&mut Self)| {
+            let mut single = Self::default();
+            edit(&mut single);
+            single
+        };
+        let mut singles = vec![
+            alone(&|it| it.gpus = self.gpus),
+            alone(&|it| it.gpu_type.clone_from(&self.gpu_type)),
+            alone(&|it| it.gpu_memory_mib = self.gpu_memory_mib),
+            alone(&|it| it.memory_mib = self.memory_mib),
+        ];
+        singles.extend((self.labels.iter()).map(|label| {
+            alone(&|it| {
+                it.labels.insert(label.clone());
+            })
+        }));
+        singles.retain(|single| *single != Self::default());
+        singles
+    }
+}
+
+/// Whether `name` has `part` in it, whatever their case.
+fn contains(name: &str, part: &str) -> bool {
+    name.to_lowercase().contains(&part.to_lowercase())
+}
+
+impl fmt::Display for Requirements {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut needs = Vec::new();
+        if self.gpus > 0 {
+            needs.push(format!("gpus: {}", self.gpus));
+        }
+        if !self.gpu_type.is_empty() {
+            needs.push(format!("gpu_type: {}", self.gpu_type));
+        }
+        if self.gpu_memory_mib > 0 {
+            needs.push(format!("gpu_memory: {}MiB", self.gpu_memory_mib));
+        }
+        if self.memory_mib > 0 {
+            needs.push(format!("memory: {}MiB", self.memory_mib));
+        }
+        needs.extend(self.labels.iter().map(|label| format!("label {label}")));
+        if needs.is_empty() {
+            return f.write_str("nothing");
+        }
+        f.write_str(&needs.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(all: &[&str]) -> BTreeSet<String> {
+        all.iter().map(|&label| label.to_owned()).collect()
+    }
+
+    fn h100() -> Offer {
+        Offer {
+            gpus: 1,
+            gpu_type: "NVIDIA H100 80GB HBM3".to_owned(),
+            gpu_memory_mib: 81_559,
+            memory_mib: 128 << 10,
+            labels: labels(&["zone=a", "spot=yes"]),
+        }
+    }
+
+    fn needs() -> Requirements {
+        Requirements {
+            gpus: 1,
+            gpu_type: "h100".to_owned(),
+            gpu_memory_mib: 40 << 10,
+            memory_mib: 64 << 10,
+            labels: labels(&["zone=a"]),
+        }
+    }
+
+    #[test]
+    fn a_worker_must_have_every_single_thing_that_is_needed() {
+        assert!(needs().are_met_by(&h100()));
+        assert!(Requirements::default().are_met_by(&Offer::default()));
+        assert!(!needs().are_met_by(&Offer::default()));
+        let lacking: [fn(&mut Offer); 5] = [
+            |it| it.gpus = 0,
+            |it| it.gpu_type = "NVIDIA A100".to_owned(),
+            |it| it.gpu_memory_mib = 16 << 10,
+            |it| it.memory_mib = 0,
+            |it| it.labels = BTreeSet::new(),
+        ];
+        for lack in lacking {
+            let mut offer = h100();
+            lack(&mut offer);
+            assert!(!needs().are_met_by(&offer), "{offer:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_offers_is_named_and_nothing_else() {
+        let unmet = |needs: &Requirements, offers: &[Offer]| needs.unmet_by(offers.iter());
+        assert_eq!(unmet(&needs(), &[h100()]), [""; 0]);
+        let a100 = Offer {
+            gpu_type: "NVIDIA A100".to_owned(),
+            ..h100()
+        };
+        assert_eq!(unmet(&needs(), &[a100.clone()]), ["gpu_type: h100"]);
+        let elsewhere = Offer {
+            labels: labels(&["zone=b"]),
+            ..h100()
+        };
+        assert_eq!(
+            unmet(&needs(), &[a100, elsewhere]),
+            ["gpus: 1, gpu_type: h100, gpu_memory: 40960MiB, memory: 65536MiB, label zone=a together"]
+        );
+        assert_eq!(unmet(&Requirements::default(), &[]), [""; 0]);
+    }
+}

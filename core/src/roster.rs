@@ -1,0 +1,297 @@
+//! The workers that are known, what they offer, and the machines that are better left alone for a
+//! while.
+//!
+//! Nothing of it is written down: workers register again after a restart, and a machine that is
+//! broken shows it again. It decides who is asked next, never who is right.
+//!
+//! A machine is excluded after [`STREAK`] attempts in a row have failed on it, of two tasks at
+//! least: a single bad task must not take machines away from the others, which is why it is given
+//! up. It is excluded only while another machine is there: a broken fleet of one is for a person to
+//! mend, and the task's own limits tell them.
+
+use std::collections::BTreeMap;
+
+use crate::failure::FailureClass;
+use crate::id::{TaskId, WorkerId};
+use crate::offer::Offer;
+
+/// Failed attempts in a row that exclude a machine.
+pub const STREAK: usize = 3;
+
+/// How long the first exclusion lasts; each further one is twice as long, if nothing has gone well
+/// on the machine in between.
+pub const EXCLUSION_MS: u64 = 300_000;
+
+/// The longest exclusion.
+pub const MAX_EXCLUSION_MS: u64 = 3_600_000;
+
+/// A worker that was not heard of for so long does not count as being there.
+pub const PRESENT_MS: u64 = 120_000;
+
+/// A worker that was not heard of for so long is forgotten when room is needed.
+const MEMORY_MS: u64 = 3_600_000;
+
+/// The workers that are known.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Roster {
+    workers: BTreeMap<WorkerId, Registered>,
+    machines: BTreeMap<String, Health>,
+}
+
+/// One worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Registered {
+    /// What it trains on, for people: `cpu` or `cuda:0`.
+    pub device: String,
+    /// The machine that it is on.
+    pub machine: String,
+    /// What it has.
+    pub offer: Offer,
+    /// When it was last heard of.
+    pub seen_ms: u64,
+}
+
+/// How a machine has done.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Health {
+    /// The tasks of the attempts that have failed in a row, newest last; at most [`STREAK`].
+    failed: Vec<TaskId>,
+    /// Exclusions since something last went well.
+    exclusions: u32,
+    excluded_until_ms: u64,
+}
+
+/// No more workers can be known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("expected at most {limit} workers")]
+pub struct Full {
+    /// How many there may be.
+    pub limit: usize,
+}
+
+impl Roster {
+    /// Makes a worker known, or known anew. Of more than `limit` workers, those that have not been
+    /// heard of for an hour are forgotten.
+    pub fn register(
+        &mut self,
+        worker: WorkerId,
+        registered: Registered,
+        limit: usize,
+    ) -> Result<(), Full> {
+        let now_ms = registered.seen_ms;
+        if self.workers.len() >= limit && !self.workers.contains_key(&worker) {
+            (self.workers).retain(|_, other| other.seen_ms + MEMORY_MS > now_ms);
+            let workers = &self.workers;
+            (self.machines)
+                .retain(|machine, _| workers.values().any(|other| other.machine == *machine));
+            if self.workers.len() >= limit {
+                return Err(Full { limit });
+            }
+        }
+        self.workers.insert(worker, registered);
+        Ok(())
+    }
+
+    /// A worker has said something.
+    pub fn heard(&mut self, worker: &WorkerId, now_ms: u64) {
+        if let Some(known) = self.workers.get_mut(worker) {
+            known.seen_ms = known.seen_ms.max(now_ms);
+        }
+    }
+
+    /// One worker.
+    pub fn get(&self, worker: &WorkerId) -> Option<&Registered> {
+        self.workers.get(worker)
+    }
+
+    /// All workers by name.
+    pub fn workers(&self) -> impl Iterator<Item = (&WorkerId, &Registered)> + Clone {
+        self.workers.iter()
+    }
+
+    /// An attempt has ended well on a worker's machine.
+    pub fn succeeded(&mut self, worker: &WorkerId) {
+        if let Some(known) = self.workers.get(worker) {
+            self.machines.remove(&known.machine);
+        }
+    }
+
+    /// An attempt has failed on a worker's machine. Returns until when the machine is excluded, if
+    /// this has brought it about.
+    pub fn failed(
+        &mut self,
+        worker: &WorkerId,
+        task: TaskId,
+        class: FailureClass,
+        now_ms: u64,
+    ) -> Option<u64> {
+        if !may_be_the_machines(class) {
+            return None;
+        }
+        let machine = &self.workers.get(worker)?.machine;
+        let health = self.machines.entry(machine.clone()).or_default();
+        if health.failed.len() >= STREAK {
+            health.failed.remove(0);
+        }
+        health.failed.push(task);
+        let tells = health.failed.len() >= STREAK && health.failed.iter().any(|it| *it != task);
+        if !tells || health.excluded_until_ms > now_ms {
+            return None;
+        }
+        let doublings = health.exclusions.min(32);
+        let lasts_ms = EXCLUSION_MS
+            .saturating_mul(1 << doublings)
+            .min(MAX_EXCLUSION_MS);
+        health.exclusions += 1;
+        health.failed.clear();
+        health.excluded_until_ms = now_ms.saturating_add(lasts_ms);
+        Some(health.excluded_until_ms)
+    }
+
+    /// Until when a worker gets no task because of its machine: none if it may have one.
+    pub fn excluded_until_ms(&self, worker: &WorkerId, now_ms: u64) -> Option<u64> {
+        let own = &self.workers.get(worker)?.machine;
+        let until_ms = self.machine_excluded_until_ms(own, now_ms)?;
+        let another_is_there = (self.workers.values()).any(|other| {
+            other.machine != *own
+                && other.seen_ms + PRESENT_MS > now_ms
+                && (self.machine_excluded_until_ms(&other.machine, now_ms)).is_none()
+        });
+        another_is_there.then_some(until_ms)
+    }
+
+    fn machine_excluded_until_ms(&self, machine: &str, now_ms: u64) -> Option<u64> {
+        let until_ms = self.machines.get(machine)?.excluded_until_ms;
+        (until_ms > now_ms).then_some(until_ms)
+    }
+
+    /// The next time at which an exclusion ends.
+    pub fn next_deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let ends = self.machines.values().map(|it| it.excluded_until_ms);
+        ends.filter(|&until_ms| until_ms > now_ms).min()
+    }
+}
+
+/// Whether another machine might have done better: not so where the task's own numbers, file or
+/// checkpoint are to blame.
+const fn may_be_the_machines(class: FailureClass) -> bool {
+    match class {
+        FailureClass::TrainerCrashed
+        | FailureClass::OutOfMemory
+        | FailureClass::BadData
+        | FailureClass::StoreUnavailable
+        | FailureClass::TrainerError
+        | FailureClass::WorkerLost => true,
+        FailureClass::Diverged
+        | FailureClass::BudgetUnreached
+        | FailureClass::BadWeights
+        | FailureClass::BadCheckpoint => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn worker(name: &str) -> WorkerId {
+        WorkerId(name.to_owned())
+    }
+
+    fn task(number: u8) -> TaskId {
+        TaskId(Digest::of(&[number]))
+    }
+
+    /// Workers by name with their machines, heard of at the time zero.
+    fn roster(workers: &[(&str, &str)]) -> Roster {
+        let mut roster = Roster::default();
+        for (name, machine) in workers {
+            let registered = Registered {
+                device: "cpu".to_owned(),
+                machine: (*machine).to_owned(),
+                offer: Offer::default(),
+                seen_ms: 0,
+            };
+            roster.register(worker(name), registered, 9).unwrap();
+        }
+        roster
+    }
+
+    fn crash(roster: &mut Roster, name: &str, number: u8, now_ms: u64) -> Option<u64> {
+        let class = FailureClass::TrainerCrashed;
+        roster.failed(&worker(name), task(number), class, now_ms)
+    }
+
+    #[test]
+    fn a_machine_on_which_attempts_keep_failing_is_excluded_and_comes_back() {
+        let mut roster = roster(&[("a", "bad"), ("b", "bad"), ("c", "good")]);
+        assert_eq!(crash(&mut roster, "a", 1, 0), None);
+        assert_eq!(crash(&mut roster, "b", 2, 0), None);
+        assert_eq!(crash(&mut roster, "a", 1, 10), Some(10 + EXCLUSION_MS));
+        for name in ["a", "b"] {
+            let until = roster.excluded_until_ms(&worker(name), 11);
+            assert_eq!(until, Some(10 + EXCLUSION_MS), "{name}");
+        }
+        assert_eq!(roster.excluded_until_ms(&worker("c"), 11), None);
+        let over_ms = 10 + EXCLUSION_MS;
+        assert_eq!(roster.next_deadline_ms(11), Some(over_ms));
+        assert_eq!(roster.excluded_until_ms(&worker("a"), over_ms), None);
+        for number in 1..STREAK {
+            let number = u8::try_from(number).unwrap();
+            assert_eq!(crash(&mut roster, "a", number, over_ms), None);
+        }
+        let again = crash(&mut roster, "b", 9, over_ms);
+        assert_eq!(again, Some(over_ms + 2 * EXCLUSION_MS));
+    }
+
+    #[test]
+    fn one_bad_task_takes_no_machine_away() {
+        let mut roster = roster(&[("a", "m"), ("b", "n")]);
+        for _ in 0..10 {
+            assert_eq!(crash(&mut roster, "a", 1, 0), None);
+        }
+        assert_eq!(crash(&mut roster, "a", 2, 0), Some(EXCLUSION_MS));
+    }
+
+    #[test]
+    fn what_goes_well_in_between_and_what_is_the_tasks_own_fault_do_not_count() {
+        let mut roster = roster(&[("a", "m"), ("b", "n")]);
+        for number in 0..10 {
+            assert_eq!(crash(&mut roster, "a", number, 0), None);
+            let own = FailureClass::Diverged;
+            assert_eq!(roster.failed(&worker("a"), task(number), own, 0), None);
+            if number % 2 == 1 {
+                roster.succeeded(&worker("a"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_only_machine_that_is_there_is_never_excluded() {
+        let mut roster = roster(&[("a", "m"), ("b", "n")]);
+        for number in 0..3 {
+            crash(&mut roster, "a", number, 0);
+        }
+        assert!(roster.excluded_until_ms(&worker("a"), 1).is_some());
+        assert_eq!(roster.excluded_until_ms(&worker("a"), PRESENT_MS), None);
+        roster.heard(&worker("b"), PRESENT_MS);
+        assert!(roster.excluded_until_ms(&worker("a"), PRESENT_MS).is_some());
+    }
+
+    #[test]
+    fn a_full_roster_forgets_who_was_not_heard_of_for_an_hour() {
+        let mut roster = roster(&[("a", "m"), ("b", "n")]);
+        roster.heard(&worker("b"), MEMORY_MS);
+        let new = |seen_ms| Registered {
+            device: "cpu".to_owned(),
+            machine: "o".to_owned(),
+            offer: Offer::default(),
+            seen_ms,
+        };
+        let full = roster.register(worker("c"), new(1), 2);
+        assert_eq!(full, Err(Full { limit: 2 }));
+        assert_eq!(roster.register(worker("c"), new(MEMORY_MS), 2), Ok(()));
+        assert!(roster.get(&worker("a")).is_none());
+        assert!(roster.get(&worker("b")).is_some());
+    }
+}
