@@ -6,8 +6,7 @@ use autorep_core::digest::Digest;
 use autorep_core::front::SweepFront;
 use autorep_core::id::SweepName;
 use autorep_core::ledger::invariants::{self, Violation};
-use autorep_core::ledger::{Ledger, RestoredSweep, Retry, TaskState};
-use autorep_core::manifest::RetryPolicy;
+use autorep_core::ledger::{Ledger, Quotas, RestoredSweep, TaskState};
 use autorep_core::plan::Plan;
 
 use crate::state::{Records, SweepRecord};
@@ -59,7 +58,7 @@ pub(crate) fn restore(
         restored.push(RestoredSweep {
             name: record.manifest.name.clone(),
             plan: Arc::new(plan),
-            retry: retry(record.manifest.retry),
+            terms: record.manifest.terms(),
             paused: record.paused,
             cancelled: record.cancelled,
         });
@@ -88,13 +87,4 @@ pub(crate) fn front(ledger: &Ledger, name: &SweepName, plan: &Plan) -> SweepFron
         }
     }
     front
-}
-
-/// A manifest's retry policy in the ledger's terms.
-pub(crate) fn retry(policy: RetryPolicy) -> Retry {
-    let backoff = std::time::Duration::try_from_secs_f64(policy.backoff_s);
-    Retry {
-        attempts: policy.attempts,
-        backoff_ms: backoff.map_or(u64::MAX, crate::config::millis),
-    }
 }

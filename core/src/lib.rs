@@ -24,5 +24,6 @@ pub mod retry;
 pub mod roster;
 pub mod schedule;
 pub mod task;
+pub mod terms;
 pub mod text;
 pub mod weights;

@@ -98,6 +98,20 @@ impl Requirements {
     }
 }
 
+/// What a label must be, in words that follow "expected".
+pub const LABEL: &str =
+    "a label such as zone=a: letters, digits, dashes, underscores, dots and slashes around one =";
+
+/// Whether a text is a label: `key=value`, at most 128 bytes.
+pub fn is_label(text: &str) -> bool {
+    let plain = |part: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        !part.is_empty() && part.bytes().all(fits)
+    };
+    let parts = text.split_once('=');
+    text.len() <= 128 && parts.is_some_and(|(key, value)| plain(key) && plain(value))
+}
+
 /// Whether `name` has `part` in it, whatever their case.
 fn contains(name: &str, part: &str) -> bool {
     name.to_lowercase().contains(&part.to_lowercase())
@@ -188,7 +202,9 @@ mod tests {
         };
         assert_eq!(
             unmet(&needs(), &[a100, elsewhere]),
-            ["gpus: 1, gpu_type: h100, gpu_memory: 40960MiB, memory: 65536MiB, label zone=a together"]
+            [
+                "gpus: 1, gpu_type: h100, gpu_memory: 40960MiB, memory: 65536MiB, label zone=a together"
+            ]
         );
         assert_eq!(unmet(&Requirements::default(), &[]), [""; 0]);
     }

@@ -15,7 +15,7 @@ use super::Owner;
 use super::fronts::LiveFront;
 use crate::ask::{Found, NewSweep, Reply};
 use crate::refuse::{OnTheWire as _, unknown_sweep};
-use crate::restore::{front, retry};
+use crate::restore::front;
 use crate::state::SweepRecord;
 use crate::wire;
 
@@ -45,7 +45,7 @@ impl Owner {
         let submission = Submission {
             sweep: name.clone(),
             plan: Arc::clone(&plan),
-            retry: retry(manifest.retry),
+            terms: manifest.terms(),
         };
         let decision = (self.ledger.submit(submission)).map_err(|it| it.on_the_wire())?;
         if dry_run {
@@ -150,7 +150,7 @@ impl Owner {
                 kind: task.spec().kind().to_string(),
                 label: self.label(sweep, task),
                 worker: lease.worker.to_string(),
-                attempt: lease.kept.attempts + 1,
+                attempt: lease.kept.spent.attempts() + 1,
                 progress: self.progress.get(&task.id()).copied(),
             })
             .collect();

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use super::{
-    Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName, Submission,
-    Sweep, Task, TaskCounts, TaskState, Terms,
+    Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName,
+    Submission, Sweep, Task, TaskCounts, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::id::{Generation, SweepName, TaskId};
 use crate::plan::Plan;
 use crate::schedule::{ReadySet, ranks};
+use crate::terms::Terms;
 
 /// What people have said of a sweep.
 #[derive(Clone, Copy, Default)]

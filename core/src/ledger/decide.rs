@@ -113,12 +113,7 @@ impl Ledger {
     /// A worker holds one lease at a time: one that asks while it holds one has lost the answer or
     /// its own memory. Its lease ends, as a failure if it had begun to work on it, and it gets the
     /// same task with the next generation, unless that cannot run any more.
-    pub fn acquire(
-        &self,
-        worker: &WorkerId,
-        offer: &Offer,
-        now_ms: u64,
-    ) -> Decision<Acquired> {
+    pub fn acquire(&self, worker: &WorkerId, offer: &Offer, now_ms: u64) -> Decision<Acquired> {
         let mut events = Vec::new();
         let mut again = None;
         if let Some(&slot) = self.holders.get(worker)

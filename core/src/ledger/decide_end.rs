@@ -2,8 +2,8 @@
 
 use super::{
     Adoption, AfterFailure, CommitRefusal, Decision, Event, FailRefusal, Failure, FailureReport,
-    Finish, FinishRefusal, Head, Leased, Ledger, Next, NotHeld, Release,
-    ReleaseRefusal, RenewRefusal, Renewal, Task, TaskState,
+    Finish, FinishRefusal, Head, Leased, Ledger, Next, NotHeld, Release, ReleaseRefusal,
+    RenewRefusal, Renewal, Task, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::failure::FailureClass;

@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointRef;
 use crate::failure::FailureClass;
-use crate::id::{Generation, OwnerName, SweepName, TaskId, WorkerId};
+use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::observation::Observation;
-use crate::offer::Requirements;
 use crate::plan::Plan;
-use crate::retry::Retry;
+use crate::terms::Terms;
 
 /// What is to happen, and what the asker is told once it has happened durably.
 #[derive(Clone, PartialEq, Debug)]
@@ -21,19 +20,6 @@ pub struct Decision<T> {
     pub events: Vec<Event>,
     /// The answer.
     pub outcome: T,
-}
-
-/// What a sweep wants of the scheduling, beside its tasks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Terms {
-    /// How often and how soon failed tasks are tried again.
-    pub retry: Retry,
-    /// Who the sweep belongs to: owners share workers fairly.
-    pub owner: OwnerName,
-    /// Sweeps of a higher priority go first, whosever they are.
-    pub priority: i32,
-    /// What a task needs of its worker.
-    pub needs: Requirements,
 }
 
 /// A sweep to be submitted.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Event, Grant, Ledger, Submission, TaskRecord, Terms, invariants};
+use super::{Event, Grant, Ledger, Submission, TaskRecord, invariants};
 use crate::candidate::{Candidate, PointKind};
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::data::{DataSet, DataSpec, Preparation};
@@ -21,6 +21,7 @@ use crate::recipe::{
 };
 use crate::retry::Retry;
 use crate::task::{NET_OUTPUT, OutputRef, RESULT_VERSION, TaskSpec, Work, budget_output};
+use crate::terms::Terms;
 
 pub(crate) const TTL_MS: u64 = 1000;
 pub(crate) const TOTAL: u64 = 24_000;
@@ -267,7 +268,9 @@ impl Checked {
 
     #[track_caller]
     pub(crate) fn try_acquire(&mut self, name: &str, now_ms: u64) -> super::Acquired {
-        let decision = self.ledger.acquire(&worker(name), &Offer::default(), now_ms);
+        let decision = self
+            .ledger
+            .acquire(&worker(name), &Offer::default(), now_ms);
         self.apply(decision)
     }
 

@@ -85,9 +85,8 @@ fn check_task(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> 
         "failures are numbered in order",
         serials.is_sorted() && serials_below,
     )?;
-    let heads = (task.state.kept().into_iter()).flat_map(|kept| {
-(kept.resumes.iter()).chain(kept.outputs.iter().flatten())
-    });
+    let heads = (task.state.kept().into_iter())
+        .flat_map(|kept| (kept.resumes.iter()).chain(kept.outputs.iter().flatten()));
     let mut generations = heads.map(|head| head.generation).chain(match &task.state {
         TaskState::Done(done) => done.outputs.iter().map(|head| head.generation).collect(),
         TaskState::Waiting(_)

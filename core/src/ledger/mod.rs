@@ -19,6 +19,7 @@ use crate::plan::Plan;
 use crate::retry::Retry;
 use crate::schedule::{Rank, ReadySet};
 use crate::task::TaskSpec;
+use crate::terms::Terms;
 
 mod apply;
 mod decide;
@@ -37,7 +38,7 @@ mod view;
 
 pub use event::{
     Acquired, Adoption, AfterFailure, Change, Decision, Event, Failure, FailureReport, Finish,
-    Grant, Next, Release, Renewal, Submission, Submitted, Terms,
+    Grant, Next, Release, Renewal, Submission, Submitted,
 };
 pub use record::{RecordedState, RestoredSweep, TaskRecord};
 pub use refusal::{
@@ -45,8 +46,8 @@ pub use refusal::{
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
 pub use state::{
-    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, RESUMES_KEPT, Ready, StateName, TaskCounts,
-    TaskState, Waiting,
+    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, RESUMES_KEPT, Ready, StateName,
+    TaskCounts, TaskState, Waiting,
 };
 pub use turn::{Quota, Quotas};
 pub use view::{SweepState, SweepView};

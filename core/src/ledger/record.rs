@@ -10,11 +10,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::apply::Marks;
-use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Task, TaskState, Terms};
+use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Task, TaskState};
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::observation::Observation;
 use crate::plan::Plan;
 use crate::retry::Spent;
+use crate::terms::Terms;
 
 /// One task as it is written down.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

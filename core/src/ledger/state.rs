@@ -247,12 +247,7 @@ impl Leased {
 
     /// Takes the right back; the task will be tried again when it is ready. `spent` is how the
     /// attempt ended, if that counts.
-    pub fn end(
-        self,
-        spent: Option<FailureClass>,
-        needs: Needs,
-        not_before_ms: u64,
-    ) -> TaskState {
+    pub fn end(self, spent: Option<FailureClass>, needs: Needs, not_before_ms: u64) -> TaskState {
         self.spend(spent).settle(needs, not_before_ms)
     }
 

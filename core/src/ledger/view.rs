@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState, Terms};
+use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState};
 use crate::id::{SweepName, TaskId, WorkerId};
 use crate::plan::Plan;
+use crate::terms::Terms;
 
 /// What has become of a sweep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,9 +10,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
-use crate::id::SweepName;
+use crate::id::{OwnerName, SweepName};
 use crate::net::{Family, NetSettings, NetSpec};
+use crate::offer::Requirements;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+use crate::retry::Retry;
+use crate::terms::Terms;
 use crate::weights::Weights;
 
 mod budget;
@@ -44,6 +47,12 @@ pub struct Manifest {
     pub version: u32,
     /// The sweep's name.
     pub name: SweepName,
+    /// Who it belongs to.
+    #[serde(default)]
+    pub owner: OwnerName,
+    /// Sweeps of a higher priority get workers first.
+    #[serde(default)]
+    pub priority: i32,
     /// The data, unless an axis of the grid says otherwise.
     pub data: DataSpec,
     /// The network, unless an axis of the grid says otherwise.
@@ -63,12 +72,22 @@ pub struct Manifest {
     /// What happens when an attempt fails.
     pub retry: RetryPolicy,
     /// What a task needs of its worker.
-    pub resources: Resources,
+    pub resources: Requirements,
     /// When resume checkpoints are written.
     pub checkpoint: CheckpointPolicy,
 }
 
 impl Manifest {
+    /// What the sweep wants of the scheduling.
+    pub fn terms(&self) -> Terms {
+        Terms {
+            retry: self.retry.settled(),
+            owner: self.owner.clone(),
+            priority: self.priority,
+            needs: self.resources.clone(),
+        }
+    }
+
     /// Every file of weights that the sweep needs, with a net that it has to fit, each once.
     pub fn weights(&self) -> Vec<(NetSpec, &Weights)> {
         let arms = self.arms.iter();
@@ -222,30 +241,70 @@ pub enum AxisValue {
 /// What happens when an attempt fails.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// Attempts before a task is given up, at least one.
+    /// Attempts before a task is given up, at least one, for each class of failure without a
+    /// limit of its own.
     pub attempts: u32,
+    /// The same for attempts that ran out of memory, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_memory: Option<u32>,
+    /// The same for attempts that diverged, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<u32>,
+    /// The same for workers that were lost, where it differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_workers: Option<u32>,
     /// Seconds before the second attempt; each further wait is twice as long.
     pub backoff_s: f64,
 }
 
-/// What a task needs of its worker.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Resources {
-    /// GPUs per task; zero for tasks that may run on a CPU.
-    pub gpus: u32,
-}
-
-/// When resume checkpoints are written.
+/// When resume checkpoints are written, and which checkpoints are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CheckpointPolicy {
     /// Seconds of training between two of them; zero for never.
     pub every_s: u32,
+    /// Optimizer steps between two of them; zero for never.
+    #[serde(default)]
+    pub every_steps: u32,
+    /// Which outputs outlive their use.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// Which outputs outlive their use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// All.
+    #[default]
+    All,
+    /// Those of the nets on the front.
+    Front,
+}
+
+impl RetryPolicy {
+    /// The policy in the ledger's terms.
+    pub fn settled(self) -> Retry {
+        let backoff = std::time::Duration::try_from_secs_f64(self.backoff_s);
+        let backoff_ms = backoff.map_or(u64::MAX, |wait| {
+            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+        });
+        let retry = Retry::new(self.attempts, backoff_ms);
+        Retry {
+            out_of_memory: self.out_of_memory.unwrap_or(retry.out_of_memory),
+            diverged: self.diverged.unwrap_or(retry.diverged),
+            lost_workers: self.lost_workers.unwrap_or(retry.lost_workers),
+            ..retry
+        }
+    }
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts: 3,
+            out_of_memory: None,
+            diverged: None,
+            lost_workers: None,
             backoff_s: 10.0,
         }
     }
@@ -253,7 +312,11 @@ impl Default for RetryPolicy {
 
 impl Default for CheckpointPolicy {
     fn default() -> Self {
-        Self { every_s: 60 }
+        Self {
+            every_s: 60,
+            every_steps: 0,
+            keep: Keep::All,
+        }
     }
 }
 

@@ -61,7 +61,21 @@ pub(super) fn scalar(kind: Kind, node: &Node) -> Result<AxisValue, Refusal> {
             .filter(|seconds| *seconds <= max_s as f64 && (!whole || seconds.fract() == 0.0))
             .map(AxisValue::Number)
             .ok_or_else(|| refuse().meant(number(node).map(|number| format!("{number}s")))),
+        Kind::Whole { min, max } => whole(node)
+            .filter(|number| (min..=max).contains(number))
+            .map(|number| AxisValue::Number(number as f64))
+            .ok_or_else(refuse),
+        Kind::OwnerName => sweep_name(node).map(|name| AxisValue::Choice(name.into())),
+        Kind::Text => (node.text())
+            .filter(|text| (1..=64).contains(&text.len()) && !text.contains(char::is_control))
+            .map(|text| AxisValue::Choice(text.to_owned()))
+            .ok_or_else(refuse),
+        Kind::Memory => memory(node).map(AxisValue::Count).ok_or_else(|| {
+            let meant = count(node).filter(|&count| count > 0);
+            refuse().meant(meant.map(|count| format!("{count}GiB")))
+        }),
         Kind::SweepName
+        | Kind::Labels
         | Kind::Exactly(_)
         | Kind::WeightsFile
         | Kind::Sha256
@@ -76,6 +90,11 @@ pub(super) fn scalar(kind: Kind, node: &Node) -> Result<AxisValue, Refusal> {
 pub(super) fn expected(kind: Kind) -> String {
     match kind {
         Kind::SweepName => "the name of a sweep".to_owned(),
+        Kind::OwnerName => "the name of an owner".to_owned(),
+        Kind::Whole { min, max } => format!("a whole number from {min} to {max}"),
+        Kind::Text => "a text of 1 to 64 bytes".to_owned(),
+        Kind::Memory => "an amount of memory such as 512MiB or 40GiB".to_owned(),
+        Kind::Labels => "a list of labels such as [zone=a, spot=no]".to_owned(),
         Kind::Exactly(text) => text.to_owned(),
         Kind::Choice([only]) => (*only).to_owned(),
         Kind::Choice(names) => format!("one of {}", names.join(", ")),
@@ -150,6 +169,31 @@ pub(super) fn number(node: &Node) -> Option<f64> {
         Value::Number(number) => Some(number),
         Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
     }
+}
+
+/// A whole number.
+fn whole(node: &Node) -> Option<i64> {
+    if let Value::Negative(number) = node.value {
+        return Some(number);
+    }
+    count(node).and_then(|count| i64::try_from(count).ok())
+}
+
+/// Mebibytes of an amount such as `40GiB`.
+fn memory(node: &Node) -> Option<u64> {
+    let text = node.text()?.trim();
+    let unit_at = text.find(|character: char| character.is_ascii_alphabetic())?;
+    let (digits, unit) = text.split_at(unit_at);
+    let factor: u64 = match unit {
+        "MiB" => 1,
+        "GiB" => 1 << 10,
+        "TiB" => 1 << 20,
+        _ => return None,
+    };
+    let amount: u64 = digits.trim_end().parse().ok()?;
+    amount
+        .checked_mul(factor)
+        .filter(|&mib| (1..=1 << 40).contains(&mib))
 }
 
 /// The count that a text stands for, such as `10K`, if it would do.

@@ -1,13 +1,17 @@
-//! Budgets and seeds.
+//! Budgets, seeds and labels.
 
 use std::collections::BTreeMap;
 
 use super::{Checker, GivenBudget, Node};
 use crate::manifest::fields::Kind;
 use crate::manifest::read::{self, Refusal};
+use crate::offer::{LABEL, is_label};
 
 /// The most budgets of one sweep.
 const MAX_BUDGETS: usize = 1_000;
+
+/// The most labels that a worker must have.
+const MAX_LABELS: usize = 64;
 
 /// The most seeds of one sweep.
 const MAX_SEEDS: usize = 10_000;
@@ -71,6 +75,25 @@ impl Checker {
             }
         }
         self.seeds = seeds.into_keys().collect();
+    }
+
+    /// Reads `spec.resources.labels`.
+    pub(super) fn labels(&mut self, path: &str, node: &Node) {
+        let Some(entries) = self.list(path, node, Kind::Labels, MAX_LABELS) else {
+            return;
+        };
+        for (index, entry) in entries.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            match entry.text().filter(|text| is_label(text)) {
+                Some(text) => {
+                    self.operations.resources.labels.insert(text.to_owned());
+                }
+                None => {
+                    let refusal = Refusal::new(LABEL, &entry.found());
+                    self.refused(entry.place, &path, refusal);
+                }
+            }
+        }
     }
 
     /// The entries of a list that may not be empty nor longer than `most`.

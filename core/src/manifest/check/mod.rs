@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::read::{self, Refusal};
 use super::suggest::closest;
 use super::tree::{self, Key, Node, Place, Value, quote};
-use super::{Axis, AxisValue, CheckpointPolicy, Manifest, Resources, RetryPolicy};
+use super::{Axis, AxisValue, Manifest};
 use crate::data::{DataSet, DataSpec, Preparation};
 use crate::id::SweepName;
 use crate::net::Family;
@@ -105,11 +105,7 @@ impl Checker {
             arms_follow: false,
             arms: Vec::new(),
             settings: blank_settings(),
-            operations: Operations {
-                retry: RetryPolicy::default(),
-                resources: Resources { gpus: 0 },
-                checkpoint: CheckpointPolicy::default(),
-            },
+            operations: Operations::default(),
             name: None,
             budgets: Vec::new(),
             seeds: vec![0],
@@ -275,10 +271,15 @@ impl Checker {
                 read::sha256(node).map(|digest| self.weights_at(path).sha256 = Some(digest))
             }
             Kind::SweepName => read::sweep_name(node).map(|name| self.name = Some(name)),
+            Kind::Labels => return self.labels(path, node),
             Kind::Choice(_)
             | Kind::Switch
             | Kind::Count { .. }
+            | Kind::Whole { .. }
             | Kind::Number(_)
+            | Kind::OwnerName
+            | Kind::Text
+            | Kind::Memory
             | Kind::Duration { .. } => read::scalar(field.kind, node).map(|value| {
                 let put = field.put(&mut self.settings, &mut self.operations, &value);
                 let own = matches!(field.place, Target::Own);
@@ -370,6 +371,8 @@ impl Checker {
                 Ok(Manifest {
                     version: RESULT_VERSION,
                     name,
+                    owner: self.operations.owner,
+                    priority: self.operations.priority,
                     data: self.settings.data,
                     net: self.settings.net,
                     budgets,

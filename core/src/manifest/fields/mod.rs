@@ -5,14 +5,17 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as NameError, StrDeserializer};
 
-use super::{AxisValue, CheckpointPolicy, Resources, RetryPolicy};
+use super::{AxisValue, CheckpointPolicy, RetryPolicy};
 use crate::data::DataSpec;
+use crate::id::OwnerName;
 use crate::net::NetSettings;
+use crate::offer::Requirements;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 
 #[macro_use]
 mod macros;
 mod data;
+mod operations;
 pub(crate) mod presets;
 mod table;
 mod weights;
@@ -32,10 +35,12 @@ pub(crate) struct Settings {
 }
 
 /// What decides how a sweep is run, but not what comes out.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Operations {
+    pub(crate) owner: OwnerName,
+    pub(crate) priority: i32,
     pub(crate) retry: RetryPolicy,
-    pub(crate) resources: Resources,
+    pub(crate) resources: Requirements,
     pub(crate) checkpoint: CheckpointPolicy,
 }
 
@@ -124,6 +129,21 @@ pub(crate) enum Kind {
         /// Whether only whole seconds will do.
         whole: bool,
     },
+    /// The name of an owner.
+    OwnerName,
+    /// A whole number, which may be negative.
+    Whole {
+        /// The least.
+        min: i64,
+        /// The greatest.
+        max: i64,
+    },
+    /// A short text.
+    Text,
+    /// An amount of memory with its unit.
+    Memory,
+    /// A list of labels.
+    Labels,
     /// The name of a file of weights.
     WeightsFile,
     /// A SHA-256 digest.
@@ -333,6 +353,20 @@ impl AxisValue {
         match self {
             Self::Number(value) => Some(*value),
             Self::Switch(_) | Self::Count(_) | Self::Choice(_) => None,
+        }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Choice(name) => Some(name),
+            Self::Switch(_) | Self::Count(_) | Self::Number(_) => None,
+        }
+    }
+
+    fn mebibytes(&self) -> Option<u64> {
+        match self {
+            Self::Count(value) => Some(*value),
+            Self::Switch(_) | Self::Number(_) | Self::Choice(_) => None,
         }
     }
 

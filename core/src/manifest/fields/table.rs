@@ -44,61 +44,67 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section {
         path: "metadata",
         doc: "What the sweep is called.",
-        fields: &[&[Field {
-            key: "name",
-            kind: Kind::SweepName,
-            default: Fallback::Required,
-            doc: "The sweep's name: 1 to 63 lowercase letters, digits and dashes. Submitting under a name that exists extends or changes that sweep.",
-            place: Target::Own,
-        }]],
+        fields: &[
+            &[Field {
+                key: "name",
+                kind: Kind::SweepName,
+                default: Fallback::Required,
+                doc: "The sweep's name: 1 to 63 lowercase letters, digits and dashes. Submitting under a name that exists extends or changes that sweep.",
+                place: Target::Own,
+            }],
+            super::operations::OWNER,
+        ],
     },
     Section {
         path: "spec",
         doc: "What the sweep is.",
-        fields: &[&[
-            Field {
-                key: "preset",
-                kind: Kind::Choice(super::presets::NAMES),
-                default: Fallback::Choice("default"),
-                doc: "Where defaults of the three stages come from; keys that are given count more. The paper-* and ref-compat-* presets follow the AutoReP paper and its released code.",
-                place: Target::Own,
-            },
-            Field {
-                key: "method",
-                kind: Kind::Choice(&["autorep", "snl"]),
-                default: Fallback::Choice("autorep"),
-                doc: "How the ReLUs to keep are found.",
-                place: Target::Fixed(choice!(replace.method)),
-            },
-            Field {
-                key: "arms",
-                kind: Kind::Arms,
-                default: Fallback::Derived("one arm: the settings as they are"),
-                doc: "Ways of replacing ReLUs to compare over the same baselines, budgets and grid: each a name with its own preset, method, replace and finetune; keys that an arm does not give are those of spec.",
-                place: Target::Own,
-            },
-            Field {
-                key: "budgets",
-                kind: Kind::Budgets,
-                default: Fallback::Required,
-                doc: "ReLUs that the networks may keep: counts, counts with a K or M suffix, or shares of the full network's ReLUs in percent.",
-                place: Target::Own,
-            },
-            Field {
-                key: "seeds",
-                kind: Kind::Seeds,
-                default: Fallback::Derived("[0]"),
-                doc: "Seeds of initial weights, order and augmentation: a list, or how many to count up from 0.",
-                place: Target::Own,
-            },
-            Field {
-                key: "grid",
-                kind: Kind::Grid,
-                default: Fallback::Derived("no axes: one grid point"),
-                doc: "Hyperparameters to vary, by their path below spec; every combination is tried.",
-                place: Target::Own,
-            },
-        ]],
+        fields: &[
+            &[
+                Field {
+                    key: "preset",
+                    kind: Kind::Choice(super::presets::NAMES),
+                    default: Fallback::Choice("default"),
+                    doc: "Where defaults of the three stages come from; keys that are given count more. The paper-* and ref-compat-* presets follow the AutoReP paper and its released code.",
+                    place: Target::Own,
+                },
+                Field {
+                    key: "method",
+                    kind: Kind::Choice(&["autorep", "snl"]),
+                    default: Fallback::Choice("autorep"),
+                    doc: "How the ReLUs to keep are found.",
+                    place: Target::Fixed(choice!(replace.method)),
+                },
+                Field {
+                    key: "arms",
+                    kind: Kind::Arms,
+                    default: Fallback::Derived("one arm: the settings as they are"),
+                    doc: "Ways of replacing ReLUs to compare over the same baselines, budgets and grid: each a name with its own preset, method, replace and finetune; keys that an arm does not give are those of spec.",
+                    place: Target::Own,
+                },
+                Field {
+                    key: "budgets",
+                    kind: Kind::Budgets,
+                    default: Fallback::Required,
+                    doc: "ReLUs that the networks may keep: counts, counts with a K or M suffix, or shares of the full network's ReLUs in percent.",
+                    place: Target::Own,
+                },
+                Field {
+                    key: "seeds",
+                    kind: Kind::Seeds,
+                    default: Fallback::Derived("[0]"),
+                    doc: "Seeds of initial weights, order and augmentation: a list, or how many to count up from 0.",
+                    place: Target::Own,
+                },
+                Field {
+                    key: "grid",
+                    kind: Kind::Grid,
+                    default: Fallback::Derived("no axes: one grid point"),
+                    doc: "Hyperparameters to vary, by their path below spec; every combination is tried.",
+                    place: Target::Own,
+                },
+            ],
+            super::operations::PRIORITY,
+        ],
     },
     Section {
         path: "spec.data",
@@ -386,58 +392,16 @@ pub(crate) static SECTIONS: &[Section] = &[
     Section {
         path: "spec.resources",
         doc: "What a task needs of its worker.",
-        fields: &[&[Field {
-            key: "gpus",
-            kind: Kind::Count { min: 0, max: 1 },
-            default: Fallback::Count(0),
-            doc: "GPUs per task; 0 for tasks that may run on a CPU.",
-            place: Target::Operation(count!(resources.gpus)),
-        }]],
+        fields: &[super::operations::RESOURCES],
     },
     Section {
         path: "spec.retry",
         doc: "What happens when an attempt fails.",
-        fields: &[&[
-            Field {
-                key: "attempts",
-                kind: Kind::Count { min: 1, max: 100 },
-                default: Fallback::Count(3),
-                doc: "Attempts before a task is given up.",
-                place: Target::Operation(count!(retry.attempts)),
-            },
-            Field {
-                key: "backoff",
-                kind: Kind::Duration {
-                    max_s: 86_400,
-                    whole: false,
-                },
-                default: Fallback::Seconds(10),
-                doc: "Wait before the second attempt, with its unit (ms, s, m, h); each further wait is twice as long.",
-                place: Target::Operation(number!(retry.backoff_s)),
-            },
-        ]],
+        fields: &[super::operations::RETRY],
     },
     Section {
         path: "spec.checkpoint",
-        doc: "When checkpoints to resume from are written.",
-        fields: &[&[Field {
-            key: "every",
-            kind: Kind::Duration {
-                max_s: 86_400,
-                whole: true,
-            },
-            default: Fallback::Seconds(60),
-            doc: "Training time between two of them in whole seconds, with its unit (s, m, h); 0s for never.",
-            place: Target::Operation(|operations, value| {
-                let seconds = value.number()?;
-                let fits = (0.0..=86_400.0).contains(&seconds) && seconds.fract() == 0.0;
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "a whole number of seconds within a day"
-                )]
-                fits.then(|| operations.checkpoint.every_s = seconds as u32)
-            }),
-        }]],
+        doc: "When checkpoints to resume from are written, and which are kept.",
+        fields: &[super::operations::CHECKPOINT],
     },
 ];

@@ -43,6 +43,11 @@ fn every_axis_changes_a_setting_and_none_the_same_one() {
                 .map(|name| AxisValue::Choice((*name).to_owned()))
                 .collect(),
             kind @ (Kind::SweepName
+            | Kind::OwnerName
+            | Kind::Whole { .. }
+            | Kind::Text
+            | Kind::Memory
+            | Kind::Labels
             | Kind::Exactly(_)
             | Kind::WeightsFile
             | Kind::Sha256

@@ -168,11 +168,12 @@ fn the_smallest_manifest_gets_the_documented_defaults() {
         manifest.retry,
         RetryPolicy {
             attempts: 3,
-            backoff_s: 10.0
+            backoff_s: 10.0,
+            ..RetryPolicy::default()
         }
     );
-    assert_eq!(manifest.resources, Resources { gpus: 0 });
-    assert_eq!(manifest.checkpoint, CheckpointPolicy { every_s: 60 });
+    assert_eq!(manifest.resources, Requirements::default());
+    assert_eq!(manifest.checkpoint, CheckpointPolicy::default());
 }
 
 /// A stage's documented defaults, but for those that differ between the stages.
@@ -289,13 +290,59 @@ fn seeds_are_a_list_or_a_number_of_them() {
 }
 
 #[test]
+fn what_a_task_needs_of_its_worker_has_its_units() {
+    let resources = "resources: {gpus: 1, gpu_type: h100, gpu_memory: 40GiB, memory: 512MiB, labels: [zone=a, spot=no]}";
+    assert_eq!(
+        good(&with_spec(resources)).resources,
+        Requirements {
+            gpus: 1,
+            gpu_type: "h100".to_owned(),
+            gpu_memory_mib: 40 << 10,
+            memory_mib: 512,
+            labels: ["zone=a", "spot=no"].map(str::to_owned).into(),
+        }
+    );
+    for bad in [
+        "resources: {gpu_memory: 40}",
+        "resources: {memory: 0GiB}",
+        "resources: {memory: 1.5GiB}",
+        "resources: {labels: [zone]}",
+        "resources: {labels: []}",
+        "resources: {gpu_type: ''}",
+        "priority: 1.5",
+        "priority: 1001",
+    ] {
+        assert!(parse(&with_spec(bad)).is_err(), "{bad}");
+    }
+    assert_eq!(good(&with_spec("priority: -7")).priority, -7);
+}
+
+#[test]
+fn limits_of_classes_follow_the_attempts_unless_they_are_given() {
+    let settled = |retry: &str| good(&with_spec(&format!("retry: {retry}"))).retry.settled();
+    assert_eq!(settled("{attempts: 5, backoff: 1s}"), Retry::new(5, 1000));
+    assert_eq!(settled("{attempts: 1}"), Retry::new(1, 10_000));
+    let given = settled("{out_of_memory: 4, diverged: 5, lost_workers: 6}");
+    assert_eq!(
+        (
+            given.attempts,
+            given.out_of_memory,
+            given.diverged,
+            given.lost_workers
+        ),
+        (3, 4, 5, 6)
+    );
+}
+
+#[test]
 fn times_have_their_unit() {
     let retry = good(&with_spec("retry: {attempts: 5, backoff: 500ms}")).retry;
     assert_eq!(
         retry,
         RetryPolicy {
             attempts: 5,
-            backoff_s: 0.5
+            backoff_s: 0.5,
+            ..RetryPolicy::default()
         }
     );
     assert_eq!(

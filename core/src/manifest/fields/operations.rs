@@ -1,0 +1,171 @@
+//! The keys that decide how a sweep is run, but not what comes out.
+
+use super::{Fallback, Field, Kind, Target};
+
+/// Whose the sweep is.
+pub(super) const OWNER: &[Field] = &[Field {
+    key: "owner",
+    kind: Kind::OwnerName,
+    default: Fallback::Choice("nobody"),
+    doc: "Who the sweep belongs to: owners share workers fairly, whatever number of sweeps they have. A name like the sweep's.",
+    place: Target::Operation(|operations, value| {
+        operations.owner = value.name()?.parse().ok()?;
+        Some(())
+    }),
+}];
+
+/// How urgent the sweep is.
+pub(super) const PRIORITY: &[Field] = &[Field {
+    key: "priority",
+    kind: Kind::Whole {
+        min: -1000,
+        max: 1000,
+    },
+    default: Fallback::Number(0.0),
+    doc: "Sweeps of a higher priority get workers first, whosever they are. Running tasks are not interrupted.",
+    place: Target::Operation(|operations, value| {
+        let number = value.number()?;
+        let fits = (-1000.0..=1000.0).contains(&number) && number.fract() == 0.0;
+        #[expect(clippy::cast_possible_truncation, reason = "a whole number in range")]
+        fits.then(|| operations.priority = number as i32)
+    }),
+}];
+
+/// What a task needs of its worker.
+pub(super) const RESOURCES: &[Field] = &[
+    Field {
+        key: "gpus",
+        kind: Kind::Count { min: 0, max: 1 },
+        default: Fallback::Count(0),
+        doc: "GPUs per task; 0 for tasks that may run on a CPU.",
+        place: Target::Operation(count!(resources.gpus)),
+    },
+    Field {
+        key: "gpu_type",
+        kind: Kind::Text,
+        default: Fallback::Derived("any"),
+        doc: "A part of the GPU's name as its driver gives it, such as H100, in any case.",
+        place: Target::Operation(|operations, value| {
+            value.name()?.clone_into(&mut operations.resources.gpu_type);
+            Some(())
+        }),
+    },
+    Field {
+        key: "gpu_memory",
+        kind: Kind::Memory,
+        default: Fallback::Derived("any"),
+        doc: "Memory that a GPU must have at least, with its unit (MiB, GiB).",
+        place: Target::Operation(|operations, value| {
+            operations.resources.gpu_memory_mib = value.mebibytes()?;
+            Some(())
+        }),
+    },
+    Field {
+        key: "memory",
+        kind: Kind::Memory,
+        default: Fallback::Derived("any"),
+        doc: "Memory that the worker's machine must have at least, with its unit (MiB, GiB).",
+        place: Target::Operation(|operations, value| {
+            operations.resources.memory_mib = value.mebibytes()?;
+            Some(())
+        }),
+    },
+    Field {
+        key: "labels",
+        kind: Kind::Labels,
+        default: Fallback::Derived("none"),
+        doc: "Labels that the worker must have (`autorep worker --label zone=a`), each as key=value.",
+        place: Target::Own,
+    },
+];
+
+/// What happens when an attempt fails.
+pub(super) const RETRY: &[Field] = &[
+    Field {
+        key: "attempts",
+        kind: Kind::Count { min: 1, max: 100 },
+        default: Fallback::Count(3),
+        doc: "Attempts before a task is given up, for each class of failure without a limit of its own.",
+        place: Target::Operation(count!(retry.attempts)),
+    },
+    Field {
+        key: "out_of_memory",
+        kind: Kind::Count { min: 1, max: 100 },
+        default: Fallback::Derived("attempts, at most 2"),
+        doc: "The same for attempts that ran out of memory.",
+        place: Target::Operation(|operations, value| {
+            operations.retry.out_of_memory = Some(value.count()?);
+            Some(())
+        }),
+    },
+    Field {
+        key: "diverged",
+        kind: Kind::Count { min: 1, max: 100 },
+        default: Fallback::Derived("attempts, at most 2"),
+        doc: "The same for attempts whose loss became infinite or not a number.",
+        place: Target::Operation(|operations, value| {
+            operations.retry.diverged = Some(value.count()?);
+            Some(())
+        }),
+    },
+    Field {
+        key: "lost_workers",
+        kind: Kind::Count { min: 1, max: 100 },
+        default: Fallback::Derived("attempts"),
+        doc: "The same for workers that vanished before they had committed a checkpoint of the task.",
+        place: Target::Operation(|operations, value| {
+            operations.retry.lost_workers = Some(value.count()?);
+            Some(())
+        }),
+    },
+    Field {
+        key: "backoff",
+        kind: Kind::Duration {
+            max_s: 86_400,
+            whole: false,
+        },
+        default: Fallback::Seconds(10),
+        doc: "Wait before the second attempt, with its unit (ms, s, m, h); each further wait is twice as long, at most an hour, and up to a quarter longer.",
+        place: Target::Operation(number!(retry.backoff_s)),
+    },
+];
+
+/// When checkpoints are written.
+pub(super) const CHECKPOINT: &[Field] = &[
+    Field {
+        key: "every",
+        kind: Kind::Duration {
+            max_s: 86_400,
+            whole: true,
+        },
+        default: Fallback::Seconds(60),
+        doc: "Training time between two of them in whole seconds, with its unit (s, m, h); 0s for never.",
+        place: Target::Operation(|operations, value| {
+            let seconds = value.number()?;
+            let fits = (0.0..=86_400.0).contains(&seconds) && seconds.fract() == 0.0;
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a whole number of seconds within a day"
+            )]
+            fits.then(|| operations.checkpoint.every_s = seconds as u32)
+        }),
+    },
+    Field {
+        key: "every_steps",
+        kind: Kind::Count {
+            min: 0,
+            max: 1_000_000_000,
+        },
+        default: Fallback::Count(0),
+        doc: "Optimizer steps between two of them; 0 for never. With every: whichever comes first.",
+        place: Target::Operation(count!(checkpoint.every_steps)),
+    },
+    Field {
+        key: "keep",
+        kind: Kind::Choice(&["all", "front"]),
+        default: Fallback::Choice("all"),
+        doc: "Which results `autorep gc` leaves: all, or the nets of the front's points, what is pinned and what unfinished tasks read. A result that is gone is made again when a later sweep needs it.",
+        place: Target::Operation(choice!(checkpoint.keep)),
+    },
+];
