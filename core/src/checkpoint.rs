@@ -51,6 +51,48 @@ pub fn folder(task: TaskId, generation: Generation, role: &CheckpointRole, step:
     }
 }
 
+/// Where in the store an object of a checkpoint lies: what of a [`CheckpointRef`] is in its folder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The task that made the checkpoint.
+    pub task: TaskId,
+    /// The lease under which it was made.
+    pub generation: Generation,
+    /// What it is for.
+    pub role: CheckpointRole,
+    /// Optimizer steps done; of an output, whose folder does not say, zero.
+    pub step: u64,
+}
+
+impl Place {
+    /// The place of the object `key`; `None` if it is not one of a checkpoint.
+    pub fn of(key: &str) -> Option<Self> {
+        let mut parts = key.split('/');
+        let (root, task, generation, checkpoint) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_object = parts.next().is_some_and(|name| !name.is_empty());
+        if root != "tasks" || !is_object || parts.next().is_some() {
+            return None;
+        }
+        let (role, step) = match checkpoint.split_once('-')? {
+            ("resume", step) => (CheckpointRole::Resume, step.parse().ok()?),
+            ("out", name) => (CheckpointRole::Output(name.to_owned()), 0),
+            _ => return None,
+        };
+        Some(Self {
+            task: task.parse().ok()?,
+            generation: Generation(generation.strip_prefix('g')?.parse().ok()?),
+            role,
+            step,
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> String {
+        folder(self.task, self.generation, &self.role, self.step)
+    }
+}
+
 /// The object in a checkpoint's folder that lists its parts. Written last.
 pub const MANIFEST_OBJECT: &str = "manifest.json";
 
@@ -85,4 +127,43 @@ pub struct CheckpointManifest {
     pub step: u64,
     /// The parts, sorted by name.
     pub parts: Vec<Part>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_an_object_is_read_from_its_key_and_nothing_else_is_one() {
+        let task = TaskId(Digest::of(b"task"));
+        for role in [
+            CheckpointRole::Resume,
+            CheckpointRole::Output("b-100".to_owned()),
+        ] {
+            let step = if role == CheckpointRole::Resume {
+                120
+            } else {
+                0
+            };
+            let place = Place {
+                task,
+                generation: Generation(7),
+                role,
+                step,
+            };
+            let key = format!("{}/{MANIFEST_OBJECT}", place.folder());
+            assert_eq!(Place::of(&key), Some(place));
+        }
+        for other in [
+            format!("tasks/{task}/g7/trainer.log"),
+            format!("tasks/{task}/g7/resume-x/a"),
+            format!("tasks/{task}/g7/resume-1"),
+            format!("tasks/{task}/g7/resume-1/a/b"),
+            format!("tasks/{task}/7/resume-1/a"),
+            "tasks/abc/g7/resume-1/a".to_owned(),
+            "state/manifest/1".to_owned(),
+        ] {
+            assert_eq!(Place::of(&other), None, "{other}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! How a sweep wants to be run: nothing of it decides what comes out.
 
 use crate::id::OwnerName;
+use crate::manifest::Keep;
 use crate::offer::Requirements;
 use crate::retry::Retry;
 
@@ -15,4 +16,6 @@ pub struct Terms {
     pub priority: i32,
     /// What a task needs of its worker.
     pub needs: Requirements,
+    /// Which outputs outlive their use.
+    pub keep: Keep,
 }

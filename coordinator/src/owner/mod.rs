@@ -214,7 +214,8 @@ impl Owner {
         for event in decision.events {
             self.turn.tasks.extend(self.ledger.recorded_by(&event));
             self.before(&event);
-            self.ledger.apply(&event);
+            let remade = self.ledger.apply(&event);
+            self.turn.tasks.extend(remade);
             if let Event::Submitted(_) | Event::Cancelled { .. } = event {
                 let ledger = &self.ledger;
                 let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();

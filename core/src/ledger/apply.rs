@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName,
+    Done, Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName,
     Submission, Sweep, Task, TaskCounts, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
@@ -23,8 +23,14 @@ pub(super) struct Marks {
 }
 
 impl Ledger {
-    /// Makes `event` true.
-    pub fn apply(&mut self, event: &Event) {
+    /// Makes `event` true. Returns the done tasks that it has opened because their outputs are
+    /// gone and needed: their records change, too, beside those of [`Ledger::recorded_by`].
+    pub fn apply(&mut self, event: &Event) -> Vec<TaskId> {
+        self.make_true(event);
+        std::mem::take(&mut self.remade)
+    }
+
+    fn make_true(&mut self, event: &Event) {
         match event {
             Event::Submitted(submission) => self.apply_submitted(submission),
             Event::Paused { sweep, paused } => self.apply_paused(sweep, *paused),
@@ -83,6 +89,20 @@ impl Ledger {
                         Next::GiveUp => TaskState::GaveUp(lease.give_up(spent)),
                     }
                 });
+            }
+            Event::Dropped { task } => {
+                let slot = self.slot(*task);
+                self.change(slot, |state, _| match state {
+                    TaskState::Done(done) => TaskState::Done(Done {
+                        dropped: true,
+                        ..done
+                    }),
+                    other => misfit(event, other.name()),
+                });
+            }
+            Event::Pinned { task, pinned } => {
+                let slot = self.slot(*task);
+                self.at_mut(slot).pinned = *pinned;
             }
             Event::SetAside { checkpoint } => self.apply_set_aside(checkpoint),
         }
@@ -198,9 +218,10 @@ impl Ledger {
             generation: Generation::default(),
             children: Vec::new(),
             sweeps: vec![member],
-            parents_left: count(|parent| !parent.is_done()),
+            parents_left: count(|parent| !parent.is_readable()),
             parents_lost: count(TaskState::is_lost),
             failures: Vec::new(),
+            pinned: false,
             state: TaskState::default(),
             parents: Box::default(),
         };
@@ -303,6 +324,9 @@ impl Ledger {
     fn change(&mut self, slot: u32, edit: impl FnOnce(TaskState, Needs) -> TaskState) {
         let mut unsettled = Vec::new();
         self.change_one(slot, edit, &mut unsettled);
+        if let TaskState::Waiting(_) = self.at(slot).state {
+            self.remake_parents(slot, &mut unsettled);
+        }
         self.settle(unsettled);
     }
 
@@ -310,6 +334,23 @@ impl Ledger {
     pub(super) fn settle(&mut self, mut unsettled: Vec<u32>) {
         while let Some(slot) = unsettled.pop() {
             self.change_one(slot, TaskState::resettle, &mut unsettled);
+            if let TaskState::Waiting(_) = self.at(slot).state {
+                self.remake_parents(slot, &mut unsettled);
+            }
+        }
+    }
+
+    /// Opens the done parents whose outputs are gone: the task at `slot` waits for them.
+    fn remake_parents(&mut self, slot: u32, unsettled: &mut Vec<u32>) {
+        for at in 0..self.at(slot).parents.len() {
+            let parent = self.at(slot).parents[at];
+            if let TaskState::Done(done) = &self.at(parent).state
+                && done.dropped
+            {
+                self.remade.push(self.at(parent).id());
+                self.change_one(parent, remake, unsettled);
+                unsettled.push(parent);
+            }
         }
     }
 
@@ -322,9 +363,9 @@ impl Ledger {
         let needs = self.needs(slot);
         self.unindex(slot);
         let before = std::mem::take(&mut self.at_mut(slot).state);
-        let (name, was_done, was_lost) = (before.name(), before.is_done(), before.is_lost());
+        let (name, was_done, was_lost) = (before.name(), before.is_readable(), before.is_lost());
         let after = edit(before, needs);
-        let (new_name, is_done, is_lost) = (after.name(), after.is_done(), after.is_lost());
+        let (new_name, is_done, is_lost) = (after.name(), after.is_readable(), after.is_lost());
         self.at_mut(slot).state = after;
         self.index(slot);
         if name != new_name {
@@ -361,6 +402,20 @@ fn forget_output(mut state: TaskState, bad: usize, needs: Needs) -> TaskState {
         *output = None;
     }
     state
+}
+
+/// Opens a done task whose outputs are gone.
+fn remake(state: TaskState, needs: Needs) -> TaskState {
+    match state {
+        TaskState::Done(done) if done.dropped => done.remake(needs),
+        other @ (TaskState::Done(_)
+        | TaskState::Waiting(_)
+        | TaskState::Ready(_)
+        | TaskState::Leased(_)
+        | TaskState::GaveUp(_)
+        | TaskState::Blocked(_)
+        | TaskState::Cancelled(_)) => other,
+    }
 }
 
 /// The lease that `event` speaks of.

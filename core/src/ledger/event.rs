@@ -89,6 +89,18 @@ pub enum Event {
         /// What becomes of the task.
         next: Next,
     },
+    /// The outputs of a done task are not needed and may be deleted.
+    Dropped {
+        /// The task.
+        task: TaskId,
+    },
+    /// A task's checkpoints are kept whatever becomes of them, or not any more.
+    Pinned {
+        /// The task.
+        task: TaskId,
+        /// Whether they are kept.
+        pinned: bool,
+    },
     /// A checkpoint cannot be read and is forgotten. A done task whose output it was becomes open.
     SetAside {
         /// The checkpoint.

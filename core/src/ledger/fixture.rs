@@ -11,6 +11,7 @@ use crate::data::{DataSet, DataSpec, Preparation};
 use crate::digest::Digest;
 use crate::id::{CandidateId, OwnerName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
+use crate::manifest::Keep;
 use crate::net::{Family, NetSpec};
 use crate::observation::{Accuracy, Observation};
 use crate::offer::{Offer, Requirements};
@@ -171,6 +172,7 @@ pub(crate) fn terms(attempts: u32) -> Terms {
         owner: OwnerName::default(),
         priority: 0,
         needs: Requirements::default(),
+        keep: Keep::All,
     }
 }
 
@@ -248,8 +250,8 @@ impl Checked {
     pub(crate) fn apply<T>(&mut self, decision: super::Decision<T>) -> T {
         for event in decision.events {
             let before = self.ledger.clone();
-            let recorded = self.ledger.recorded_by(&event);
-            self.ledger.apply(&event);
+            let mut recorded = self.ledger.recorded_by(&event);
+            recorded.extend(self.ledger.apply(&event));
             for id in recorded {
                 self.records.insert(id, self.ledger.record(id).unwrap());
             }

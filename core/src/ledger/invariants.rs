@@ -56,7 +56,7 @@ fn check_task(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> 
         let parents = task.parents.iter().filter(|&&at| is(&ledger.at(at).state));
         parents.count()
     };
-    let left = count(|parent| !parent.is_done());
+    let left = count(|parent| !parent.is_readable());
     let lost = count(TaskState::is_lost);
     hold(
         5,
@@ -123,6 +123,16 @@ fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation>
         | TaskState::Ready(_)
         | TaskState::Blocked(_)
         | TaskState::Cancelled(_) => {
+            let gone =
+                |at: &u32| matches!(&ledger.at(*at).state, TaskState::Done(done) if done.dropped);
+            let waits_for_nothing =
+                matches!(task.state, TaskState::Waiting(_)) && task.parents.iter().any(gone);
+            hold(
+                5,
+                &id,
+                "what it waits for is being made",
+                !waits_for_nothing,
+            )?;
             let settled = task.state.clone().resettle(ledger.needs(slot));
             hold(
                 5,
@@ -233,9 +243,11 @@ pub fn check_step(before: &Ledger, event: &Event, after: &Ledger) -> Result<(), 
         let grows = new.generation.0 == old.generation.0 + u64::from(is_its_lease);
         hold(2, &id, "its generation grows by one with each lease", grows)?;
         if old.state.is_done() {
-            let redone = matches!(event, Event::SetAside { checkpoint } if checkpoint.task == id);
+            let redone = matches!(event, Event::SetAside { checkpoint } if checkpoint.task == id)
+                || !old.state.is_readable();
             hold(4, &id, "done stays done", new.state.is_done() || redone)?;
-            let same = !new.state.is_done() || new.state == old.state;
+            let dropped = matches!(event, Event::Dropped { task } if *task == id);
+            let same = !new.state.is_done() || new.state == old.state || dropped;
             hold(4, &id, "a result does not change", same)?;
         }
         if is_its_lease {

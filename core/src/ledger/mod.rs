@@ -30,6 +30,7 @@ pub(crate) mod fixture;
 pub mod invariants;
 mod record;
 mod refusal;
+pub mod retention;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -42,7 +43,7 @@ pub use event::{
 };
 pub use record::{RecordedState, RestoredSweep, TaskRecord};
 pub use refusal::{
-    CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal,
+    CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal, PinRefusal,
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
 pub use state::{
@@ -77,6 +78,8 @@ pub struct Ledger {
     /// Records of tasks that no known sweep has; a later one may.
     strays: BTreeMap<TaskId, TaskRecord>,
     next_failure_serial: u64,
+    /// What the event that is being applied has opened; empty in between.
+    remade: Vec<TaskId>,
 }
 
 /// One task. What it is stands in the plan; this is what has become of it.
@@ -93,6 +96,7 @@ pub struct Task {
     parents_left: u32,
     parents_lost: u32,
     failures: Vec<Failure>,
+    pinned: bool,
     state: TaskState,
 }
 
@@ -146,6 +150,11 @@ impl Task {
         matches!(self.state, TaskState::GaveUp(_)) && self.failures.last().is_some_and(kills)
     }
 
+    /// Whether a person wants its checkpoints kept.
+    pub const fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
     /// Its latest failures, newest last; at most [`FAILURES_KEPT`].
     pub fn failures(&self) -> &[Failure] {
         &self.failures
@@ -169,6 +178,7 @@ impl Ledger {
             holders: BTreeMap::new(),
             strays: BTreeMap::new(),
             next_failure_serial: 1,
+            remade: Vec::new(),
         }
     }
 

@@ -36,6 +36,9 @@ pub struct TaskRecord {
     /// The committed outputs by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, Head>,
+    /// Whether a person wants its checkpoints kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
     /// Its latest failures, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
@@ -57,6 +60,9 @@ pub enum RecordedState {
     Done {
         /// What it measured.
         observation: Box<Observation>,
+        /// Whether its outputs are gone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        dropped: bool,
     },
     /// Given up.
     GaveUp,
@@ -82,7 +88,7 @@ impl Task {
     pub fn record(&self) -> TaskRecord {
         let names = self.spec().outputs();
         let outputs = (names.into_iter().enumerate())
-            .filter_map(|(index, name)| Some((name, self.state.output(index)?)))
+            .filter_map(|(index, name)| Some((name, self.state.head(index)?)))
             .collect();
         let kept = self.state.kept();
         TaskRecord {
@@ -98,12 +104,14 @@ impl Task {
                 },
                 TaskState::Done(done) => RecordedState::Done {
                     observation: done.observation.clone(),
+                    dropped: done.dropped,
                 },
                 TaskState::GaveUp(_) => RecordedState::GaveUp,
             },
             resume: kept.and_then(Kept::resume),
             resume_before: kept.and_then(|kept| kept.resumes.get(1).copied()),
             outputs,
+            pinned: self.pinned,
             failures: self.failures.clone(),
         }
     }
@@ -129,10 +137,19 @@ impl Task {
         };
         self.generation = record.generation;
         self.failures = record.failures;
+        self.pinned = record.pinned;
         self.state = match (record.state, complete, lease_until_ms) {
-            (RecordedState::Done { observation }, Some(outputs), _) => TaskState::Done(Done {
+            (
+                RecordedState::Done {
+                    observation,
+                    dropped,
+                },
+                Some(outputs),
+                _,
+            ) => TaskState::Done(Done {
                 outputs,
                 observation,
+                dropped,
             }),
             (RecordedState::GaveUp, _, _) => TaskState::GaveUp(GaveUp { kept }),
             (RecordedState::Leased { worker }, _, Some(expires_at_ms)) => {
@@ -176,6 +193,8 @@ impl Ledger {
         }
         let all = (0..).take(ledger.tasks.len()).collect();
         ledger.settle(all);
+        // The events that opened them wrote it down: this changes no record.
+        ledger.remade.clear();
         ledger
     }
 
@@ -193,7 +212,10 @@ impl Ledger {
         match event {
             Event::Leased { claim, .. } => vec![claim.task],
             Event::Adopted { checkpoint } | Event::SetAside { checkpoint } => vec![checkpoint.task],
-            Event::Finished { task, .. } | Event::Ended { task, .. } => vec![*task],
+            Event::Finished { task, .. }
+            | Event::Ended { task, .. }
+            | Event::Dropped { task }
+            | Event::Pinned { task, .. } => vec![*task],
             Event::Renewed { .. } | Event::Paused { .. } => Vec::new(),
             Event::Cancelled { sweep } => self.leased_in(sweep).collect(),
             Event::Submitted(submission) => {

@@ -164,6 +164,19 @@ pub enum PauseRefusal {
     Cancelled(SweepName),
 }
 
+/// Why a task is not pinned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PinRefusal {
+    /// No task has this id.
+    #[error("no task has the id {0}")]
+    UnknownTask(TaskId),
+    /// Its checkpoints are gone.
+    #[error(
+        "expected a task whose checkpoints are there, found that those of {0} were deleted because nothing needed them; a sweep that needs them makes them again"
+    )]
+    Gone(TaskId),
+}
+
 /// Why a sweep is not cancelled.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CancelRefusal {

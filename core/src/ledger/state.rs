@@ -67,7 +67,7 @@ pub const RESUMES_KEPT: usize = 2;
 pub struct Needs {
     /// Whether a sweep that is not cancelled wants the task.
     pub wanted: bool,
-    /// Parents that are not done.
+    /// Parents that are not done, or whose outputs are gone.
     pub parents_left: u32,
     /// Parents that gave up or are blocked.
     pub parents_lost: u32,
@@ -147,6 +147,9 @@ pub struct Done {
     pub outputs: Box<[Head]>,
     /// What it measured.
     pub observation: Box<Observation>,
+    /// Whether the outputs' objects are gone: nobody needed them. The task is done again when
+    /// somebody does.
+    pub dropped: bool,
 }
 
 /// Failed too often.
@@ -239,6 +242,7 @@ impl Leased {
             Ok(Done {
                 outputs: committed,
                 observation,
+                dropped: false,
             })
         } else {
             Err(self)
@@ -285,6 +289,11 @@ impl Done {
             ..Kept::default()
         };
         kept.settle(needs, 0)
+    }
+
+    /// Takes the result back because somebody needs the outputs that are gone.
+    pub fn remake(self, needs: Needs) -> TaskState {
+        Kept::default().settle(needs, 0)
     }
 }
 
@@ -358,8 +367,22 @@ impl TaskState {
         }
     }
 
-    /// The committed output at `index` in the order of the spec's.
+    /// The committed output at `index` in the order of the spec's, if it is still there.
     pub fn output(&self, index: usize) -> Option<Head> {
+        match self {
+            Self::Done(done) if done.dropped => None,
+            Self::Done(_)
+            | Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Leased(_)
+            | Self::GaveUp(_)
+            | Self::Blocked(_)
+            | Self::Cancelled(_) => self.head(index),
+        }
+    }
+
+    /// The same, whether it is still there or not.
+    pub(super) fn head(&self, index: usize) -> Option<Head> {
         match self {
             Self::Done(done) => done.outputs.get(index).copied(),
             Self::Waiting(_)
@@ -374,6 +397,11 @@ impl TaskState {
     /// Whether the task has its result.
     pub const fn is_done(&self) -> bool {
         matches!(self, Self::Done(_))
+    }
+
+    /// Whether tasks that read from this one can start.
+    pub const fn is_readable(&self) -> bool {
+        matches!(self, Self::Done(done) if !done.dropped)
     }
 
     /// Whether tasks that need this one are blocked.

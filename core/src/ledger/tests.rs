@@ -11,6 +11,7 @@ use crate::task::TaskKind;
 mod checkpoints;
 mod failures;
 mod random;
+mod retention;
 mod turns;
 
 pub(super) fn report(class: FailureClass) -> FailureReport {

@@ -85,6 +85,7 @@ impl Manifest {
             owner: self.owner.clone(),
             priority: self.priority,
             needs: self.resources.clone(),
+            keep: self.checkpoint.keep,
         }
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WorkerId;
+use crate::manifest::Keep;
 use crate::offer::Offer;
 
 /// A command with small numbers that pick among what there is.
@@ -20,6 +21,8 @@ enum Command {
     Wait { ms: u16 },
     Pause { sweep: u8, paused: bool },
     Cancel { sweep: u8 },
+    Pin { claim: u8, pinned: bool },
+    Drop { claim: u8 },
     Restart,
 }
 
@@ -39,6 +42,8 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (0..1500_u16).prop_map(|ms| C::Wait { ms }),
         1 => (0..2_u8, any::<bool>()).prop_map(|(sweep, paused)| C::Pause { sweep, paused }),
         1 => (0..2_u8).prop_map(|sweep| C::Cancel { sweep }),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(claim, pinned)| C::Pin { claim, pinned }),
+        1 => any::<u8>().prop_map(|claim| C::Drop { claim }),
         1 => Just(C::Restart),
     ]
 }
@@ -71,6 +76,7 @@ impl World {
                 let budgets: &[u64] = [&[100, 50][..], &[100], &[50]][usize::from(*budgets)];
                 let name = ["s", "t"][usize::from(*sweep)];
                 let mut submission = submission(name, tiny_plan(&[0], budgets), 2);
+                submission.terms.keep = Keep::Front;
                 if name == "t" {
                     // The two share their first tasks, which go to whoever is asked by either.
                     submission.terms.owner = "bob".parse().unwrap();
@@ -105,6 +111,19 @@ impl World {
                 if let Ok(decision) = self.checked.ledger.cancel(&name(sweep)) {
                     self.checked.apply(decision);
                 }
+            }
+            Command::Pin { claim, pinned } => {
+                let task = self.grant(*claim).map(|grant| grant.claim.task);
+                if let Some(Ok(decision)) = task.map(|it| self.checked.ledger.pin(it, *pinned)) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Drop { claim } => {
+                // As if the task of the claim were on the front.
+                let nets = self.grant(*claim).map(|grant| grant.claim.task);
+                let nets = nets.into_iter().collect();
+                let decision = self.checked.ledger.drop_unneeded(&nets);
+                self.checked.apply(decision);
             }
             Command::Restart => self.restart(),
             Command::Renew { claim }
@@ -176,6 +195,8 @@ impl World {
             | Command::Wait { .. }
             | Command::Pause { .. }
             | Command::Cancel { .. }
+            | Command::Pin { .. }
+            | Command::Drop { .. }
             | Command::Restart => {}
         }
         if let Command::Finish { .. } | Command::Complete { .. } = command {
