@@ -6,12 +6,16 @@
 )]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use autorep_core::data::DataRoot;
+use autorep_core::id::OwnerName;
+use autorep_core::ledger::Quota;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{data, doctor, figure, nets, store};
+use crate::lab::upkeep;
+use crate::{data, doctor, figure, nets, paths, store};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
@@ -59,6 +63,14 @@ pub enum Command {
     Cancel(SweepArgs),
     /// Print the log of a task's latest attempt.
     Logs(LogsArgs),
+    /// List the workers that a coordinator knows: what they have and do.
+    Workers(ListArgs),
+    /// Ask the trainers of a sweep's running tasks for a checkpoint now.
+    Checkpoint(SweepArgs),
+    /// Keep the checkpoints of a task whatever becomes of it.
+    Pin(upkeep::PinArgs),
+    /// Delete checkpoints that nothing can reach any more.
+    Gc(upkeep::GcArgs),
     /// Serve sweeps to workers: the daemon that plans, leases and keeps the front.
     Coordinator(CoordinatorArgs),
     /// Work for a coordinator: the daemon that holds leases and runs trainers.
@@ -113,6 +125,10 @@ pub struct RunArgs {
     /// Where to train.
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: DeviceKind,
+    /// What is true of this machine, for a sweep whose resources ask for it, as in zone=a. May be
+    /// given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    pub labels: Vec<String>,
     /// CPU threads of each trainer. Default: this machine's cores over the workers.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -315,6 +331,44 @@ pub struct CoordinatorArgs {
     /// is asked who they are: for networks where only your own machines can reach the port.
     #[arg(long)]
     pub insecure_listen: bool,
+    /// Wait while another coordinator serves from the store, and take over when it stops or has
+    /// given no sign of life for ten seconds.
+    #[arg(long)]
+    pub standby: bool,
+    /// How long a lease lives without a renewal, as in 30s; workers renew six times as often.
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "AUTOREP_LEASE_TTL", value_parser = paths::time)]
+    pub lease_ttl: Duration,
+    /// What an owner of sweeps may have, as in alice:cap=4,weight=2: at most so many tasks at a
+    /// time, and so large a share of the workers. May be given several times.
+    #[arg(long = "owner", value_name = "NAME:cap=N,weight=N", value_parser = quota)]
+    pub owners: Vec<(OwnerName, Quota)>,
+    /// The most tasks at a time of an owner that no --owner names. Default: any number.
+    #[arg(long, value_name = "N")]
+    pub owner_cap: Option<u32>,
+    /// How often checkpoints that nothing can reach any more are deleted; 0s for never.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
+    pub gc_every: Duration,
+    /// Checkpoints younger than this are left alone.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
+    pub gc_min_age: Duration,
+}
+
+/// An owner's quota, as in `alice:cap=4,weight=2`.
+fn quota(text: &str) -> Result<(OwnerName, Quota), String> {
+    let bad = || format!("expected an owner as in alice:cap=4,weight=2, found {text:?}");
+    let (name, settings) = text.split_once(':').ok_or_else(bad)?;
+    let owner = name.parse().map_err(|error| format!("{error}"))?;
+    let mut quota = Quota::default();
+    for setting in settings.split(',') {
+        let (key, value) = setting.split_once('=').ok_or_else(bad)?;
+        let number: u32 = value.parse().map_err(|_not_a_number| bad())?;
+        match key {
+            "cap" => quota.cap = Some(number),
+            "weight" if number > 0 => quota.weight = number,
+            _ => return Err(bad()),
+        }
+    }
+    Ok((owner, quota))
 }
 
 /// Arguments of `autorep worker`.
@@ -347,6 +401,22 @@ pub struct WorkerArgs {
     /// This worker's name, unique among living workers. Default: host name and process id.
     #[arg(long, value_name = "NAME", env = "AUTOREP_WORKER")]
     pub name: Option<String>,
+    /// The machine's name, as on a cluster's node: attempts that keep failing on one machine keep
+    /// all its workers from getting tasks for a while. Default: the host's name.
+    #[arg(long, value_name = "NAME", env = "AUTOREP_MACHINE")]
+    pub machine: Option<String>,
+    /// What is true of this worker, for sweeps whose resources ask for it, as in zone=a. May be
+    /// given several times.
+    #[arg(
+        long = "label",
+        value_name = "KEY=VALUE",
+        env = "AUTOREP_LABELS",
+        value_delimiter = ','
+    )]
+    pub labels: Vec<String>,
+    /// The GPU's name, instead of what nvidia-smi says.
+    #[arg(long, value_name = "NAME", env = "AUTOREP_GPU_TYPE")]
+    pub gpu_type: Option<String>,
     /// Folder for inputs and checkpoints in flight. Default: a folder of its own in the system's
     /// temporary folder.
     #[arg(long, value_name = "DIR", env = "AUTOREP_SCRATCH")]

@@ -1,9 +1,15 @@
 //! `autorep coordinator` and `autorep worker`: the daemons.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use autorep_coordinator::standby;
+use autorep_core::ledger::{Quota, Quotas};
+use autorep_core::offer::Offer;
 use autorep_worker::config::default_name;
+use autorep_worker::machine;
+use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -23,24 +29,18 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
             args.listen
         );
     }
-    let _lock = match Location::parse(&args.store)? {
-        Location::Folder(folder) => Some(StoreLock::take(&folder)?),
-        // A bucket has no locks: the state store fences the older of two coordinators.
-        Location::Remote(_) => None,
-    };
     let mut signals = StopSignals::listen().context("take over the stop signals")?;
     let store = store::open_store(&args.store)?;
+    let _lock = tokio::select! {
+        lock = turn(args, &*store) => lock?,
+        () = signals.next() => return Ok(Exit::Done),
+    };
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("listen on {}", args.listen))?;
     tracing::info!(listen = %listener.local_addr()?, store = args.store, "coordinator starts");
     let shutdown = CancellationToken::new();
-    let serving = autorep_coordinator::run(
-        autorep_coordinator::Config::default(),
-        store,
-        listener,
-        shutdown.clone(),
-    );
+    let serving = autorep_coordinator::run(settings(args), store, listener, shutdown.clone());
     tokio::pin!(serving);
     let mut exit = Exit::Done;
     loop {
@@ -58,6 +58,48 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
                 shutdown.cancel();
             }
         }
+    }
+}
+
+/// Waits until this coordinator may serve from the store, if it stands by, and keeps others of this
+/// machine from it.
+async fn turn(args: &CoordinatorArgs, store: &dyn ObjectStore) -> Result<Option<StoreLock>> {
+    if args.standby {
+        standby::wait(store, standby::PATIENCE).await;
+    }
+    let folder = match Location::parse(&args.store)? {
+        Location::Folder(folder) => folder,
+        // A bucket has no locks: the state store fences the older of two coordinators.
+        Location::Remote(_) => return Ok(None),
+    };
+    loop {
+        match StoreLock::take(&folder) {
+            Ok(lock) => return Ok(Some(lock)),
+            // Its heart stands still and it lives: it may have been stopped for a while.
+            Err(error) if args.standby => {
+                tracing::warn!(%error, "standing by");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn settings(args: &CoordinatorArgs) -> autorep_coordinator::Config {
+    let others = Quota {
+        cap: args.owner_cap,
+        ..Quota::default()
+    };
+    autorep_coordinator::Config {
+        lease_ttl: args.lease_ttl,
+        renew_every: args.lease_ttl / 6,
+        quotas: Quotas {
+            others,
+            owners: args.owners.iter().cloned().collect(),
+        },
+        gc_every: args.gc_every,
+        gc_min_age: args.gc_min_age,
+        ..autorep_coordinator::Config::default()
     }
 }
 
@@ -113,6 +155,8 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
     let name = args.name.clone();
     Ok(autorep_worker::Config {
         name: name.unwrap_or_else(|| default_name(&args.device)),
+        machine: args.machine.clone().unwrap_or_else(machine::host_name),
+        offer: offer(args),
         device: args.device.clone(),
         threads: u32::from(args.threads),
         library_path: args.trainer.torch_lib.clone(),
@@ -120,6 +164,16 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
         data_cache_bytes: args.cache.data_cache,
         ..defaults
     })
+}
+
+/// What this worker has for sweeps that need something.
+fn offer(args: &WorkerArgs) -> Offer {
+    let found = machine::offer_of(&args.device);
+    Offer {
+        gpu_type: args.gpu_type.clone().unwrap_or(found.gpu_type),
+        labels: args.labels.iter().cloned().collect(),
+        ..found
+    }
 }
 
 /// Tells when standard input ends. A thread waits for it, because nothing else can.

@@ -35,7 +35,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
-use crate::lab::commands;
+use crate::lab::{commands, upkeep};
 use crate::logging::Audience;
 
 /// Reads the process's arguments, does what they say and reports errors to stderr.
@@ -79,6 +79,10 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Resume(args) => wait(commands::resume(&args)),
         Command::Cancel(args) => wait(commands::cancel(&args)),
         Command::Logs(args) => wait(commands::logs(&args)),
+        Command::Workers(args) => wait(upkeep::workers(&args)),
+        Command::Checkpoint(args) => wait(upkeep::checkpoint(&args)),
+        Command::Pin(args) => wait(upkeep::pin(&args)),
+        Command::Gc(args) => wait(upkeep::gc(&args)),
         Command::Coordinator(args) => wait(daemon::coordinator(&args)),
         Command::Worker(args) => wait(daemon::worker(&args)),
     }

@@ -1,6 +1,7 @@
 //! Where things lie when nobody says: data sets and the trainer.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use autorep_core::data::DataRoot;
@@ -75,6 +76,25 @@ pub fn size(text: &str) -> Result<u64, String> {
         .zip(shift)
         .and_then(|(number, shift)| number.checked_mul(1 << shift));
     bytes.ok_or_else(|| format!("expected a size as in 32GiB, 500MiB or 0, found {text:?}"))
+}
+
+/// A time with its unit, as in `90s`.
+pub fn time(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit.trim() {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let time = number
+        .parse::<u64>()
+        .ok()
+        .zip(seconds)
+        .and_then(|(number, seconds)| number.checked_mul(seconds));
+    time.map(Duration::from_secs)
+        .ok_or_else(|| format!("expected a time as in 30s, 10m or 2h, found {text:?}"))
 }
 
 impl TrainerPath {

@@ -1,19 +1,22 @@
 //! What the services ask of the ledger's owner.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use autorep_core::checkpoint::CheckpointRef;
+use autorep_core::checkpoint::{CheckpointRef, Place};
 use autorep_core::digest::Digest;
 use autorep_core::front::FrontReport;
 use autorep_core::id::{Generation, SweepName, TaskId, WorkerId};
 use autorep_core::lease::LeaseClaim;
-use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Grant, Renewal, Submitted};
+use autorep_core::ledger::retention::Verdict;
+use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Grant, Submitted};
 use autorep_core::manifest::Manifest;
 use autorep_core::observation::Observation;
+use autorep_core::offer::Offer;
 use autorep_core::plan::Plan;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -22,7 +25,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 pub(crate) enum Ask {
     Register {
         worker: WorkerId,
-        device: String,
+        registration: Box<Registration>,
         reply: Reply<()>,
     },
     Acquire {
@@ -33,7 +36,7 @@ pub(crate) enum Ask {
     Renew {
         claim: LeaseClaim,
         progress: Option<v1::Progress>,
-        reply: Reply<Renewal>,
+        reply: Reply<v1::Directive>,
     },
     Commit {
         claim: LeaseClaim,
@@ -58,7 +61,7 @@ pub(crate) enum Ask {
         sweep: Box<NewSweep>,
         /// Only answer what would be.
         dry_run: bool,
-        reply: Reply<Submitted>,
+        reply: Reply<Noted<Submitted>>,
     },
     List {
         reply: Reply<Vec<v1::SweepSummary>>,
@@ -84,7 +87,49 @@ pub(crate) enum Ask {
         sweep: SweepName,
         reply: Reply<()>,
     },
+    /// Asks running tasks for checkpoints; answers how many.
+    Checkpoint {
+        sweep: SweepName,
+        reply: Reply<u32>,
+    },
+    Pin {
+        /// A beginning of the task's id.
+        prefix: String,
+        pinned: bool,
+        reply: Reply<TaskId>,
+    },
+    /// Gives up outputs that nothing can reach; answers of how many tasks.
+    Drop {
+        /// Only answer what would be.
+        dry_run: bool,
+        reply: Reply<Dropped>,
+    },
+    /// What checkpoints in the store are to the ledger, in the order in which they are asked for.
+    Judge {
+        places: Vec<Place>,
+        reply: Reply<Vec<Verdict>>,
+    },
+    Workers {
+        reply: Reply<Vec<v1::WorkerSummary>>,
+    },
 }
+
+/// What a worker says of itself.
+pub(crate) struct Registration {
+    pub(crate) device: String,
+    pub(crate) machine: String,
+    pub(crate) offer: Offer,
+}
+
+/// An answer, with what a person should know beside it.
+#[derive(Debug)]
+pub(crate) struct Noted<T> {
+    pub(crate) answer: T,
+    pub(crate) notes: Vec<String>,
+}
+
+/// The tasks whose outputs have been given up.
+pub(crate) type Dropped = std::collections::BTreeSet<TaskId>;
 
 /// A sweep to be submitted, already expanded.
 pub(crate) struct NewSweep {
@@ -110,6 +155,8 @@ pub(crate) struct Lease {
     pub(crate) spec: String,
     /// Seconds of training between two resume checkpoints; 0 for never.
     pub(crate) checkpoint_every_s: u32,
+    /// Optimizer steps between two of them; 0 for never.
+    pub(crate) checkpoint_every_steps: u32,
 }
 
 /// A task that was looked for by a beginning of its id.
@@ -122,24 +169,54 @@ pub(crate) struct Found {
     pub(crate) unfinished: bool,
 }
 
+/// How long a call waits for room in the queue before it is told to come back.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a call that was refused for want of room should stay away.
+const STAY_AWAY_MS: u64 = 1000;
+
 /// The way to the ledger's owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Desk {
     asks: mpsc::Sender<Ask>,
+    /// One permit for each call that may be under way.
+    calls: Arc<Semaphore>,
 }
 
 impl Desk {
-    /// A desk with a queue of bounded length, and its other end.
-    pub(crate) fn new(queue: usize) -> (Self, mpsc::Receiver<Ask>) {
+    /// A desk with a queue of bounded length and a bounded number of calls, and its other end.
+    pub(crate) fn new(queue: usize, calls: usize) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, receiver) = mpsc::channel(queue);
-        (Self { asks }, receiver)
+        let calls = Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS)));
+        (Self { asks, calls }, receiver)
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer; refused where too many do.
     pub(crate) async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
+        let _call = (self.calls.try_acquire()).map_err(|_full| overloaded("calls at a time"))?;
+        self.ask_long(ask).await
+    }
+
+    /// Asks what may take long to be answered: whoever asks is counted elsewhere.
+    pub(crate) async fn ask_long<T>(
+        &self,
+        ask: impl FnOnce(Reply<T>) -> Ask,
+    ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        (self.asks.send(ask(reply)).await).map_err(|_closed| gone())?;
+        match tokio::time::timeout(PATIENCE, self.asks.reserve()).await {
+            Ok(Ok(room)) => room.send(ask(reply)),
+            Ok(Err(_closed)) => return Err(gone()),
+            Err(_elapsed) => return Err(overloaded("requests in its queue")),
+        }
         answer.await.map_err(|_closed| gone())?
+    }
+}
+
+/// There is no room now.
+fn overloaded(limit: &str) -> Refusal {
+    Refusal::Overloaded {
+        what: format!("the coordinator has as many {limit} as it may; try again in a second"),
+        retry_after_ms: STAY_AWAY_MS,
     }
 }
 

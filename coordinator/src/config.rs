@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use autorep_core::ledger::Quotas;
+
 /// How a coordinator works. [`Config::default`] suits a cluster, [`Config::one_machine`] a
 /// coordinator and workers on one machine.
 ///
@@ -25,10 +27,19 @@ pub struct Config {
     pub max_sweeps: usize,
     /// The most workers that are known at a time.
     pub max_workers: usize,
-    /// The most requests that wait for the ledger's owner; more wait in their connections.
+    /// The most requests that wait for the ledger's owner.
     pub queue: usize,
+    /// The most calls that are being answered at a time, workers that wait for a task aside: more
+    /// are refused and told to come back.
+    pub max_calls: usize,
     /// The most requests that are decided before their records are written together.
     pub batch: usize,
+    /// What owners of sweeps may have.
+    pub quotas: Quotas,
+    /// How often checkpoints that nothing can reach are deleted; zero for never.
+    pub gc_every: Duration,
+    /// Checkpoints younger than this are left alone: somebody may just be reading them.
+    pub gc_min_age: Duration,
     /// How long open calls may take to end when the coordinator stops.
     pub stop_grace: Duration,
 }
@@ -45,7 +56,11 @@ impl Default for Config {
             max_sweeps: 10_000,
             max_workers: 100_000,
             queue: 4096,
+            max_calls: 16_384,
             batch: 1024,
+            quotas: Quotas::default(),
+            gc_every: Duration::from_mins(10),
+            gc_min_age: Duration::from_mins(10),
             stop_grace: Duration::from_secs(5),
         }
     }
@@ -74,7 +89,7 @@ impl Config {
                 renew_every_ms: millis(self.renew_every),
             });
         }
-        if self.queue == 0 || self.batch == 0 {
+        if self.queue == 0 || self.batch == 0 || self.max_calls == 0 {
             return Err(ConfigError::NoRoom);
         }
         Ok(self)
@@ -105,7 +120,7 @@ pub enum ConfigError {
         renew_every_ms: u64,
     },
     /// No request could ever be answered.
-    #[error("expected a queue and a batch of at least 1")]
+    #[error("expected a queue, a batch and a number of calls of at least 1")]
     NoRoom,
 }
 

@@ -10,6 +10,7 @@
 mod ask;
 mod clock;
 pub mod config;
+mod garbage;
 mod measure;
 pub mod offline;
 mod owner;
@@ -18,6 +19,7 @@ mod refuse;
 pub mod restore;
 mod rpc;
 pub mod serve;
+pub mod standby;
 pub mod state;
 mod wire;
 

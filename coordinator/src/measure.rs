@@ -19,6 +19,17 @@ pub(crate) fn task_gave_up() {
     metrics::counter!("autorep_tasks_gave_up_total").increment(1);
 }
 
+/// A machine gets no tasks for a while.
+pub(crate) fn machine_excluded() {
+    metrics::counter!("autorep_machines_excluded_total").increment(1);
+}
+
+/// Checkpoints that nothing could reach were deleted.
+pub(crate) fn deleted(objects: u64, bytes: u64) {
+    metrics::counter!("autorep_deleted_objects_total").increment(objects);
+    metrics::counter!("autorep_deleted_bytes_total").increment(bytes);
+}
+
 /// The names under which failed attempts are counted.
 pub(crate) const fn outcome(class: FailureClass) -> &'static str {
     match class {

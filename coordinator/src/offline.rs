@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use autorep_core::front::FrontReport;
 use autorep_core::id::SweepName;
-use autorep_core::ledger::{SweepState, TaskCounts};
+use autorep_core::ledger::{Quotas, SweepState, TaskCounts};
 use object_store::ObjectStore;
 
 use crate::restore::{RestoreError, Restored, restore};
@@ -53,7 +53,7 @@ pub async fn read_front(
     let all = known(&records);
     // The other sweeps' plans are not needed.
     (records.sweeps).retain(|record| record.manifest.name == *sweep);
-    match restore(records, 0, 0)?.fronts.first() {
+    match restore(records, 0, Quotas::default(), 0)?.fronts.first() {
         Some(front) => Ok(front.report()),
         None => Err(OfflineError::UnknownSweep {
             sweep: sweep.clone(),
@@ -64,7 +64,7 @@ pub async fn read_front(
 
 /// Every sweep as the store has it, in the order of submission.
 pub async fn read_sweeps(store: Arc<dyn ObjectStore>) -> Result<Vec<SweepStatus>, OfflineError> {
-    let Restored { ledger, .. } = restore(read_offline(store).await?, 0, 0)?;
+    let Restored { ledger, .. } = restore(read_offline(store).await?, 0, Quotas::default(), 0)?;
     let status = |sweep: autorep_core::ledger::SweepView<'_>| SweepStatus {
         name: sweep.name().clone(),
         state: sweep.state(),

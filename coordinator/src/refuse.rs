@@ -2,7 +2,7 @@
 
 use autorep_core::id::SweepName;
 use autorep_core::ledger::{
-    CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal,
+    CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal, PinRefusal,
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
 use autorep_proto::status::Refusal;
@@ -73,7 +73,7 @@ impl OnTheWire for ReleaseRefusal {
 impl OnTheWire for SubmitRefusal {
     fn on_the_wire(&self) -> Refusal {
         match self {
-            Self::TooManyTasks { .. } => Refusal::Overloaded(self.to_string()),
+            Self::TooManyTasks { .. } => limit(self.to_string()),
             // Plans are made here, from manifests that were checked.
             Self::ParentMissing { .. } | Self::OutputMissing { .. } | Self::TaskTwice { .. } => {
                 Refusal::Internal(self.to_string())
@@ -96,6 +96,23 @@ impl OnTheWire for CancelRefusal {
         match self {
             Self::UnknownSweep(sweep) => unknown_sweep(sweep),
         }
+    }
+}
+
+impl OnTheWire for PinRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::UnknownTask(task) => Refusal::UnknownTask(*task),
+            Self::Gone(_) => Refusal::NotReady(self.to_string()),
+        }
+    }
+}
+
+/// A limit is reached that time alone does not lift.
+pub(crate) const fn limit(what: String) -> Refusal {
+    Refusal::Overloaded {
+        what,
+        retry_after_ms: 0,
     }
 }
 

@@ -42,6 +42,7 @@ pub(crate) struct Restored {
 pub(crate) fn restore(
     records: Records,
     lease_ttl_ms: u64,
+    quotas: Quotas,
     now_ms: u64,
 ) -> Result<Restored, RestoreError> {
     let mut restored = Vec::new();
@@ -64,6 +65,7 @@ pub(crate) fn restore(
         });
     }
     let ledger = Ledger::restore(lease_ttl_ms, restored, records.tasks, now_ms);
+    let ledger = ledger.with_quotas(quotas);
     invariants::check(&ledger)?;
     let fronts = (ledger.sweeps())
         .map(|sweep| front(&ledger, sweep.name(), sweep.plan()))

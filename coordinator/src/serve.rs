@@ -15,11 +15,13 @@ use tonic::transport::server::{Router, TcpIncoming};
 use crate::ask::Desk;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, millis};
+use crate::garbage::collect_regularly;
 use crate::owner::Owner;
 use crate::probe::{ProbeError, probe};
 use crate::restore::{RestoreError, restore};
 use crate::rpc::fleet::FleetService;
 use crate::rpc::lab::LabService;
+use crate::standby;
 use crate::state::{ReadError, State, WriteError};
 
 /// The longest message from a worker: a failure with its last words.
@@ -83,7 +85,9 @@ pub async fn run(
     let state = state.map_err(RunError::Open)?;
     let records = state.read().await?;
     let (lease_ttl_ms, now_ms) = (millis(config.lease_ttl), clock.now_ms());
-    let restoring = tokio::task::spawn_blocking(move || restore(records, lease_ttl_ms, now_ms));
+    let quotas = config.quotas.clone();
+    let restoring =
+        tokio::task::spawn_blocking(move || restore(records, lease_ttl_ms, quotas, now_ms));
     let restored = restoring.await.unwrap_or_else(|error| {
         // Restoring is not cancelled, so it has panicked.
         std::panic::resume_unwind(error.into_panic())
@@ -98,8 +102,11 @@ pub async fn run(
 
     // Ends the services, when told to or when the owner has ended.
     let stop = shutdown.child_token();
-    let (desk, asks) = Desk::new(config.queue);
+    let (desk, asks) = Desk::new(config.queue, config.max_calls);
     let fleet = FleetService::new(desk.clone(), config.clone());
+    let beating = standby::beat(Arc::clone(&store));
+    let heart = Arc::clone(&store);
+    let collecting = collect_regularly(desk.clone(), Arc::clone(&store), &config);
     let lab = LabService::new(desk, config.clone(), store, stop.clone());
     let router = router(fleet, lab).await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -108,6 +115,8 @@ pub async fn run(
     let owning = owner.run(asks, stop.clone());
     tokio::pin!(serving, owning);
     let ended = tokio::select! {
+        () = collecting => unreachable!("collecting goes on for ever"),
+        () = beating => unreachable!("a heart beats as long as it is asked to"),
         ended = &mut owning => {
             stop.cancel();
             // Calls that were answered last still have to reach their callers.
@@ -122,7 +131,10 @@ pub async fn run(
         }
     };
     match &ended {
-        Ok(()) => tracing::info!("coordinator stopped"),
+        Ok(()) => {
+            standby::stop(&*heart).await;
+            tracing::info!("coordinator stopped");
+        }
         Err(error) => tracing::error!(%error, "coordinator ended"),
     }
     ended

@@ -27,7 +27,7 @@ const SWEEP_PREFIX: &[u8] = b"sweep/";
 const TASK_PREFIX: &[u8] = b"task/";
 
 /// Raised with every change of the records that an older coordinator would misread.
-const RECORD_VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 2;
 
 /// A sweep as it is written down.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

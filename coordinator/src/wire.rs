@@ -1,6 +1,6 @@
 //! The ledger's answers as messages.
 
-use autorep_core::ledger::{Adoption, Renewal, SweepState, SweepView, TaskCounts};
+use autorep_core::ledger::{Adoption, SweepState, SweepView, TaskCounts};
 use autorep_proto::v1;
 
 use crate::ask::Lease;
@@ -17,6 +17,8 @@ pub(crate) fn summary(sweep: SweepView<'_>) -> v1::SweepSummary {
         sweep: sweep.name().to_string(),
         state: state.into(),
         counts: Some(counts(sweep.counts())),
+        owner: sweep.terms().owner.to_string(),
+        priority: sweep.terms().priority,
     }
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
         grant,
         spec,
         checkpoint_every_s,
+        checkpoint_every_steps,
     } = lease;
     v1::Assignment {
         claim: Some(grant.claim.into()),
@@ -55,13 +58,7 @@ pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
         attempt: grant.attempt,
         sweep: grant.sweep.to_string(),
         checkpoint_every_s,
-    }
-}
-
-pub(crate) const fn directive(renewal: Renewal) -> v1::Directive {
-    match renewal {
-        Renewal::Continue => v1::Directive::Continue,
-        Renewal::Stop => v1::Directive::Stop,
+        checkpoint_every_steps,
     }
 }
 

@@ -117,6 +117,20 @@ fn contains(name: &str, part: &str) -> bool {
     name.to_lowercase().contains(&part.to_lowercase())
 }
 
+impl fmt::Display for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What a worker has is said in the words in which it is asked for.
+        let same = Requirements {
+            gpus: self.gpus,
+            gpu_type: self.gpu_type.clone(),
+            gpu_memory_mib: self.gpu_memory_mib,
+            memory_mib: self.memory_mib,
+            labels: self.labels.clone(),
+        };
+        fmt::Display::fmt(&same, f)
+    }
+}
+
 impl fmt::Display for Requirements {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut needs = Vec::new();

@@ -3,6 +3,8 @@
 //! Callers branch on [`Refusal`], never on text. Its facts travel as a
 //! [`RefusalDetail`] in binary metadata; the status message is for people.
 
+use std::time::Duration;
+
 use autorep_core::id::{Generation, TaskId};
 use prost::Message as _;
 use tonic::metadata::MetadataValue;
@@ -13,6 +15,9 @@ use crate::v1::{self, RefusalDetail, RefusalKind};
 
 /// The metadata that carries a refusal's facts.
 pub const DETAIL_KEY: &str = "autorep-refusal-bin";
+
+/// The metadata in which gRPC clients of any kind look for the wait before a retry.
+pub const PUSHBACK_KEY: &str = "grpc-retry-pushback-ms";
 
 /// The longest text of a refusal in bytes. It travels in an HTTP header, where each byte may take
 /// three, and peers accept 16 KiB of headers.
@@ -63,8 +68,13 @@ pub enum Refusal {
     #[error("{0}")]
     Forbidden(String),
     /// A limit is reached: try again later.
-    #[error("{0}")]
-    Overloaded(String),
+    #[error("{what}")]
+    Overloaded {
+        /// Which, in a sentence.
+        what: String,
+        /// How long to wait at least, in milliseconds; zero where the limit does not say.
+        retry_after_ms: u64,
+    },
     /// The other side is away, starting, stopping or without its store: try again soon.
     #[error("{0}")]
     Unavailable(String),
@@ -76,7 +86,29 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the same call may succeed later without anything else being done.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Overloaded(_) | Self::Unavailable(_))
+        matches!(self, Self::Overloaded { .. } | Self::Unavailable(_))
+    }
+
+    /// How long to wait before the same call is made again, where the other side says so.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after_ms, .. } if *retry_after_ms > 0 => {
+                Some(Duration::from_millis(*retry_after_ms))
+            }
+            Self::Overloaded { .. }
+            | Self::Stale { .. }
+            | Self::UnknownTask(_)
+            | Self::UnknownSweep(_)
+            | Self::UnknownWorker(_)
+            | Self::ProtocolVersion { .. }
+            | Self::BadRequest(_)
+            | Self::ManifestProblems(_)
+            | Self::NotReady(_)
+            | Self::Unauthenticated(_)
+            | Self::Forbidden(_)
+            | Self::Unavailable(_)
+            | Self::Internal(_) => None,
+        }
     }
 
     /// The gRPC code that stands for the refusal.
@@ -90,7 +122,7 @@ impl Refusal {
             Self::BadRequest(_) | Self::ManifestProblems(_) => Code::InvalidArgument,
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden(_) => Code::PermissionDenied,
-            Self::Overloaded(_) => Code::ResourceExhausted,
+            Self::Overloaded { .. } => Code::ResourceExhausted,
             Self::Unavailable(_) => Code::Unavailable,
             Self::Internal(_) => Code::Internal,
         }
@@ -102,6 +134,7 @@ impl Refusal {
             held,
             current,
             subject,
+            retry_after_ms: 0,
         };
         let plain = |kind: RefusalKind| detail(kind, 0, 0, String::new());
         let about = |kind: RefusalKind, subject: &str| detail(kind, 0, 0, shorten(subject, 256));
@@ -123,7 +156,10 @@ impl Refusal {
             Self::NotReady(_) => plain(RefusalKind::NotReady),
             Self::Unauthenticated(_) => plain(RefusalKind::Unauthenticated),
             Self::Forbidden(_) => plain(RefusalKind::Forbidden),
-            Self::Overloaded(_) => plain(RefusalKind::Overloaded),
+            Self::Overloaded { retry_after_ms, .. } => RefusalDetail {
+                retry_after_ms: *retry_after_ms,
+                ..plain(RefusalKind::Overloaded)
+            },
             Self::Unavailable(_) => plain(RefusalKind::Unavailable),
             Self::Internal(_) => plain(RefusalKind::Internal),
         }
@@ -150,7 +186,10 @@ impl Refusal {
             RefusalKind::NotReady => Self::NotReady(text),
             RefusalKind::Unauthenticated => Self::Unauthenticated(text),
             RefusalKind::Forbidden => Self::Forbidden(text),
-            RefusalKind::Overloaded => Self::Overloaded(text),
+            RefusalKind::Overloaded => Self::Overloaded {
+                what: text,
+                retry_after_ms: detail.retry_after_ms,
+            },
             RefusalKind::Unavailable => Self::Unavailable(text),
             RefusalKind::Internal => Self::Internal(text),
         })
@@ -172,7 +211,10 @@ impl Refusal {
             | Code::Unknown => Self::Unavailable(text),
             // A broken connection has a cause on this side; an answer of the peer has none.
             Code::Internal if local => Self::Unavailable(text),
-            Code::ResourceExhausted => Self::Overloaded(text),
+            Code::ResourceExhausted => Self::Overloaded {
+                what: text,
+                retry_after_ms: 0,
+            },
             Code::Unauthenticated => Self::Unauthenticated(text),
             Code::PermissionDenied => Self::Forbidden(text),
             Code::InvalidArgument => Self::BadRequest(text),
@@ -194,6 +236,10 @@ impl From<Refusal> for Status {
         let mut status = Self::new(refusal.code(), text);
         let detail = MetadataValue::from_bytes(&refusal.detail().encode_to_vec());
         status.metadata_mut().insert_bin(DETAIL_KEY, detail);
+        if let Some(wait) = refusal.retry_after() {
+            let wait = MetadataValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            status.metadata_mut().insert(PUSHBACK_KEY, wait);
+        }
         status
     }
 }
@@ -246,6 +292,28 @@ mod tests {
 
     use super::*;
 
+    fn overloaded(retry_after_ms: u64) -> Refusal {
+        Refusal::Overloaded {
+            what: "expected a cat, found a dog\nsay \"meow\" — 猫".to_owned(),
+            retry_after_ms,
+        }
+    }
+
+    #[test]
+    fn a_limit_says_when_to_try_again_also_to_clients_of_another_make() {
+        let status = Status::from(overloaded(1500));
+        let pushback = status.metadata().get(PUSHBACK_KEY).unwrap();
+        assert_eq!(pushback.to_str().unwrap(), "1500");
+        let wait = Refusal::from(&status).retry_after();
+        assert_eq!(wait, Some(Duration::from_millis(1500)));
+        assert!(
+            Status::from(overloaded(0))
+                .metadata()
+                .get(PUSHBACK_KEY)
+                .is_none()
+        );
+    }
+
     /// Every kind of refusal with its code.
     fn table() -> Vec<(Refusal, Code)> {
         let text = || "expected a cat, found a dog\nsay \"meow\" — 猫".to_owned();
@@ -278,7 +346,7 @@ mod tests {
             (Refusal::NotReady(text()), Code::FailedPrecondition),
             (Refusal::Unauthenticated(text()), Code::Unauthenticated),
             (Refusal::Forbidden(text()), Code::PermissionDenied),
-            (Refusal::Overloaded(text()), Code::ResourceExhausted),
+            (overloaded(1500), Code::ResourceExhausted),
             (Refusal::Unavailable(text()), Code::Unavailable),
             (Refusal::Internal(text()), Code::Internal),
         ]
@@ -314,7 +382,13 @@ mod tests {
             (Code::DeadlineExceeded, Refusal::Unavailable(text())),
             (Code::Cancelled, Refusal::Unavailable(text())),
             (Code::Unknown, Refusal::Unavailable(text())),
-            (Code::ResourceExhausted, Refusal::Overloaded(text())),
+            (
+                Code::ResourceExhausted,
+                Refusal::Overloaded {
+                    what: text(),
+                    retry_after_ms: 0,
+                },
+            ),
             (Code::Unauthenticated, Refusal::Unauthenticated(text())),
             (Code::PermissionDenied, Refusal::Forbidden(text())),
             (Code::InvalidArgument, Refusal::BadRequest(text())),

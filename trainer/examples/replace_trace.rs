@@ -211,6 +211,7 @@ fn baseline(folder: &Path) -> anyhow::Result<PathBuf> {
     let checkpoints = Checkpoints {
         scratch: folder.join("baseline"),
         every: None,
+        every_steps: None,
     };
     fs::create_dir_all(&checkpoints.scratch)?;
     let mut host = Noting::default();

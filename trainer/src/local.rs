@@ -15,6 +15,7 @@ use crate::task;
 pub const USAGE: &str = "\
 usage: autorep-trainer local SPEC.json --data DIR|URL --out DIR [--input DIR]... [--weights DIR|URL]
            [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
+           [--checkpoint-every-steps STEPS]
            [--data-cache-folder DIR --data-cache BYTES]
 
 Works on the task that SPEC.json describes (the `spec` in a checkpoint's state.json is one) without
@@ -64,6 +65,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<v1
             }
             "--threads" => start.threads = number()?,
             "--checkpoint-every" => start.checkpoint_every_s = number()?,
+            "--checkpoint-every-steps" => start.checkpoint_every_steps = number()?,
             _ => bail!("unknown option {name}\n{USAGE}"),
         }
     }

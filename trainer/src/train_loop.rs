@@ -1,5 +1,6 @@
 //! From the first step to the last: reports progress, writes checkpoints, obeys commands.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub struct Checkpoints {
     pub scratch: PathBuf,
     /// Time between two resume checkpoints; `None` writes them on command only.
     pub every: Option<Duration>,
+    /// Steps between two of them, beside those; `None` for never.
+    pub every_steps: Option<NonZeroU64>,
 }
 
 /// Trains to the end or until it is told to stop.
@@ -130,7 +133,11 @@ impl<'a> Run<'a> {
             self.report_progress()?;
         }
         let due = |every| self.last_checkpoint.elapsed() >= every;
-        if self.checkpoints.every.is_some_and(due) && !self.training.finished() {
+        let step = self.training.progress.step;
+        let at_step = |every: NonZeroU64| step.is_multiple_of(every.get());
+        let asked = self.checkpoints.every.is_some_and(due)
+            || self.checkpoints.every_steps.is_some_and(at_step);
+        if asked && !self.training.finished() {
             self.write_resume()?;
         }
         Ok(())

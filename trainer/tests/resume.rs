@@ -108,6 +108,7 @@ impl Bench {
         let checkpoints = Checkpoints {
             scratch,
             every: None,
+            every_steps: None,
         };
         match train_loop::run(&mut training, &checkpoints, &mut host).unwrap() {
             Outcome::Done(observation) => Ended::Done(host.outputs, observation),
@@ -304,6 +305,7 @@ fn a_search_above_its_budget_fails_if_it_may_not_be_projected() {
     let checkpoints = Checkpoints {
         scratch: bench.folder.path().to_owned(),
         every: None,
+        every_steps: None,
     };
     let mut host = Observer {
         stop_after: None,

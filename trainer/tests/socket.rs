@@ -93,6 +93,7 @@ impl Place {
             device: "cpu".to_owned(),
             threads: 1,
             checkpoint_every_s: 0,
+            checkpoint_every_steps: 0,
             weights_place: text(self.folder.path()),
         }
     }

@@ -100,6 +100,7 @@ impl Bench {
         let checkpoints = Checkpoints {
             scratch: tempfile::tempdir_in(self.folder.path()).unwrap().keep(),
             every: None,
+            every_steps: None,
         };
         let mut host = Observer {
             stop_after,

@@ -341,6 +341,7 @@ impl<'a> Attempt<'a> {
             device: config.device.clone(),
             threads: config.threads,
             checkpoint_every_s: self.task.checkpoint_every_s,
+            checkpoint_every_steps: self.task.checkpoint_every_steps,
             weights_place: config.data_root.weights().to_string(),
         }
     }

@@ -24,9 +24,10 @@ impl Backoff {
         wait.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
     }
 
-    /// Waits.
-    pub(crate) async fn wait(&mut self) {
-        tokio::time::sleep(self.next()).await;
+    /// Waits, and not shorter than the other side asks for.
+    pub(crate) async fn wait_at_least(&mut self, asked: Option<Duration>) {
+        let wait = self.next();
+        tokio::time::sleep(wait + asked.unwrap_or_default()).await;
     }
 }
 

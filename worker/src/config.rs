@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::data::DataRoot;
+use autorep_core::offer::{LABEL, Offer, is_label};
 use tonic::transport::Uri;
+
+use crate::machine::{host_name, plain};
 
 /// How a worker works. [`Config::new`] fills in what most workers share.
 #[derive(Clone, Debug)]
@@ -16,6 +19,11 @@ pub struct Config {
     pub name: String,
     /// Where to train: `cpu` or `cuda:N`.
     pub device: String,
+    /// The machine that the worker is on: letters, digits, `-`, `_`, `.` and `:`. Attempts that keep
+    /// failing exclude a machine with all its workers.
+    pub machine: String,
+    /// What it has, for sweeps that need something of their workers.
+    pub offer: Offer,
     /// CPU threads of the trainer; 0 leaves the choice to libtorch.
     pub threads: u32,
     /// The `autorep-trainer` binary.
@@ -55,6 +63,8 @@ impl Config {
             coordinator,
             name: default_name(&device),
             device,
+            machine: host_name(),
+            offer: Offer::default(),
             threads: 0,
             trainer: trainer.into(),
             data_root: data_root.into(),
@@ -85,6 +95,18 @@ impl Config {
                 found: self.coordinator,
             });
         }
+        let machine_fits = (1..=128).contains(&self.machine.len())
+            && (self.machine.bytes())
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte));
+        if !machine_fits {
+            return Err(ConfigError::Machine {
+                found: self.machine,
+            });
+        }
+        if let Some(label) = self.offer.labels.iter().find(|label| !is_label(label)) {
+            let found = label.clone();
+            return Err(ConfigError::Label { found });
+        }
         if !is_device(&self.device) {
             return Err(ConfigError::Device { found: self.device });
         }
@@ -110,6 +132,20 @@ impl Config {
 /// A worker cannot work like this.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The machine's name would garble logs and tables.
+    #[error(
+        "machine: expected 1 to 128 letters, digits, dashes, underscores, dots and colons, found {found:?}"
+    )]
+    Machine {
+        /// The name as it was given.
+        found: String,
+    },
+    /// A label is none.
+    #[error("label: expected {LABEL}, found {found:?}")]
+    Label {
+        /// The label as it was given.
+        found: String,
+    },
     /// The name cannot name a worker.
     #[error(
         "worker name: expected 1 to 128 letters, digits, dashes, underscores and dots that do not begin with a dot, found {found:?}"
@@ -157,19 +193,7 @@ fn is_device(text: &str) -> bool {
 
 /// The host's name, this process and the device: unique where process ids are not shared.
 pub fn default_name(device: &str) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_no_procfs| std::fs::read_to_string("/etc/hostname"))
-        .unwrap_or_default();
-    let keep = |text: &str| -> String {
-        text.chars()
-            .filter(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(*letter))
-            .take(63)
-            .collect()
-    };
-    let host = keep(host.trim());
-    let host = host.trim_start_matches('.');
-    let host = if host.is_empty() { "worker" } else { host };
-    format!("{host}-{}-{}", std::process::id(), keep(device))
+    format!("{}-{}-{}", host_name(), std::process::id(), plain(device))
 }
 
 #[cfg(test)]

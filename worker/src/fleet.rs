@@ -5,6 +5,7 @@ use std::time::Duration;
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::Observation;
+use autorep_core::offer::Offer;
 use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::fleet_client::FleetClient;
@@ -60,10 +61,18 @@ pub(crate) struct Fleet {
     client: FleetClient<Channel>,
     worker: String,
     device: String,
+    machine: String,
+    offer: Offer,
 }
 
 impl Fleet {
-    pub(crate) fn new(coordinator: Uri, worker: String, device: String) -> Self {
+    pub(crate) fn new(
+        coordinator: Uri,
+        worker: String,
+        device: String,
+        machine: String,
+        offer: Offer,
+    ) -> Self {
         let channel = Endpoint::from(coordinator)
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
@@ -76,6 +85,8 @@ impl Fleet {
             client: FleetClient::new(channel),
             worker,
             device,
+            machine,
+            offer,
         }
     }
 
@@ -86,6 +97,12 @@ impl Fleet {
             worker: self.worker.clone(),
             protocol_version: PROTOCOL_VERSION,
             device: self.device.clone(),
+            machine: self.machine.clone(),
+            gpus: self.offer.gpus,
+            gpu_type: self.offer.gpu_type.clone(),
+            gpu_memory_mib: self.offer.gpu_memory_mib,
+            memory_mib: self.offer.memory_mib,
+            labels: self.offer.labels.iter().cloned().collect(),
         };
         answer(client.register(Request::new(request)), ANSWER_WITHIN).await
     }
@@ -211,7 +228,7 @@ impl Fleet {
                 return Err(refusal);
             }
             tracing::debug!(%refusal, "coordinator does not answer; trying again");
-            backoff.wait().await;
+            backoff.wait_at_least(refusal.retry_after()).await;
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod config;
 mod fleet;
 mod inputs;
 mod logs;
+pub mod machine;
 pub mod report;
 mod scratch;
 mod session;

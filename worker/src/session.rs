@@ -65,6 +65,8 @@ impl Session {
                 config.coordinator.clone(),
                 config.name.clone(),
                 config.device.clone(),
+                config.machine.clone(),
+                config.offer.clone(),
             ),
             config,
             scratch,
@@ -102,7 +104,7 @@ impl Session {
                 Ok(terms) => break Terms::try_from(terms).map(Some).map_err(RunError::Protocol),
                 Err(refusal) if refusal.is_transient() => {
                     tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
-                    self.pause().await;
+                    self.pause(refusal.retry_after()).await;
                 }
                 Err(refusal) => break Err(RunError::Refused(refusal)),
             }
@@ -129,7 +131,7 @@ impl Session {
                     if refusal.is_transient() || matches!(refusal, Refusal::UnknownWorker(_)) =>
                 {
                     tracing::warn!(%refusal, "lost the coordinator");
-                    self.pause().await;
+                    self.pause(refusal.retry_after()).await;
                     return Ok(Pause::Lost);
                 }
                 Some(Err(refusal)) => return Err(RunError::Refused(refusal)),
@@ -143,18 +145,18 @@ impl Session {
                     }
                 }
                 None if response.idle && self.config.exit_when_idle => return Ok(Pause::Over),
-                None if asked.elapsed() < TOO_SOON => self.pause().await,
+                None if asked.elapsed() < TOO_SOON => self.pause(None).await,
                 None => self.backoff = Backoff::new(),
             }
         }
     }
 
-    /// Waits a little, or until shutdown.
-    async fn pause(&mut self) {
+    /// Waits a little, at least as long as the coordinator asks for, or until shutdown.
+    async fn pause(&mut self, asked: Option<Duration>) {
         let waiting_since = Instant::now();
         let shutdown = self.shutdown.clone();
         if shutdown
-            .run_until_cancelled(self.backoff.wait())
+            .run_until_cancelled(self.backoff.wait_at_least(asked))
             .await
             .is_none()
         {
@@ -189,7 +191,7 @@ impl Session {
         if report.outcome == Outcome::Failed {
             self.failures += 1;
             if self.failures >= SUSPICIOUS_FAILURES {
-                self.pause().await;
+                self.pause(None).await;
             }
         } else {
             self.failures = 0;

@@ -22,6 +22,8 @@ pub(crate) struct Task {
     pub(crate) resume: Option<CheckpointRef>,
     /// Seconds of training between two resume checkpoints; 0 for never.
     pub(crate) checkpoint_every_s: u32,
+    /// Optimizer steps between two of them; 0 for never.
+    pub(crate) checkpoint_every_steps: u32,
 }
 
 /// An assignment that no worker can work on.
@@ -88,6 +90,7 @@ impl Task {
             inputs,
             resume: assignment.resume.map(TryInto::try_into).transpose()?,
             checkpoint_every_s: assignment.checkpoint_every_s,
+            checkpoint_every_steps: assignment.checkpoint_every_steps,
         })
     }
 }

@@ -33,6 +33,9 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
         .await
         .map_err(|status| refused(&status))?;
     let answer = answer.into_inner();
+    for note in &answer.notes {
+        output::stderr(&format!("note: {note}\n"));
+    }
     output::stdout(
         format!(
             "{}: {}, {} done already\n",
@@ -60,8 +63,8 @@ pub async fn list(args: &ListArgs) -> Result<Exit> {
         .unwrap_or(0)
         .max(5);
     let mut table = format!(
-        "{:width$}  {:9}  {:>13}  {:>7}  {:>7}\n",
-        "SWEEP", "STATE", "DONE/ALL", "RUNNING", "GAVE UP"
+        "{:width$}  {:9}  {:>13}  {:>7}  {:>7}  {:>8}  OWNER\n",
+        "SWEEP", "STATE", "DONE/ALL", "RUNNING", "GAVE UP", "PRIORITY"
     );
     for sweep in sweeps {
         let state = state_name(sweep.state());
@@ -76,11 +79,13 @@ pub async fn list(args: &ListArgs) -> Result<Exit> {
         let counts = look.counts();
         let _ = writeln!(
             table,
-            "{:width$}  {state:9}  {:>13}  {:>7}  {:>7}",
+            "{:width$}  {state:9}  {:>13}  {:>7}  {:>7}  {:>8}  {}",
             sweep.sweep,
             format!("{done}/{all}"),
             counts.leased,
-            counts.gave_up
+            counts.gave_up,
+            sweep.priority,
+            sweep.owner
         );
     }
     output::stdout(table.as_bytes())?;
@@ -225,6 +230,13 @@ fn state_name(state: v1::SweepState) -> &'static str {
     }
 }
 
+/// The last lines of a trainer's last words.
+fn last_lines(text: &str) -> impl Iterator<Item = &str> {
+    const MOST: usize = 10;
+    let lines = text.lines().count();
+    text.lines().skip(lines.saturating_sub(MOST))
+}
+
 /// A sweep for people.
 fn describe(show: &v1::ShowResponse) -> String {
     let summary = show.summary.clone().unwrap_or_default();
@@ -247,6 +259,9 @@ fn describe(show: &v1::ShowResponse) -> String {
         if count > 0 {
             let _ = writeln!(said, "  {:>9}  {name}", grouped(count));
         }
+    }
+    for note in &show.notes {
+        let _ = writeln!(said, "note     {note}");
     }
     for task in &show.running {
         let _ = writeln!(
@@ -272,8 +287,20 @@ fn describe(show: &v1::ShowResponse) -> String {
             failure.attempt,
             text::failure(failure.class()),
             failure.message,
-            if failure.gave_up { " (gave up)" } else { "" }
+            match (failure.gave_up, failure.quarantined) {
+                (false, _) => "",
+                (true, false) => " (gave up)",
+                (true, true) => " (in quarantine: it takes trainers or workers with it)",
+            }
         );
+        if !failure.last_progress.is_empty() {
+            let _ = writeln!(said, "         last heard of at {}", failure.last_progress);
+        }
+        if failure.quarantined {
+            for line in last_lines(&failure.stderr_tail) {
+                let _ = writeln!(said, "         | {line}");
+            }
+        }
     }
     said
 }

@@ -1,6 +1,7 @@
 //! The coordinator as people talk to it: the connection, and the commands that need one.
 
 pub mod commands;
+pub mod upkeep;
 
 use std::time::Duration;
 

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use autorep_core::data::{DataRoot, DataSet};
 use autorep_core::manifest::Manifest;
+use autorep_core::offer::{Offer, Requirements};
 use autorep_data::Bucket;
 use autorep_data::shards::Index;
+use autorep_worker::machine;
 
 use super::workers::Slot;
 use crate::args::{DeviceKind, RunArgs};
@@ -41,6 +43,7 @@ impl Equipment {
             weights::require_fit(weights, &net, manifest.data.name, &data, &args.trainer)?;
         }
         let devices = devices(args.device)?;
+        require_offer(&manifest.resources, &devices, &args.labels)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(
             || default_workers(args.device, devices.len(), cores),
@@ -110,6 +113,26 @@ fn require_device(kind: DeviceKind, gpus: u32) -> Result<()> {
         bail!(
             "expected --device cuda, since the manifest asks for {gpus} GPU per task, found \
              --device cpu; to train on the CPU all the same, set spec.resources.gpus to 0"
+        );
+    }
+    Ok(())
+}
+
+/// What no worker of this machine has would be waited for for ever.
+fn require_offer(needs: &Requirements, devices: &[String], labels: &[String]) -> Result<()> {
+    let offers: Vec<Offer> = (devices.iter())
+        .map(|device| Offer {
+            labels: labels.iter().cloned().collect(),
+            ..machine::offer_of(device)
+        })
+        .collect();
+    let unmet = needs.unmet_by(offers.iter());
+    if let (false, Some(offer)) = (unmet.is_empty(), offers.first()) {
+        bail!(
+            "expected a machine with what spec.resources asks for, found none of this on it: {}; it \
+             has {offer}; change spec.resources, give labels with --label, or submit the sweep to a \
+             coordinator with such workers",
+            unmet.join("; ")
         );
     }
     Ok(())

@@ -222,6 +222,7 @@ impl Session<'_> {
             trainer: equipment.trainer.clone(),
             torch_lib: self.args.trainer.torch_lib.clone(),
             threads: equipment.threads,
+            labels: self.args.labels.clone(),
         })
     }
 

@@ -59,6 +59,8 @@ pub struct WorkerCommand {
     pub scratch: PathBuf,
     /// CPU threads of each trainer.
     pub threads: usize,
+    /// What is true of this machine.
+    pub labels: Vec<String>,
 }
 
 impl WorkerCommand {
@@ -84,6 +86,7 @@ impl WorkerCommand {
             .args(option("--device", slot.device.clone().into()))
             .args(option("--name", slot.name.clone().into()))
             .arg("--exit-with-parent")
+            .args((self.labels.iter()).flat_map(|label| option("--label", label.clone().into())))
             .args(
                 self.torch_lib
                     .iter()
@@ -321,6 +324,7 @@ mod tests {
             torch_lib: None,
             scratch: folder.into(),
             threads: 1,
+            labels: Vec::new(),
         };
         let slot = Slot {
             name: "worker-0".to_owned(),

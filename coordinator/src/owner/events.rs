@@ -1,8 +1,11 @@
 //! What an event means outside the ledger: logs, counters, fronts, progress.
 
+use std::fmt::Write as _;
+
 use autorep_core::id::TaskId;
 use autorep_core::ledger::{Event, Failure, Next, TaskState};
 use autorep_core::observation::Observation;
+use autorep_proto::v1;
 
 use super::Owner;
 use super::fronts::{FINISHED_KEPT, Finished};
@@ -20,7 +23,11 @@ impl Owner {
                 next,
             } => {
                 self.progress.remove(task);
+                self.checkpoints_wanted.remove(task);
                 note_end(*task, failure.as_deref(), *next);
+                if let Some(failure) = failure {
+                    self.judge_machine(*task, failure);
+                }
             }
             Event::Adopted { checkpoint } => tracing::debug!(
                 task = %checkpoint.task.short(),
@@ -35,10 +42,42 @@ impl Owner {
                 folder = checkpoint.folder(),
                 "checkpoint set aside: it is not what its digest says"
             ),
+            Event::Dropped { task } => tracing::info!(
+                task = %task.short(),
+                "outputs dropped: nothing can reach them"
+            ),
+            Event::Pinned { task, pinned } => tracing::info!(task = %task.short(), pinned, "pin"),
             Event::Renewed { .. }
             | Event::Submitted(_)
             | Event::Paused { .. }
             | Event::Cancelled { .. } => {}
+        }
+    }
+
+    /// Puts into a failure where the trainer was when it was last heard of: of a worker that is
+    /// lost, nothing else is known.
+    pub(super) fn add_evidence(&self, event: &mut Event) {
+        if let Event::Ended {
+            task,
+            failure: Some(failure),
+            ..
+        } = event
+            && let Some(progress) = self.progress.get(task)
+        {
+            failure.last_progress = in_words(progress);
+        }
+    }
+
+    fn judge_machine(&mut self, task: TaskId, failure: &Failure) {
+        let now_ms = self.clock.now_ms();
+        let (worker, class) = (&failure.worker, failure.class);
+        if let Some(until_ms) = self.roster.failed(worker, task, class, now_ms) {
+            measure::machine_excluded();
+            tracing::warn!(
+                machine = self.roster.get(worker).map_or("", |it| &it.machine),
+                seconds = (until_ms - now_ms) / 1000,
+                "attempts keep failing on this machine: it gets no tasks for a while, if another is there"
+            );
         }
     }
 
@@ -52,6 +91,7 @@ impl Owner {
             return;
         };
         let worker = lease.worker.clone();
+        self.roster.succeeded(&worker);
         tracing::info!(
             task = %task.short(),
             generation = known.generation().0,
@@ -75,6 +115,22 @@ impl Owner {
             });
         }
     }
+}
+
+/// `epoch 3 of 8, step 120 of 500, loss 0.3124`.
+fn in_words(progress: &v1::Progress) -> String {
+    let mut words = format!(
+        "epoch {} of {}, step {} of {}",
+        progress.epoch, progress.epochs, progress.step, progress.steps
+    );
+    if let Some(loss) = progress.loss {
+        // Writing to a String cannot fail.
+        let _ = write!(words, ", loss {loss:.4}");
+    }
+    if let Some(count) = progress.relu_count {
+        let _ = write!(words, ", {count} ReLUs");
+    }
+    words
 }
 
 fn note_end(task: TaskId, failure: Option<&Failure>, next: Next) {

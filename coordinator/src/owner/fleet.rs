@@ -5,26 +5,19 @@ use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Acquired, Adoption, AfterFailure, FailureReport, Renewal};
 use autorep_core::observation::Observation;
+use autorep_core::offer::Offer;
+use autorep_core::roster::Registered;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::Owner;
-use crate::ask::{Lease, Reply, Work, gone};
+use crate::ask::{Lease, Registration, Reply, Work, gone};
 use crate::config::millis;
-use crate::refuse::OnTheWire as _;
+use crate::refuse::{self, OnTheWire as _};
 
 /// How long a request for work waits when there is none to come, so that workers who ask again at
 /// once do no harm.
 const IDLE_HOLD_MS: u64 = 250;
-
-/// Workers that have not been heard of for so long are forgotten.
-const WORKER_MEMORY_MS: u64 = 3_600_000;
-
-/// A worker that has registered since the start.
-pub(super) struct Worker {
-    device: String,
-    seen_ms: u64,
-}
 
 /// A request for work that waits for some.
 pub(super) struct Waiter {
@@ -49,22 +42,26 @@ impl Owner {
     pub(super) fn register(
         &mut self,
         worker: WorkerId,
-        device: String,
+        registration: Registration,
         now_ms: u64,
         reply: Reply<()>,
     ) {
-        if self.workers.len() >= self.config.max_workers && !self.workers.contains_key(&worker) {
-            let heard_of = |worker: &Worker| worker.seen_ms + WORKER_MEMORY_MS > now_ms;
-            self.workers.retain(|_, worker| heard_of(worker));
-            if self.workers.len() >= self.config.max_workers {
-                let text = format!("expected at most {} workers", self.config.max_workers);
-                return self.answer(reply, Err(Refusal::Overloaded(text)));
-            }
-        }
-        tracing::info!(%worker, device, "worker registered");
-        let seen_ms = now_ms;
-        self.workers.insert(worker, Worker { device, seen_ms });
-        self.answer(reply, Ok(()));
+        let Registration {
+            device,
+            machine,
+            offer,
+        } = registration;
+        tracing::info!(%worker, device, machine, ?offer, "worker registers");
+        let registered = Registered {
+            device,
+            machine,
+            offer,
+            seen_ms: now_ms,
+        };
+        let limit = self.config.max_workers;
+        let registered = self.roster.register(worker, registered, limit);
+        let answer = registered.map_err(|full| refuse::limit(full.to_string()));
+        self.answer(reply, answer);
     }
 
     /// Puts a request for work among those that wait; all are served at the turn's end.
@@ -75,11 +72,11 @@ impl Owner {
         now_ms: u64,
         reply: Reply<Work>,
     ) {
-        let Some(known) = self.workers.get_mut(&worker) else {
+        if self.roster.get(&worker).is_none() {
             let refusal = Refusal::UnknownWorker(worker.0);
             return self.answer(reply, Err(refusal));
-        };
-        known.seen_ms = now_ms;
+        }
+        self.roster.heard(&worker, now_ms);
         let wait_ms = wait_ms.min(millis(self.config.max_acquire_wait));
         let waiter = Waiter {
             worker,
@@ -95,9 +92,9 @@ impl Owner {
     /// Leases what can be leased to those who have waited longest, and tells the others when
     /// their time is over.
     pub(super) fn serve_waiters(&mut self, now_ms: u64) {
-        // Once there is nothing for one waiter there is nothing for the next, unless that one
-        // holds a lease, which then ends.
-        let mut dry = None;
+        // Once there is nothing for one waiter there is nothing for the next with the same offer,
+        // unless that one holds a lease, which then ends.
+        let mut dry: Vec<(Offer, bool)> = Vec::new();
         for _ in 0..self.waiters.len() {
             let Some(waiter) = self.waiters.pop_front() else {
                 return;
@@ -109,30 +106,48 @@ impl Owner {
             if waiter.reply.is_closed() {
                 continue;
             }
-            let idle = match dry {
-                Some(idle) if !self.ledger.holds(&waiter.worker) => idle,
-                _ => {
-                    let decision = self.ledger.acquire(&waiter.worker, now_ms);
-                    match self.apply(decision) {
-                        Acquired::Granted(grant) => {
-                            self.grant(grant, waiter);
-                            continue;
-                        }
-                        Acquired::Nothing { idle } => *dry.insert(idle),
-                    }
+            match self.next_for(&waiter.worker, now_ms, &mut dry) {
+                Acquired::Granted(grant) => self.grant(grant, waiter),
+                Acquired::Nothing { idle } if waiter.wake_ms(idle) <= now_ms => {
+                    self.answer(waiter.reply, Ok(Work::Nothing { idle }));
                 }
-            };
-            if waiter.wake_ms(idle) <= now_ms {
-                self.answer(waiter.reply, Ok(Work::Nothing { idle }));
-            } else {
-                self.waiters.push_back(waiter);
+                Acquired::Nothing { .. } => self.waiters.push_back(waiter),
             }
         }
     }
 
+    /// What a worker gets now. `dry` holds the offers for which there was nothing in this turn.
+    fn next_for(
+        &mut self,
+        worker: &WorkerId,
+        now_ms: u64,
+        dry: &mut Vec<(Offer, bool)>,
+    ) -> Acquired {
+        let offer = match self.roster.get(worker) {
+            Some(known) => known.offer.clone(),
+            // Forgotten while it waited: it may have what needs nothing of it.
+            None => Offer::default(),
+        };
+        if !self.ledger.holds(worker) {
+            if let Some((_, idle)) = dry.iter().find(|(other, _)| *other == offer) {
+                return Acquired::Nothing { idle: *idle };
+            }
+            if self.roster.excluded_until_ms(worker, now_ms).is_some() {
+                let idle = self.ledger.is_idle();
+                return Acquired::Nothing { idle };
+            }
+        }
+        let decision = self.ledger.acquire(worker, &offer, now_ms);
+        let acquired = self.apply(decision);
+        if let Acquired::Nothing { idle } = acquired {
+            dry.push((offer, idle));
+        }
+        acquired
+    }
+
     fn grant(&mut self, grant: autorep_core::ledger::Grant, waiter: Waiter) {
         let claim = grant.claim;
-        let device = self.workers.get(&waiter.worker);
+        let device = self.roster.get(&waiter.worker);
         tracing::info!(
             task = %claim.task.short(),
             generation = claim.generation.0,
@@ -147,6 +162,7 @@ impl Owner {
         let manifest = self.sweeps.get(&grant.sweep).map(|it| &it.manifest);
         let work = Work::Lease(Box::new(Lease {
             checkpoint_every_s: manifest.map_or(0, |manifest| manifest.checkpoint.every_s),
+            checkpoint_every_steps: manifest.map_or(0, |it| it.checkpoint.every_steps),
             grant,
             spec,
         }));
@@ -173,21 +189,27 @@ impl Owner {
         claim: LeaseClaim,
         progress: Option<v1::Progress>,
         now_ms: u64,
-        reply: Reply<Renewal>,
+        reply: Reply<v1::Directive>,
     ) {
         let answer = match self.ledger.renew(claim, now_ms) {
-            Ok(decision) => {
-                let renewal = self.apply(decision);
-                if let (Renewal::Continue, Some(progress)) = (renewal, progress) {
-                    self.progress.insert(claim.task, progress);
+            Ok(decision) => Ok(match self.apply(decision) {
+                Renewal::Stop => v1::Directive::Stop,
+                Renewal::Continue => {
+                    if let Some(progress) = progress {
+                        self.progress.insert(claim.task, progress);
+                    }
+                    // A directive that gets lost on its way is not repeated: the person asks again.
+                    if self.checkpoints_wanted.remove(&claim.task) {
+                        v1::Directive::Checkpoint
+                    } else {
+                        v1::Directive::Continue
+                    }
                 }
-                Ok(renewal)
-            }
+            }),
             Err(refusal) => Err(refusal.on_the_wire()),
         };
-        let holder = self.ledger.holder(claim).cloned();
-        if let Some(known) = holder.and_then(|worker| self.workers.get_mut(&worker)) {
-            known.seen_ms = now_ms;
+        if let Some(worker) = self.ledger.holder(claim).cloned() {
+            self.roster.heard(&worker, now_ms);
         }
         self.answer(reply, answer);
     }

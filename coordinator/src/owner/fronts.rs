@@ -73,6 +73,11 @@ impl LiveFront {
         self.watchers.subscribe()
     }
 
+    /// The front as it is now.
+    pub(super) fn report(&self) -> FrontReport {
+        self.front.report()
+    }
+
     fn publish(&mut self) {
         if self.stale {
             self.watchers.send_replace(Arc::new(self.front.report()));

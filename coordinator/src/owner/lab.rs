@@ -13,8 +13,8 @@ use tokio::sync::watch;
 
 use super::Owner;
 use super::fronts::LiveFront;
-use crate::ask::{Found, NewSweep, Reply};
-use crate::refuse::{OnTheWire as _, unknown_sweep};
+use crate::ask::{Found, NewSweep, Noted, Reply};
+use crate::refuse::{self, OnTheWire as _, unknown_sweep};
 use crate::restore::front;
 use crate::state::SweepRecord;
 use crate::wire;
@@ -23,8 +23,21 @@ use crate::wire;
 const FAILURES_TOLD: usize = 100;
 
 impl Owner {
-    pub(super) fn submit(&mut self, sweep: NewSweep, dry_run: bool, reply: Reply<Submitted>) {
-        let answer = self.submitted(sweep, dry_run);
+    pub(super) fn submit(
+        &mut self,
+        sweep: NewSweep,
+        dry_run: bool,
+        reply: Reply<Noted<Submitted>>,
+    ) {
+        let name = sweep.manifest.name.clone();
+        let answer = self.submitted(sweep, dry_run).map(|answer| {
+            let known = self.ledger.sweep(&name).filter(|_| !dry_run);
+            let notes = known.map_or_else(Vec::new, |sweep| self.notes(sweep));
+            for note in &notes {
+                tracing::warn!(sweep = %name, "{note}");
+            }
+            Noted { answer, notes }
+        });
         self.answer(reply, answer);
     }
 
@@ -38,7 +51,7 @@ impl Owner {
         let known = self.sweeps.get(&name);
         if known.is_none() && self.sweeps.len() >= self.config.max_sweeps {
             let text = format!("expected at most {} sweeps", self.config.max_sweeps);
-            return Err(Refusal::Overloaded(text));
+            return Err(refuse::limit(text));
         }
         let last = self.sweeps.values().map(|record| record.order + 1).max();
         let order = known.map_or_else(|| last.unwrap_or(0), |record| record.order);
@@ -139,6 +152,7 @@ impl Owner {
             failures: self.failures(sweep),
             trained_seconds: trained_seconds.sum(),
             finished: self.finished(name),
+            notes: self.notes(sweep),
         }
     }
 
@@ -178,6 +192,8 @@ impl Owner {
                     message: failure.message.clone(),
                     stderr_tail: failure.stderr_tail.clone(),
                     gave_up: is_last && has_given_up,
+                    quarantined: is_last && task.is_quarantined(),
+                    last_progress: failure.last_progress.clone(),
                 }
             })
             .collect()
@@ -214,20 +230,17 @@ impl Owner {
     }
 
     pub(super) fn find(&mut self, prefix: &str, reply: Reply<Found>) {
-        let answer = match self.ledger.tasks_like(prefix, 2).as_slice() {
-            [] => Err(Refusal::UnknownSweep(prefix.to_owned())),
-            [task] => Ok(Found {
-                task: task.id(),
+        let answer = self.only_task_like(prefix).and_then(|id| {
+            let task = self.ledger.task(id).ok_or(Refusal::UnknownTask(id))?;
+            Ok(Found {
+                task: id,
                 generation: task.generation(),
                 unfinished: matches!(
                     task.state(),
                     TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Leased(_)
                 ),
-            }),
-            [..] => Err(Refusal::BadRequest(format!(
-                "expected a beginning of one task's id, found that several begin with {prefix:?}"
-            ))),
-        };
+            })
+        });
         self.answer(reply, answer);
     }
 }

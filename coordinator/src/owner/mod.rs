@@ -9,9 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use autorep_core::id::{SweepName, TaskId, WorkerId};
+use autorep_core::id::{SweepName, TaskId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Decision, Event, Ledger};
+use autorep_core::roster::Roster;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ use crate::config::{Config, millis};
 use crate::measure;
 use crate::restore::Restored;
 use crate::state::{Batch, State, SweepRecord, WriteError};
-use fleet::{Waiter, Worker};
+use fleet::Waiter;
 use fronts::{Finished, LiveFront};
 
 mod events;
@@ -31,6 +32,8 @@ mod fleet;
 mod fronts;
 mod lab;
 mod label;
+mod storage;
+mod workers;
 
 /// Wake up at least so often.
 const MAX_SLEEP_MS: u64 = 1000;
@@ -42,7 +45,10 @@ pub(crate) struct Owner {
     ledger: Ledger,
     sweeps: BTreeMap<SweepName, SweepRecord>,
     fronts: BTreeMap<SweepName, LiveFront>,
-    workers: BTreeMap<WorkerId, Worker>,
+    /// The workers that have registered since the start.
+    roster: Roster,
+    /// Leased tasks whose trainers are to be asked for a checkpoint.
+    checkpoints_wanted: BTreeSet<TaskId>,
     /// What the trainers of leased tasks have said last.
     progress: BTreeMap<TaskId, v1::Progress>,
     /// The latest results of each sweep, since the start.
@@ -87,7 +93,8 @@ impl Owner {
             ledger,
             sweeps,
             fronts,
-            workers: BTreeMap::new(),
+            roster: Roster::default(),
+            checkpoints_wanted: BTreeSet::new(),
             progress: BTreeMap::new(),
             finished: BTreeMap::new(),
             waiters: VecDeque::new(),
@@ -162,9 +169,9 @@ impl Owner {
         match ask {
             Ask::Register {
                 worker,
-                device,
+                registration,
                 reply,
-            } => self.register(worker, device, now_ms, reply),
+            } => self.register(worker, *registration, now_ms, reply),
             Ask::Acquire {
                 worker,
                 wait_ms,
@@ -206,12 +213,22 @@ impl Owner {
                 reply,
             } => self.pause(&sweep, paused, reply),
             Ask::Cancel { sweep, reply } => self.cancel(&sweep, reply),
+            Ask::Checkpoint { sweep, reply } => self.want_checkpoints(&sweep, reply),
+            Ask::Pin {
+                prefix,
+                pinned,
+                reply,
+            } => self.pin(&prefix, pinned, reply),
+            Ask::Drop { dry_run, reply } => self.drop_unneeded(dry_run, reply),
+            Ask::Judge { places, reply } => self.judge(&places, reply),
+            Ask::Workers { reply } => self.list_workers(now_ms, reply),
         }
     }
 
     /// Makes a decision true in memory, and notes what is to be written.
     fn apply<T>(&mut self, decision: Decision<T>) -> T {
-        for event in decision.events {
+        for mut event in decision.events {
+            self.add_evidence(&mut event);
             self.turn.tasks.extend(self.ledger.recorded_by(&event));
             self.before(&event);
             let remade = self.ledger.apply(&event);
@@ -220,6 +237,7 @@ impl Owner {
                 let ledger = &self.ledger;
                 let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();
                 self.progress.retain(|task, _| leased.contains(task));
+                (self.checkpoints_wanted).retain(|task| leased.contains(task));
             }
         }
         decision.outcome
@@ -272,7 +290,9 @@ impl Owner {
         }
         let idle = self.ledger.is_idle();
         let waiters = self.waiters.iter().map(|waiter| waiter.wake_ms(idle));
+        let exclusion = self.roster.next_deadline_ms(now_ms);
         (waiters.chain(self.ledger.next_deadline_ms(now_ms)))
+            .chain(exclusion)
             .chain([now_ms + MAX_SLEEP_MS])
             .min()
             .unwrap_or(now_ms)

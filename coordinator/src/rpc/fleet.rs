@@ -1,9 +1,12 @@
 //! The service for workers.
 
+use std::collections::BTreeSet;
+
 use autorep_core::failure::FailureClass;
 use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{AfterFailure, FailureReport};
+use autorep_core::offer::{LABEL, Offer, is_label};
 use autorep_proto::PROTOCOL_VERSION;
 use autorep_proto::convert::{BadMessage, failure_class, required};
 use autorep_proto::status::Refusal;
@@ -12,12 +15,15 @@ use autorep_proto::v1::fleet_server::Fleet;
 use tonic::{Request, Response, Status};
 
 use super::{beginning_of, end_of};
-use crate::ask::{Ask, Desk, Work};
+use crate::ask::{Ask, Desk, Registration, Work};
 use crate::config::{Config, millis};
 use crate::wire;
 
 /// The longest name of a worker or device.
 const NAME_BYTES: usize = 128;
+
+/// The most labels that a worker may have.
+const MAX_LABELS: usize = 64;
 
 /// Bytes of a failure's message that are kept.
 const MESSAGE_BYTES: usize = 4 << 10;
@@ -47,6 +53,12 @@ impl Fleet for FleetService {
             worker,
             protocol_version,
             device,
+            machine,
+            gpus,
+            gpu_type,
+            gpu_memory_mib,
+            memory_mib,
+            labels,
         } = request.into_inner();
         if protocol_version != PROTOCOL_VERSION {
             return Err(Refusal::ProtocolVersion {
@@ -57,10 +69,27 @@ impl Fleet for FleetService {
         }
         let worker = worker_id("RegisterRequest.worker", worker)?;
         let device = name("RegisterRequest.device", device)?;
+        let machine = match machine.as_str() {
+            // A worker that does not say is on a machine of its own.
+            "" => worker.0.clone(),
+            _ => name("RegisterRequest.machine", machine)?,
+        };
+        let offer = Offer {
+            gpus,
+            gpu_type: beginning_of(&gpu_type, NAME_BYTES).replace(char::is_control, " "),
+            gpu_memory_mib,
+            memory_mib,
+            labels: checked_labels(labels)?,
+        };
+        let registration = Box::new(Registration {
+            device,
+            machine,
+            offer,
+        });
         (self.desk)
             .ask(|reply| Ask::Register {
                 worker,
-                device,
+                registration,
                 reply,
             })
             .await?;
@@ -77,7 +106,7 @@ impl Fleet for FleetService {
         let v1::AcquireRequest { worker, wait_ms } = request.into_inner();
         let worker = worker_id("AcquireRequest.worker", worker)?;
         let work = (self.desk)
-            .ask(|reply| Ask::Acquire {
+            .ask_long(|reply| Ask::Acquire {
                 worker,
                 wait_ms,
                 reply,
@@ -102,7 +131,7 @@ impl Fleet for FleetService {
         let v1::RenewRequest { claim, progress } = request.into_inner();
         let claim = lease_claim("RenewRequest.claim", claim)?;
         let progress = progress.map(plausible);
-        let renewal = (self.desk)
+        let directive = (self.desk)
             .ask(|reply| Ask::Renew {
                 claim,
                 progress,
@@ -110,7 +139,7 @@ impl Fleet for FleetService {
             })
             .await?;
         Ok(Response::new(v1::RenewResponse {
-            directive: wire::directive(renewal).into(),
+            directive: directive.into(),
         }))
     }
 
@@ -213,6 +242,21 @@ fn reported_class(class: i32) -> Result<FailureClass, BadMessage> {
 
 fn worker_id(field: &'static str, worker: String) -> Result<WorkerId, BadMessage> {
     name(field, worker).map(WorkerId)
+}
+
+fn checked_labels(labels: Vec<String>) -> Result<BTreeSet<String>, BadMessage> {
+    let field = "RegisterRequest.labels";
+    if labels.len() > MAX_LABELS {
+        let expected = format!("at most {MAX_LABELS} labels");
+        return Err(BadMessage::new(field, expected, labels.len().to_string()));
+    }
+    match labels.iter().find(|label| !is_label(label)) {
+        Some(bad) => {
+            let found = format!("{:?}", beginning_of(bad, NAME_BYTES));
+            Err(BadMessage::new(field, LABEL, found))
+        }
+        None => Ok(labels.into_iter().collect()),
+    }
 }
 
 /// Names end up in logs, tables and records.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use autorep_core::front::FrontReport;
 use autorep_core::id::SweepName;
@@ -21,6 +22,7 @@ use tonic::{Request, Response, Status};
 use super::{beginning_of, logs};
 use crate::ask::{Ask, Desk, NewSweep, gone};
 use crate::config::Config;
+use crate::garbage::Collection;
 
 /// Plans that are expanded at the same time: each may take a gigabyte.
 const EXPANSIONS: usize = 1;
@@ -35,6 +37,7 @@ pub(crate) struct LabService {
     store: Arc<dyn ObjectStore>,
     shutdown: CancellationToken,
     expansions: Arc<Semaphore>,
+    collections: Arc<Semaphore>,
 }
 
 impl LabService {
@@ -50,6 +53,7 @@ impl LabService {
             store,
             shutdown,
             expansions: Arc::new(Semaphore::new(EXPANSIONS)),
+            collections: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -110,8 +114,9 @@ impl Lab for LabService {
             .await?;
         Ok(Response::new(v1::SubmitResponse {
             sweep: name,
-            tasks: submitted.tasks,
-            done: submitted.done,
+            tasks: submitted.answer.tasks,
+            done: submitted.answer.done,
+            notes: submitted.notes,
         }))
     }
 
@@ -174,12 +179,7 @@ impl Lab for LabService {
         request: Request<v1::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
         let v1::LogsRequest { task, follow } = request.into_inner();
-        let fits = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if !(1..=64).contains(&task.len()) || !task.bytes().all(fits) {
-            let found = format!("{:?}", beginning_of(&task, 64));
-            let expected = "1 to 64 hexadecimal digits";
-            return Err(BadMessage::new("LogsRequest.task", expected, found).into());
-        }
+        let task = task_prefix("LogsRequest.task", task)?;
         let store = Arc::clone(&self.store);
         let logs = logs::open(self.desk.clone(), store, task, follow).await?;
         let stop = self.shutdown.clone().cancelled_owned();
@@ -228,6 +228,91 @@ impl Lab for LabService {
             .await?;
         Ok(Response::new(v1::CancelResponse {}))
     }
+
+    async fn checkpoint(
+        &self,
+        request: Request<v1::CheckpointRequest>,
+    ) -> Result<Response<v1::CheckpointResponse>, Status> {
+        let sweep = sweep_name("CheckpointRequest.sweep", &request.into_inner().sweep)?;
+        let tasks = (self.desk)
+            .ask(|reply| Ask::Checkpoint { sweep, reply })
+            .await?;
+        Ok(Response::new(v1::CheckpointResponse { tasks }))
+    }
+
+    async fn pin(
+        &self,
+        request: Request<v1::PinRequest>,
+    ) -> Result<Response<v1::PinResponse>, Status> {
+        let v1::PinRequest { task, pinned } = request.into_inner();
+        let prefix = task_prefix("PinRequest.task", task)?;
+        let task = (self.desk)
+            .ask(|reply| Ask::Pin {
+                prefix,
+                pinned,
+                reply,
+            })
+            .await?;
+        Ok(Response::new(v1::PinResponse {
+            task: task.to_string(),
+        }))
+    }
+
+    type CollectGarbageStream = Answers<v1::CollectGarbageResponse>;
+
+    async fn collect_garbage(
+        &self,
+        request: Request<v1::CollectGarbageRequest>,
+    ) -> Result<Response<Self::CollectGarbageStream>, Status> {
+        let v1::CollectGarbageRequest {
+            dry_run,
+            min_age_ms,
+        } = request.into_inner();
+        let min_age = min_age_ms.map_or(self.config.gc_min_age, Duration::from_millis);
+        let collection = Collection {
+            desk: self.desk.clone(),
+            store: Arc::clone(&self.store),
+            min_age,
+            dry_run,
+        };
+        let turn = (self.collections.clone().try_acquire_owned())
+            .map_err(|_busy| Refusal::NotReady("checkpoints are being collected already".into()))?;
+        let dead = collection.start().await?;
+        let stop = self.shutdown.clone().cancelled_owned();
+        let told = dead.map(move |dead| {
+            let _turn = &turn;
+            let dead = dead.map_err(|error| {
+                Status::from(Refusal::Unavailable(format!(
+                    "collect checkpoints: {error}"
+                )))
+            })?;
+            Ok(v1::CollectGarbageResponse {
+                folder: dead.place.folder(),
+                objects: dead.objects,
+                bytes: dead.bytes,
+                reason: dead.reason.to_owned(),
+            })
+        });
+        Ok(Response::new(Box::pin(told.take_until(stop))))
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<v1::ListWorkersRequest>,
+    ) -> Result<Response<v1::ListWorkersResponse>, Status> {
+        let workers = self.desk.ask(|reply| Ask::Workers { reply }).await?;
+        Ok(Response::new(v1::ListWorkersResponse { workers }))
+    }
+}
+
+/// A beginning of a task's id.
+fn task_prefix(field: &'static str, task: String) -> Result<String, BadMessage> {
+    let fits = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if (1..=64).contains(&task.len()) && task.bytes().all(fits) {
+        return Ok(task);
+    }
+    let found = format!("{:?}", beginning_of(&task, 64));
+    Err(BadMessage::new(field, "1 to 64 hexadecimal digits", found))
 }
 
 fn sweep_name(field: &'static str, text: &str) -> Result<SweepName, BadMessage> {

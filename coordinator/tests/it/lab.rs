@@ -137,6 +137,7 @@ impl Running {
             worker: name.to_owned(),
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
+            ..v1::RegisterRequest::default()
         };
         fleet.register(request).await.unwrap();
         Worker {

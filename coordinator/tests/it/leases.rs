@@ -210,6 +210,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
         worker: "w".to_owned(),
         protocol_version: PROTOCOL_VERSION,
         device: "cpu".to_owned(),
+        ..v1::RegisterRequest::default()
     };
     let other_version = v1::RegisterRequest {
         protocol_version: PROTOCOL_VERSION + 1,

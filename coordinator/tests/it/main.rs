@@ -7,4 +7,5 @@ mod lab;
 mod leases;
 mod people;
 mod restart;
+mod upkeep;
 mod walk;

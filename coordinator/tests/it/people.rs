@@ -29,7 +29,7 @@ async fn submitting_twice_is_submitting_once() {
     let mut worker = coordinator.worker("w").await;
     let held = worker.acquire().await;
     let second = coordinator.submit("tiny").await;
-    assert_eq!(first, second);
+    assert_eq!((first.tasks, first.done), (second.tasks, second.done));
     assert_eq!(coordinator.counts("tiny").await.leased, 1);
     worker.complete(&held).await;
     let mut people = coordinator.people().await;

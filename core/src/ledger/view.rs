@@ -183,6 +183,11 @@ impl Ledger {
         })
     }
 
+    /// The task that a worker holds.
+    pub fn held_by(&self, worker: &WorkerId) -> Option<TaskId> {
+        (self.holders.get(worker)).map(|&slot| self.at(slot).id())
+    }
+
     /// Whether a worker holds a lease.
     pub fn holds(&self, worker: &WorkerId) -> bool {
         self.holders.contains_key(worker)

@@ -94,6 +94,7 @@ impl Lab {
             attempt: 1,
             sweep: "test".to_owned(),
             checkpoint_every_s: 60,
+            checkpoint_every_steps: 0,
         };
         self.recorder.change(|it| it.offers.push_back(assignment));
         claim.task

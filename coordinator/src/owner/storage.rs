@@ -1,0 +1,76 @@
+//! Which checkpoints are kept: pins, what is given up, what of the store is dead, and checkpoints on
+//! demand.
+
+use std::collections::BTreeSet;
+
+use autorep_core::checkpoint::Place;
+use autorep_core::id::{SweepName, TaskId};
+use autorep_core::ledger::retention::{Verdict, nets_on_front};
+use autorep_proto::status::Refusal;
+
+use super::Owner;
+use crate::ask::{Dropped, Reply};
+use crate::refuse::{OnTheWire as _, unknown_sweep};
+
+impl Owner {
+    /// Has the trainers of a sweep's running tasks asked for a checkpoint when they renew next.
+    pub(super) fn want_checkpoints(&mut self, sweep: &SweepName, reply: Reply<u32>) {
+        if self.ledger.sweep(sweep).is_none() {
+            return self.answer(reply, Err(unknown_sweep(sweep)));
+        }
+        let running: Vec<TaskId> = (self.ledger.leased())
+            .map(|(task, _)| task.id())
+            .filter(|&task| self.ledger.sweeps_of(task).contains(&sweep))
+            .collect();
+        let count = u32::try_from(running.len()).unwrap_or(u32::MAX);
+        self.checkpoints_wanted.extend(running);
+        self.answer(reply, Ok(count));
+    }
+
+    pub(super) fn pin(&mut self, prefix: &str, pinned: bool, reply: Reply<TaskId>) {
+        let answer = self.pinned(prefix, pinned);
+        self.answer(reply, answer);
+    }
+
+    fn pinned(&mut self, prefix: &str, pinned: bool) -> Result<TaskId, Refusal> {
+        let task = self.only_task_like(prefix)?;
+        let decision = (self.ledger.pin(task, pinned)).map_err(|it| it.on_the_wire())?;
+        self.apply(decision);
+        Ok(task)
+    }
+
+    /// The task whose id begins with `prefix`.
+    pub(super) fn only_task_like(&self, prefix: &str) -> Result<TaskId, Refusal> {
+        match self.ledger.tasks_like(prefix, 2).as_slice() {
+            [] => Err(Refusal::UnknownSweep(prefix.to_owned())),
+            [task] => Ok(task.id()),
+            [..] => Err(Refusal::BadRequest(format!(
+                "expected a beginning of one task's id, found that several begin with {prefix:?}"
+            ))),
+        }
+    }
+
+    /// Gives up the outputs that nothing can reach, before anything is deleted.
+    pub(super) fn drop_unneeded(&mut self, dry_run: bool, reply: Reply<Dropped>) {
+        let mut nets = BTreeSet::new();
+        for sweep in self.ledger.sweeps() {
+            if let Some(front) = self.fronts.get(sweep.name()) {
+                nets.extend(nets_on_front(sweep.plan(), &front.report()));
+            }
+        }
+        let decision = self.ledger.drop_unneeded(&nets);
+        let dropped = if dry_run {
+            decision.outcome
+        } else {
+            self.apply(decision)
+        };
+        self.answer(reply, Ok(dropped.into_iter().collect()));
+    }
+
+    pub(super) fn judge(&mut self, places: &[Place], reply: Reply<Vec<Verdict>>) {
+        let verdicts = (places.iter())
+            .map(|place| self.ledger.judge(place))
+            .collect();
+        self.answer(reply, Ok(verdicts));
+    }
+}

@@ -1,0 +1,61 @@
+//! The workers, for people: who is there, and what keeps tasks from them.
+
+use autorep_core::id::WorkerId;
+use autorep_core::ledger::SweepView;
+use autorep_core::roster::Registered;
+use autorep_proto::v1;
+
+use super::Owner;
+use crate::ask::Reply;
+
+impl Owner {
+    pub(super) fn list_workers(&mut self, now_ms: u64, reply: Reply<Vec<v1::WorkerSummary>>) {
+        let all = (self.roster.workers())
+            .map(|(worker, known)| self.worker_summary(worker, known, now_ms))
+            .collect();
+        self.answer(reply, Ok(all));
+    }
+
+    fn worker_summary(
+        &self,
+        worker: &WorkerId,
+        known: &Registered,
+        now_ms: u64,
+    ) -> v1::WorkerSummary {
+        let held = (self.ledger.held_by(worker)).map(|task| task.to_string());
+        let excluded_until_ms = self.roster.excluded_until_ms(worker, now_ms);
+        v1::WorkerSummary {
+            worker: worker.to_string(),
+            machine: known.machine.clone(),
+            device: known.device.clone(),
+            offer: known.offer.to_string(),
+            silent_ms: now_ms.saturating_sub(known.seen_ms),
+            task: held.unwrap_or_default(),
+            excluded_ms: excluded_until_ms.map_or(0, |until_ms| until_ms - now_ms),
+        }
+    }
+
+    /// What a person should know of a sweep that has tasks to run.
+    pub(super) fn notes(&self, sweep: SweepView<'_>) -> Vec<String> {
+        if sweep.counts().unfinished() == 0 || sweep.is_cancelled() {
+            return Vec::new();
+        }
+        let offers = self.roster.workers().map(|(_, known)| &known.offer);
+        if offers.clone().next().is_none() {
+            return vec!["no worker has registered: start one with `autorep worker`".to_owned()];
+        }
+        let unmet = sweep.terms().needs.unmet_by(offers.clone());
+        if unmet.is_empty() {
+            return Vec::new();
+        }
+        let mut known: Vec<String> = offers.map(ToString::to_string).collect();
+        known.sort_unstable();
+        known.dedup();
+        vec![format!(
+            "no worker has ever offered what its tasks need ({}): they wait until one registers; \
+             known workers offer: {}",
+            unmet.join("; "),
+            known.join(" | ")
+        )]
+    }
+}
