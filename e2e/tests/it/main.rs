@@ -12,6 +12,7 @@ mod dataset;
 mod interrupt;
 mod manifests;
 mod pictures;
+mod probe;
 mod repair;
 mod s3;
 mod sandbox;
