@@ -315,6 +315,9 @@ pub struct CoordinatorArgs {
     /// is asked who they are: for networks where only your own machines can reach the port.
     #[arg(long)]
     pub insecure_listen: bool,
+    /// Seconds that a worker may be silent before its task goes to another.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub lease_ttl: u32,
 }
 
 /// Arguments of `autorep worker`.

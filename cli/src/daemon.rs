@@ -1,6 +1,7 @@
 //! `autorep coordinator` and `autorep worker`: the daemons.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use autorep_worker::config::default_name;
@@ -35,12 +36,13 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
         .with_context(|| format!("listen on {}", args.listen))?;
     tracing::info!(listen = %listener.local_addr()?, store = args.store, "coordinator starts");
     let shutdown = CancellationToken::new();
-    let serving = autorep_coordinator::run(
-        autorep_coordinator::Config::default(),
-        store,
-        listener,
-        shutdown.clone(),
-    );
+    let lease_ttl = Duration::from_secs(args.lease_ttl.into());
+    let config = autorep_coordinator::Config {
+        lease_ttl,
+        renew_every: lease_ttl / 6,
+        ..autorep_coordinator::Config::default()
+    };
+    let serving = autorep_coordinator::run(config, store, listener, shutdown.clone());
     tokio::pin!(serving);
     let mut exit = Exit::Done;
     loop {

@@ -25,12 +25,14 @@ use crate::restore::Restored;
 use crate::state::{Batch, State, SweepRecord, WriteError};
 use fleet::{Waiter, Worker};
 use fronts::{Finished, LiveFront};
+use points::{Decided, When};
 
 mod events;
 mod fleet;
 mod fronts;
 mod lab;
 mod label;
+mod points;
 
 /// Wake up at least so often.
 const MAX_SLEEP_MS: u64 = 1000;
@@ -58,6 +60,7 @@ struct Turn {
     tasks: BTreeSet<TaskId>,
     sweeps: BTreeSet<SweepName>,
     answers: Vec<Answer>,
+    decided: Decided,
 }
 
 /// Sends an answer, or a refusal in its place. Returns the lease that nobody heard of, if that was
@@ -138,7 +141,9 @@ impl Owner {
             tasks,
             sweeps,
             answers,
+            decided,
         } = std::mem::take(&mut self.turn);
+        decided.reached(When::BeforeWrite);
         let written = match self.batch(&tasks, &sweeps) {
             Ok(batch) => write(&self.state, batch).await,
             Err(error) => Err(error),
@@ -147,6 +152,7 @@ impl Owner {
             self.turn.answers = answers;
             return Err(self.give_up(error));
         }
+        decided.reached(When::AfterWrite);
         // Fronts are told only what is durable, and who asked for one gets it as it is now.
         self.publish_fronts();
         for answer in answers {
@@ -154,6 +160,7 @@ impl Owner {
                 self.take_back(claim);
             }
         }
+        decided.reached(When::AfterAnswer);
         measure::leases(self.ledger.lease_count(), self.ledger.ready_count());
         Ok(())
     }
@@ -213,6 +220,7 @@ impl Owner {
     fn apply<T>(&mut self, decision: Decision<T>) -> T {
         for event in decision.events {
             self.turn.tasks.extend(self.ledger.recorded_by(&event));
+            self.turn.decided.add(&event);
             self.before(&event);
             self.ledger.apply(&event);
             if let Event::Submitted(_) | Event::Cancelled { .. } = event {
