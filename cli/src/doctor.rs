@@ -7,12 +7,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use autorep_coordinator::probe::probe as probe_store;
 use autorep_core::data::{DataRoot, DataSet, Layout};
 use autorep_data::shards::Index;
 use autorep_data::{Bucket, OpenError};
 use clap::{Args, ValueEnum};
 use object_store::local::LocalFileSystem;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{DataArg, TrainerPath};
@@ -354,10 +354,10 @@ async fn find_store(text: &str) -> Finding {
     }
 }
 
-/// Creates an object twice: the second time must be refused, since the coordinator's promises
-/// rest on that. Returns what was found.
+/// Tries the store as a coordinator does when it starts, since its promises rest on that. Returns
+/// what was found.
 async fn try_store(text: &str) -> Result<String> {
-    let works = "can be written, and creates no object twice";
+    let works = "can be written, and of several who create an object at once one does";
     match Location::parse(text)? {
         Location::Folder(folder) => {
             let existing = nearest_existing(&folder)?;
@@ -365,7 +365,7 @@ async fn try_store(text: &str) -> Result<String> {
                 .prefix(".autorep-doctor-")
                 .tempdir_in(&existing)
                 .with_context(|| format!("cannot write in {}", existing.display()))?;
-            create_twice(&LocalFileSystem::new_with_prefix(scratch.path())?).await?;
+            probe_store(&LocalFileSystem::new_with_prefix(scratch.path())?).await?;
             if existing == folder {
                 Ok(format!("{text} {works}"))
             } else {
@@ -373,7 +373,7 @@ async fn try_store(text: &str) -> Result<String> {
             }
         }
         Location::Remote(_) => {
-            create_twice(&store::open_store(text)?).await?;
+            probe_store(&*store::open_store(text)?).await?;
             Ok(format!("{text} {works}"))
         }
     }
@@ -389,26 +389,6 @@ fn nearest_existing(folder: &Path) -> Result<PathBuf> {
         .find(|path| path.exists())
         .map(Path::to_path_buf)
         .with_context(|| format!("{} has no parent that exists", absolute.display()))
-}
-
-async fn create_twice(store: &impl ObjectStore) -> Result<()> {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    let key =
-        object_store::path::Path::from(format!("doctor/{}-{}", std::process::id(), now.as_nanos()));
-    let create = || store.put_opts(&key, "probe".into(), PutOptions::from(PutMode::Create));
-    create().await.context("cannot create an object")?;
-    let second = create().await;
-    store
-        .delete(&key)
-        .await
-        .context("cannot delete an object")?;
-    match second {
-        Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-        Err(error) => Err(error).context("does not support create-if-absent"),
-        Ok(_) => bail!("created the same object twice: create-if-absent is not honoured"),
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use autorep_failpoint::{Point, reached};
 use autorep_proto::FILE_DESCRIPTOR_SET;
 use autorep_proto::v1::fleet_server::FleetServer;
 use autorep_proto::v1::lab_server::LabServer;
@@ -81,8 +82,10 @@ pub async fn run(
     let config = config.checked()?;
     let clock = Clock::start();
     let abilities = probe(&*store).await?;
+    reached(Point::CoordinatorBeforeOpen);
     let state = State::open(Arc::clone(&store), abilities).await;
     let state = state.map_err(RunError::Open)?;
+    reached(Point::CoordinatorAfterOpen);
     let records = state.read().await?;
     let (lease_ttl_ms, now_ms) = (millis(config.lease_ttl), clock.now_ms());
     let quotas = config.quotas.clone();

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use autorep_core::failure::FailureClass;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::frame::{FrameError, read_message, write_message};
 use autorep_proto::v1;
 use autorep_proto::v1::trainer_command::Command as Wire;
@@ -64,7 +65,10 @@ pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
             _ => resume_unwind(panic),
         },
     };
-    Ok(host.report(ending)?)
+    reached(Point::TrainerBeforeDone);
+    host.report(ending)?;
+    reached(Point::TrainerAfterDone);
+    Ok(())
 }
 
 fn read_start(reader: &mut UnixStream) -> Result<v1::StartTask, ServeError> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use autorep_core::checkpoint::TENSORS_PART;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::v1;
 use autorep_proto::v1::trainer_event::Event;
 use tch::Tensor;
@@ -274,6 +275,8 @@ impl<'a> Run<'a> {
             step: self.training.progress.step,
             folder: folder.display().to_string(),
         });
-        Ok(self.host.report(event)?)
+        self.host.report(event)?;
+        reached(Point::TrainerAfterReport);
+        Ok(())
     }
 }

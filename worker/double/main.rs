@@ -22,6 +22,9 @@
 //! | `failed TEXT` | reports a divergence |
 //! | `refuse TEXT` | reports a checkpoint that it cannot use |
 //! | `done` | reports a result |
+//! | `work STEPS EVERY BYTES` | works on the task whatever it is, with checkpoints, and exits |
+//! | `hold` | waits to be told to stop, leaves a checkpoint, and exits |
+//! | `once NAME STEP…` | unless the file NAME is beside the script: makes it, does STEP, exits |
 //! | `exit CODE` | exits |
 //! | `abort` | dies by a signal |
 //!
@@ -36,6 +39,10 @@ use std::process::ExitCode;
 
 use autorep_proto::frame::{read_message, write_message};
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event::Event};
+
+mod work;
+
+use work::Pace;
 
 type Failure = Box<dyn Error>;
 
@@ -114,6 +121,21 @@ impl Double {
                 skipped_images: 0,
                 ..v1::Observation::default()
             }))?,
+            ["work", steps, every, bytes] => {
+                let pace = Pace {
+                    steps: steps.parse()?,
+                    every: every.parse()?,
+                    bytes: bytes.parse()?,
+                };
+                return self.work(pace).map(Some);
+            }
+            ["hold"] => return self.hold().map(Some),
+            ["once", name, ref step @ ..] => {
+                let mark = Path::new(&self.start.data_folder).join(name);
+                if std::fs::File::create_new(mark).is_ok() {
+                    return Ok(Some(self.act(step)?.unwrap_or(ExitCode::SUCCESS)));
+                }
+            }
             ["exit", code] => return Ok(Some(ExitCode::from(code.parse::<u8>()?))),
             ["abort"] => std::process::abort(),
             _ => return Err(format!("no such step: {words:?}").into()),

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::observation::Observation;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -263,6 +264,7 @@ impl<'a> Attempt<'a> {
         sent: Instant,
         answer: Result<v1::Directive, Refusal>,
     ) -> Option<Outcome> {
+        reached(Point::WorkerAfterRenew);
         match answer {
             // The last call is under way: its answer says how the attempt ended. A renewal that
             // was overtaken by it says nothing.
@@ -295,7 +297,10 @@ impl<'a> Attempt<'a> {
 
     fn fetched(&mut self, result: Result<Inputs, FetchError>) -> Option<Outcome> {
         match result {
-            Ok(inputs) => self.start(&inputs),
+            Ok(inputs) => {
+                reached(Point::WorkerAfterFetch);
+                self.start(&inputs);
+            }
             Err(error) => self.conclude(Verdict::Failed(error.into())),
         }
         None
@@ -313,6 +318,7 @@ impl<'a> Attempt<'a> {
             Ok(trainer) => {
                 trainer.tell(Command::Start(self.start_task(inputs)));
                 self.trainer = Some(trainer);
+                reached(Point::WorkerAfterStart);
                 self.clock.training(Instant::now());
             }
             Err(error) => {

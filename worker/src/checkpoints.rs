@@ -9,6 +9,7 @@ use autorep_core::checkpoint::{
     CheckpointManifest, CheckpointRef, CheckpointRole, MANIFEST_OBJECT, Part, folder,
 };
 use autorep_core::lease::LeaseClaim;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::convert::{BadMessage, checkpoint_role};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -159,10 +160,12 @@ pub(crate) async fn upload(
 ) -> Result<CheckpointRef, UploadError> {
     let started = Instant::now();
     let (checkpoint, bytes) = put(&store, claim, &ready).await?;
+    reached(Point::WorkerBeforeCommit);
     fleet
         .commit(claim, &checkpoint)
         .await
         .map_err(UploadError::Refused)?;
+    reached(Point::WorkerAfterCommit);
     discard(&ready).await?;
 
     let seconds = started.elapsed().as_secs_f64();
@@ -191,10 +194,12 @@ async fn put(
     let prefix = folder(claim.task, claim.generation, &ready.role, ready.step);
     let mut parts = Vec::new();
     for name in part_names(&ready.folder).await? {
+        reached(Point::WorkerBeforePart);
         let stored = store
             .put_file(&format!("{prefix}/{name}"), &ready.folder.join(&name))
             .await
             .map_err(UploadError::Store)?;
+        reached(Point::WorkerAfterPart);
         parts.push(Part {
             name,
             bytes: stored.bytes,
@@ -210,10 +215,12 @@ async fn put(
         parts,
     };
     let text = serde_json::to_vec(&manifest).expect("a manifest has only strings and integers");
+    reached(Point::WorkerBeforeManifest);
     let stored = store
         .put(&format!("{prefix}/{MANIFEST_OBJECT}"), text.into())
         .await
         .map_err(UploadError::Store)?;
+    reached(Point::WorkerAfterManifest);
     let checkpoint = CheckpointRef {
         task: claim.task,
         generation: claim.generation,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::lease::LeaseClaim;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use object_store::ObjectStore;
@@ -111,6 +112,7 @@ impl Session {
         };
         self.summary.waiting += waiting_since.elapsed();
         if let Ok(Some(terms)) = &registered {
+            reached(Point::WorkerAfterRegister);
             tracing::info!(worker = self.config.name, ?terms, "registered");
         }
         registered
@@ -138,6 +140,7 @@ impl Session {
             };
             match response.assignment {
                 Some(assignment) => {
+                    reached(Point::WorkerAfterAcquire);
                     self.backoff = Backoff::new();
                     self.work(assignment, terms).await?;
                     if shutdown.is_cancelled() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::digest::Digest;
+use autorep_failpoint::{Point, reached};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use object_store::path::Path as Key;
@@ -182,10 +183,12 @@ impl Store {
                     .wait_for_capacity(PIECES_AT_ONCE)
                     .await
                     .map_err(failed)?;
+                reached(Point::WorkerBeforePiece);
                 upload.put(piece);
             }
         }
         .await;
+        reached(Point::WorkerBeforeWhole);
         match sent {
             Ok(()) => upload.finish().await.map_err(failed)?,
             Err(error) => {

@@ -2,8 +2,6 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use object_store::memory::InMemory;
-
 use super::*;
 
 fn script(folder: &Path, text: &str) -> PathBuf {
@@ -105,19 +103,6 @@ async fn a_store_below_a_file_is_missing() {
     let finding = find_store(file.join("store").to_str().unwrap()).await;
     assert_eq!(finding.status, Status::Missing);
     assert!(finding.mend.is_some());
-}
-
-#[tokio::test]
-async fn the_probe_leaves_no_object_behind() {
-    let store = InMemory::new();
-    create_twice(&store).await.unwrap();
-    assert_eq!(
-        store.list_with_delimiter(None).await.unwrap().objects.len(),
-        0
-    );
-    let below = object_store::path::Path::from("doctor");
-    let listed = store.list_with_delimiter(Some(&below)).await.unwrap();
-    assert!(listed.objects.is_empty());
 }
 
 #[test]

@@ -26,12 +26,14 @@ use crate::restore::Restored;
 use crate::state::{Batch, State, SweepRecord, WriteError};
 use fleet::Waiter;
 use fronts::{Finished, LiveFront};
+use points::{Decided, When};
 
 mod events;
 mod fleet;
 mod fronts;
 mod lab;
 mod label;
+mod points;
 mod storage;
 mod workers;
 
@@ -64,6 +66,7 @@ struct Turn {
     tasks: BTreeSet<TaskId>,
     sweeps: BTreeSet<SweepName>,
     answers: Vec<Answer>,
+    decided: Decided,
 }
 
 /// Sends an answer, or a refusal in its place. Returns the lease that nobody heard of, if that was
@@ -145,7 +148,9 @@ impl Owner {
             tasks,
             sweeps,
             answers,
+            decided,
         } = std::mem::take(&mut self.turn);
+        decided.reached(When::BeforeWrite);
         let written = match self.batch(&tasks, &sweeps) {
             Ok(batch) => write(&self.state, batch).await,
             Err(error) => Err(error),
@@ -154,6 +159,7 @@ impl Owner {
             self.turn.answers = answers;
             return Err(self.give_up(error));
         }
+        decided.reached(When::AfterWrite);
         // Fronts are told only what is durable, and who asked for one gets it as it is now.
         self.publish_fronts();
         for answer in answers {
@@ -161,6 +167,7 @@ impl Owner {
                 self.take_back(claim);
             }
         }
+        decided.reached(When::AfterAnswer);
         measure::leases(self.ledger.lease_count(), self.ledger.ready_count());
         Ok(())
     }
@@ -230,6 +237,7 @@ impl Owner {
         for mut event in decision.events {
             self.add_evidence(&mut event);
             self.turn.tasks.extend(self.ledger.recorded_by(&event));
+            self.turn.decided.add(&event);
             self.before(&event);
             let remade = self.ledger.apply(&event);
             self.turn.tasks.extend(remade);

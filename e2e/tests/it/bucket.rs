@@ -1,15 +1,12 @@
-//! Data sets, weights and results in an S3 bucket, over the network, with bad moments.
+//! Data sets in an S3 bucket, over the network, with bad moments.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 
-use crate::daemons::{coordinator_on, end_well};
 use crate::pictures;
 use crate::s3::S3;
-use crate::sandbox::{Running, Sandbox, finish, program};
-use crate::store::{csv, outputs};
-use crate::sweep::TINY;
+use crate::sandbox::{Sandbox, finish};
+use crate::store::outputs;
 
 /// The tiny sweep on pictures of which each is read from the bucket when it is needed.
 const PICTURES: &str = "\
@@ -77,37 +74,4 @@ fn a_sweep_reads_its_pictures_from_a_bucket_with_bad_moments_and_ends_in_the_sam
             || damaged.stderr.contains("expected the sha256"),
         "{damaged:?}"
     );
-}
-
-#[test]
-fn a_fleet_keeps_its_state_and_checkpoints_in_a_bucket_with_bad_moments() {
-    let s3 = S3::start("sweeps", 9);
-    let sandbox = Sandbox::new();
-    sandbox.write("sweep.yaml", &TINY.replace("[450, 40%]", "[450]"));
-    let store = "s3://sweeps/team";
-    let mut command = sandbox.autorep();
-    let (coordinator, url) = coordinator_on(s3.give(&mut command), store);
-    let lab = |arguments: &[&str]| -> Command {
-        let mut command = sandbox.autorep();
-        s3.give(command.args(arguments))
-            .env("AUTOREP_COORDINATOR", &url);
-        command
-    };
-    finish(&mut lab(&["submit", "sweep.yaml"])).expect_code(0);
-    let mut worker = lab(&["worker", "--store", store, "--threads", "1"]);
-    worker.arg("--trainer").arg(program("autorep-trainer"));
-    let worker = Running::start(&mut worker);
-    finish(&mut lab(&["watch", "tiny"])).expect_code(0);
-    let front = finish(&mut lab(&["front", "tiny", "--format", "csv"])).expect_code(0);
-    assert_eq!(csv(&front.stdout).len(), 2, "{}", front.stdout);
-    end_well([worker, coordinator]);
-    let mut offline = lab(&["front", "tiny", "--store", store, "--format", "csv"]);
-    assert_eq!(finish(&mut offline).expect_code(0).stdout, front.stdout);
-    let (requests, refused) = s3.requests();
-    assert!(refused > 10, "{refused} of {requests}");
-
-    let kept = outputs(&s3.object("sweeps", "team"));
-    let mut kinds: Vec<&str> = kept.iter().map(|output| output.kind.as_str()).collect();
-    kinds.sort_unstable();
-    assert_eq!(kinds, ["baseline", "finetune", "replace"]);
 }

@@ -7,11 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bucket;
+mod crew;
 mod daemons;
 mod dataset;
 mod interrupt;
+mod kill;
 mod manifests;
 mod pictures;
+mod probe;
 mod repair;
 mod s3;
 mod sandbox;

@@ -11,15 +11,27 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("autorep-core", &[]),
     ("autorep-data", &["autorep-core"]),
     ("autorep-proto", &["autorep-core"]),
-    ("autorep-coordinator", &["autorep-core", "autorep-proto"]),
-    ("autorep-worker", &["autorep-core", "autorep-proto"]),
+    ("autorep-failpoint", &[]),
+    (
+        "autorep-coordinator",
+        &["autorep-core", "autorep-failpoint", "autorep-proto"],
+    ),
+    (
+        "autorep-worker",
+        &["autorep-core", "autorep-failpoint", "autorep-proto"],
+    ),
     (
         "autorep-trainer",
-        &["autorep-core", "autorep-data", "autorep-proto"],
+        &[
+            "autorep-core",
+            "autorep-data",
+            "autorep-failpoint",
+            "autorep-proto",
+        ],
     ),
     (
         "autorep-cli",
@@ -35,6 +47,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
         "autorep-e2e",
         &[
             "autorep-core",
+            "autorep-failpoint",
             "autorep-proto",
             "autorep-coordinator",
             "autorep-worker",

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use autorep_core::checkpoint::{STATE_PART, TENSORS_PART};
+use autorep_failpoint::{Point, reached};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::Serialize;
@@ -23,6 +24,7 @@ pub fn write(
     document: &impl Serialize,
     metrics: &[EpochMetrics],
 ) -> Result<PathBuf, CheckpointError> {
+    reached(Point::TrainerBeforeCheckpoint);
     let unfinished = parent.join(format!(".unfinished-{name}"));
     let finished = parent.join(name);
     // What a killed predecessor left behind.
@@ -59,8 +61,10 @@ pub fn write(
     write_file(&path, &lines)?;
 
     sync_folder(&unfinished)?;
+    reached(Point::TrainerBeforeRename);
     fs::rename(&unfinished, &finished).map_err(io("create", &finished))?;
     sync_folder(parent)?;
+    reached(Point::TrainerAfterCheckpoint);
     Ok(finished)
 }
 

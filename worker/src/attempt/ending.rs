@@ -6,6 +6,7 @@ use std::time::Duration;
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::Observation;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::time::Instant;
@@ -109,9 +110,11 @@ pub(super) async fn end(
     log: PathBuf,
     stderr: String,
 ) -> Result<Outcome, Refusal> {
+    reached(Point::WorkerBeforeLog);
     store_log(&store, claim, log).await;
+    reached(Point::WorkerAfterLog);
     let failure = match verdict {
-        Verdict::Done(observation) => match fleet.finish(claim, &observation).await {
+        Verdict::Done(observation) => match finish(&fleet, claim, &observation).await {
             Ok(()) => return Ok(Outcome::Finished),
             Err(refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_))) => {
                 return Err(refusal);
@@ -123,7 +126,7 @@ pub(super) async fn end(
             ),
         },
         Verdict::Stopped => {
-            return match tokio::time::timeout(RELEASE_WITHIN, fleet.release(claim)).await {
+            return match tokio::time::timeout(RELEASE_WITHIN, release(&fleet, claim)).await {
                 Ok(released) => released.map(|()| Outcome::Released),
                 Err(_elapsed) => {
                     tracing::warn!("the lease could not be given back; it will run out");
@@ -133,9 +136,29 @@ pub(super) async fn end(
         }
         Verdict::Failed(failure) => failure,
     };
+    reached(Point::WorkerBeforeFail);
     let will_retry = fleet.fail(claim, &failure, &stderr).await?;
+    reached(Point::WorkerAfterFail);
     tracing::info!(will_retry, "reported the failure");
     Ok(Outcome::Failed)
+}
+
+async fn finish(
+    fleet: &Fleet,
+    claim: LeaseClaim,
+    observation: &Observation,
+) -> Result<(), Refusal> {
+    reached(Point::WorkerBeforeFinish);
+    let finished = fleet.finish(claim, observation).await;
+    reached(Point::WorkerAfterFinish);
+    finished
+}
+
+async fn release(fleet: &Fleet, claim: LeaseClaim) -> Result<(), Refusal> {
+    reached(Point::WorkerBeforeRelease);
+    let released = fleet.release(claim).await;
+    reached(Point::WorkerAfterRelease);
+    released
 }
 
 /// Stores what the trainer printed, if it was ever started. A log is of use to people only: no

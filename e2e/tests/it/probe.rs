@@ -1,0 +1,25 @@
+//! Stores on which a coordinator must not start, and stores on which it must.
+
+use std::fs;
+
+use crate::s3::S3;
+use crate::sandbox::{Sandbox, finish};
+
+#[test]
+fn a_bucket_that_lets_racing_writers_win_is_refused_and_nothing_is_left_in_it() {
+    let s3 = S3::start("sweeps", u64::MAX);
+    let sandbox = Sandbox::new();
+    let store = "s3://sweeps/team";
+    let mut coordinator = sandbox.autorep();
+    coordinator.args(["coordinator", "--listen", "127.0.0.1:0", "--store", store]);
+    let mut doctor = sandbox.autorep();
+    doctor.args(["doctor", "--store", store]);
+    for command in [&mut coordinator, &mut doctor] {
+        let refused = finish(s3.give(command)).expect_code(1);
+        let said = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(said.contains("created only once"), "{said}");
+        assert!(said.contains("SeaweedFS"), "what to use instead: {said}");
+    }
+    let left = fs::read_dir(s3.object("sweeps", "team/probe"));
+    assert_eq!(left.map_or(0, Iterator::count), 0);
+}
