@@ -18,6 +18,8 @@ mod refuse;
 pub mod restore;
 mod rpc;
 pub mod serve;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod state;
 mod wire;
 

@@ -7,8 +7,9 @@ use autorep_core::observation::Observation;
 use super::Owner;
 use super::fronts::{FINISHED_KEPT, Finished};
 use crate::measure;
+use crate::state::StateStore;
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     /// Called before an event is applied.
     pub(super) fn before(&mut self, event: &Event) {
         match event {

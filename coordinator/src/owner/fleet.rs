@@ -12,6 +12,7 @@ use super::Owner;
 use crate::ask::{Lease, Reply, Work, gone};
 use crate::config::millis;
 use crate::refuse::OnTheWire as _;
+use crate::state::StateStore;
 
 /// How long a request for work waits when there is none to come, so that workers who ask again at
 /// once do no harm.
@@ -45,7 +46,7 @@ impl Waiter {
     }
 }
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     pub(super) fn register(
         &mut self,
         worker: WorkerId,

@@ -16,13 +16,13 @@ use super::fronts::LiveFront;
 use crate::ask::{Found, NewSweep, Reply};
 use crate::refuse::{OnTheWire as _, unknown_sweep};
 use crate::restore::{front, retry};
-use crate::state::SweepRecord;
+use crate::state::{StateStore, SweepRecord};
 use crate::wire;
 
 /// The most failures that one answer tells.
 const FAILURES_TOLD: usize = 100;
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     pub(super) fn submit(&mut self, sweep: NewSweep, dry_run: bool, reply: Reply<Submitted>) {
         let answer = self.submitted(sweep, dry_run);
         self.answer(reply, answer);

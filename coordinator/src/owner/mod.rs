@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{Config, millis};
 use crate::measure;
 use crate::restore::Restored;
-use crate::state::{Batch, State, SweepRecord, WriteError};
+use crate::state::{Batch, StateStore, SweepRecord, WriteError};
 use fleet::{Waiter, Worker};
 use fronts::{Finished, LiveFront};
 
@@ -35,10 +35,10 @@ mod label;
 /// Wake up at least so often.
 const MAX_SLEEP_MS: u64 = 1000;
 
-pub(crate) struct Owner {
+pub(crate) struct Owner<S> {
     config: Config,
     clock: Clock,
-    state: State,
+    state: S,
     ledger: Ledger,
     sweeps: BTreeMap<SweepName, SweepRecord>,
     fronts: BTreeMap<SweepName, LiveFront>,
@@ -50,6 +50,8 @@ pub(crate) struct Owner {
     waiters: VecDeque<Waiter>,
     turn: Turn,
     stopping: bool,
+    #[cfg(feature = "simulation")]
+    pub(crate) witness: Option<crate::simulation::Witness>,
 }
 
 /// What has been decided since the last write.
@@ -64,8 +66,8 @@ struct Turn {
 /// in the answer.
 type Answer = Box<dyn FnOnce(Option<Refusal>) -> Option<LeaseClaim> + Send>;
 
-impl Owner {
-    pub(crate) fn new(config: Config, clock: Clock, state: State, restored: Restored) -> Self {
+impl<S: StateStore> Owner<S> {
+    pub(crate) fn new(config: Config, clock: Clock, state: S, restored: Restored) -> Self {
         let Restored {
             ledger,
             sweeps,
@@ -93,6 +95,8 @@ impl Owner {
             waiters: VecDeque::new(),
             turn: Turn::default(),
             stopping: false,
+            #[cfg(feature = "simulation")]
+            witness: None,
         }
     }
 
@@ -214,7 +218,13 @@ impl Owner {
         for event in decision.events {
             self.turn.tasks.extend(self.ledger.recorded_by(&event));
             self.before(&event);
+            #[cfg(feature = "simulation")]
+            let before = self.witness.is_some().then(|| self.ledger.clone());
             self.ledger.apply(&event);
+            #[cfg(feature = "simulation")]
+            if let (Some(witness), Some(before)) = (&mut self.witness, before) {
+                witness(&before, &event, &self.ledger);
+            }
             if let Event::Submitted(_) | Event::Cancelled { .. } = event {
                 let ledger = &self.ledger;
                 let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();
@@ -294,7 +304,7 @@ impl Owner {
     }
 }
 
-async fn write(state: &State, batch: Batch) -> Result<(), WriteError> {
+async fn write(state: &impl StateStore, batch: Batch) -> Result<(), WriteError> {
     if batch.is_empty() {
         return Ok(());
     }
