@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use autorep_core::front::FrontReport;
+use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::ledger::{Event, Ledger};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -162,5 +162,5 @@ pub async fn start<R: RowStore>(
 /// The fronts that these rows hold, in the order of submission.
 pub fn fronts(rows: &Rows) -> Result<Vec<FrontReport>, StartError> {
     let restored = restore(Records::of_rows(rows)?, 0, 0)?;
-    Ok(restored.fronts.iter().map(|front| front.report()).collect())
+    Ok(restored.fronts.iter().map(SweepFront::report).collect())
 }
