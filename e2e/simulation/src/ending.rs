@@ -19,6 +19,10 @@ use crate::world::World;
 /// Lets everything come to its end and holds it against what must be.
 pub(crate) async fn bring_about(world: &Arc<World>) {
     let cancelled = world.chance.permille(200).then_some("b");
+    // What a person said long ago may still be under way, and must not have the last word.
+    while world.observer.orders_are_open() {
+        sleep(Duration::from_secs(1)).await;
+    }
     for sweep in SWEEPS {
         submit(world, sweep).await;
     }

@@ -1,5 +1,7 @@
 //! Rules for what is said on the wire.
 
+use std::sync::Arc;
+
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
 use autorep_core::id::TaskId;
 use autorep_core::lease::LeaseClaim;
@@ -20,11 +22,23 @@ pub(crate) struct Delivery {
     at_ms: u64,
     newest_told: u64,
     during_cancel: Vec<String>,
+    /// Who asks for work, for as long as the request waits.
+    acquirer: Option<(Arc<World>, String)>,
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some((world, worker)) = self.acquirer.take()
+            && let Some(open) = world.observer.know().open_acquires.get_mut(&worker)
+        {
+            *open -= 1;
+        }
+    }
 }
 
 impl Observer {
     /// A request reaches a coordinator: from now on it may have an effect.
-    pub(crate) fn delivered(&self, world: &World, request: &Request, sent: &Sent) -> Delivery {
+    pub(crate) fn delivered(&self, world: &Arc<World>, request: &Request, sent: &Sent) -> Delivery {
         let mut know = self.know();
         know.delivered(request);
         Delivery {
@@ -34,6 +48,10 @@ impl Observer {
                 .filter(|sweep| know.frozen.contains_key(*sweep))
                 .cloned()
                 .collect(),
+            acquirer: match request {
+                Request::Acquire(request) => Some((Arc::clone(world), request.worker.clone())),
+                _ => None,
+            },
         }
     }
 
@@ -62,6 +80,7 @@ impl Knowledge {
     fn delivered(&mut self, request: &Request) {
         match request {
             Request::Acquire(request) => {
+                *self.open_acquires.entry(request.worker.clone()).or_default() += 1;
                 let held = self.live.values_mut();
                 for live in held.filter(|live| live.worker == request.worker) {
                     live.excused = true;
@@ -80,7 +99,8 @@ impl Knowledge {
                     self.reported_bad.insert(checkpoint.manifest);
                 }
             }
-            Request::Submit(_) => {
+            Request::Submit(request) => {
+                self.learn_plan(&request.manifest);
                 self.frozen.clear();
                 self.paused.clear();
                 self.excuse_all();

@@ -175,7 +175,8 @@ impl Knowledge {
                 generation: new.generation.0,
                 worker: worker.0.clone(),
                 until_ms: began_ms + world.profile.lease_ttl_ms(),
-                excused: false,
+                // Another request of the same worker may be waiting already.
+                excused: self.open_acquires.get(&worker.0).is_some_and(|open| *open > 1),
             };
             self.live.insert(task, live);
         }

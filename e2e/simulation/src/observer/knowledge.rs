@@ -66,6 +66,9 @@ pub(super) struct Knowledge {
     pub(super) newest_told: BTreeMap<TaskId, u64>,
     pub(super) live: BTreeMap<TaskId, Live>,
 
+    /// Requests for work that are not answered, by worker.
+    pub(super) open_acquires: BTreeMap<String, u64>,
+
     /// Commits by the digest of the checkpoint, results by task and generation.
     pub(super) commits: BTreeMap<Digest, Proposed>,
     pub(super) results: BTreeMap<(TaskId, u64), Proposed>,

@@ -82,6 +82,11 @@ impl Observer {
         self.events.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether a person's order may still arrive.
+    pub(crate) fn orders_are_open(&self) -> bool {
+        self.know().open_orders > 0
+    }
+
     /// A request is sent.
     pub(crate) fn sent(&self, world: &Arc<World>, request: &Request) -> Sent {
         let mut know = self.know();
