@@ -18,6 +18,7 @@ pub mod manifest;
 pub mod net;
 pub mod observation;
 pub mod plan;
+pub mod planted;
 pub mod recipe;
 pub mod schedule;
 pub mod task;

@@ -7,6 +7,7 @@ use autorep_core::id::SweepName;
 use autorep_core::ledger::{
     Change, Failure, StateName, Submission, Submitted, SweepView, Task, TaskState,
 };
+use autorep_core::planted::{Bug, planted};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::sync::watch;
@@ -91,7 +92,7 @@ impl<S: StateStore> Owner<S> {
                 if self.apply(decision) == Change::Changed {
                     tracing::info!(%sweep, "sweep cancelled");
                     self.change(sweep, |record| {
-                        record.cancelled = true;
+                        record.cancelled = !planted(Bug::CancelNotRecorded);
                         record.paused = false;
                     });
                 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use autorep_core::id::{SweepName, TaskId, WorkerId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Decision, Event, Ledger};
+use autorep_core::planted::{Bug, planted};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::sync::mpsc;
@@ -112,7 +113,7 @@ impl<S: StateStore> Owner<S> {
             let taken = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => 0,
-                error = self.state.lost() => return Err(self.give_up(error)),
+                error = self.state.lost(), if !planted(Bug::LostFence) => return Err(self.give_up(error)),
                 taken = asks.recv_many(&mut waiting, self.config.batch) => taken,
                 () = tokio::time::sleep_until(wake) => usize::MAX,
             };
@@ -143,6 +144,14 @@ impl<S: StateStore> Owner<S> {
             sweeps,
             answers,
         } = std::mem::take(&mut self.turn);
+        let answers = if planted(Bug::AnswersBeforeDurable) {
+            for answer in answers {
+                let _unheard = answer(None);
+            }
+            Vec::new()
+        } else {
+            answers
+        };
         let written = match self.batch(&tasks, &sweeps) {
             Ok(batch) => write(&self.state, batch).await,
             Err(error) => Err(error),
@@ -310,7 +319,11 @@ async fn write(state: &impl StateStore, batch: Batch) -> Result<(), WriteError> 
     }
     let records = batch.len();
     let start = tokio::time::Instant::now();
-    state.write(batch).await?;
+    match state.write(batch).await {
+        Err(WriteError::Fenced) if planted(Bug::LostFence) => {}
+        Err(WriteError::State(_)) if planted(Bug::FailedWriteIgnored) => {}
+        written => written?,
+    }
     measure::durable_write(start.elapsed(), records);
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Retry, Tas
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::observation::Observation;
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 
 /// One task as it is written down.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -115,14 +116,19 @@ impl Task {
             .collect();
         let complete = outputs.iter().copied().collect::<Option<Box<[Head]>>>();
         let kept = Kept {
-            attempts: record.attempts,
-            resume: record.resume.map(Box::new),
+            attempts: if planted(Bug::AttemptsNotRestored) {
+                0
+            } else {
+                record.attempts
+            },
+            resume: (record.resume.map(Box::new)).filter(|_| !planted(Bug::ResumeNotRestored)),
             outputs: if record.outputs.is_empty() {
                 Box::default()
             } else {
                 outputs
             },
         };
+        let lease_until_ms = lease_until_ms.filter(|_| !planted(Bug::LeasesNotRestored));
         self.generation = record.generation;
         self.failures = record.failures;
         self.state = match (record.state, complete, lease_until_ms) {
@@ -162,7 +168,11 @@ impl Ledger {
             .flat_map(|record| &record.failures)
             .map(|failure| failure.serial);
         ledger.next_failure_serial = serials.max().unwrap_or(0) + 1;
-        let until = now_ms.saturating_add(lease_ttl_ms);
+        let until = if planted(Bug::RestartEndsLeases) {
+            now_ms + 1
+        } else {
+            now_ms.saturating_add(lease_ttl_ms)
+        };
         for sweep in sweeps {
             ledger.enlist(&sweep.name, &sweep.plan, sweep.retry, Some(until));
             let slot = ledger.sweep_slots[&sweep.name] as usize;
@@ -187,6 +197,7 @@ impl Ledger {
     pub fn recorded_by(&self, event: &Event) -> Vec<TaskId> {
         match event {
             Event::Leased { claim, .. } => vec![claim.task],
+            Event::SetAside { .. } if planted(Bug::SetAsideNotRecorded) => Vec::new(),
             Event::Adopted { checkpoint } | Event::SetAside { checkpoint } => vec![checkpoint.task],
             Event::Finished { task, .. } | Event::Ended { task, .. } => vec![*task],
             Event::Renewed { .. } | Event::Paused { .. } => Vec::new(),

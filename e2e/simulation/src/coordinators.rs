@@ -22,6 +22,9 @@ use crate::world::World;
 /// A fenced coordinator has ended after so long: it notices within a second, or at its next write.
 const FENCED_LIFE: Duration = Duration::from_secs(30);
 
+/// A coordinator that is polled more often without any time going by waits for nothing.
+const POLLS_AT_ONCE: u32 = 10_000;
+
 /// A coordinator that serves.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
@@ -122,6 +125,8 @@ async fn live(world: Arc<World>) {
     world.coordinators.add(&coordinator);
     world.note(format_args!("coordinator {epoch}: serves"));
     let life = Mortal {
+        world: Arc::clone(&world),
+        spinning: (0, 0),
         life: started.life,
         polls: world
             .fault(world.profile.crash_at_poll)
@@ -176,6 +181,9 @@ async fn end_of(
 
 /// A life that ends before a certain poll: at any await point.
 struct Mortal {
+    world: Arc<World>,
+    /// The last moment at which it was polled, and how often it was then.
+    spinning: (u64, u32),
     life: BoxFuture<'static, Result<(), WriteError>>,
     polls: Option<u64>,
 }
@@ -184,6 +192,15 @@ impl Future for Mortal {
     type Output = Option<Result<(), WriteError>>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let now_ms = self.world.now_ms();
+        self.spinning = match self.spinning {
+            (at_ms, polls) if at_ms == now_ms => (at_ms, polls + 1),
+            _ => (now_ms, 1),
+        };
+        if self.spinning.1 > POLLS_AT_ONCE {
+            self.world.violate("a coordinator does not spin", now_ms);
+            return Poll::Ready(None);
+        }
         match &mut self.polls {
             Some(0) => return Poll::Ready(None),
             Some(left) => *left -= 1,

@@ -42,6 +42,17 @@ pub struct Figures {
     pub set_aside: u64,
 }
 
+impl Figures {
+    /// Adds another world's.
+    pub const fn add(&mut self, other: Self) {
+        self.events += other.events;
+        self.grants += other.grants;
+        self.writes += other.writes;
+        self.restarts += other.restarts;
+        self.set_aside += other.set_aside;
+    }
+}
+
 /// One world from its beginning to its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {

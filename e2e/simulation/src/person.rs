@@ -26,8 +26,12 @@ const VARIANTS: [(&str, &str); 4] = [
     ("[1K, 3K]", "[0, 1]"),
 ];
 
+/// What their manifests say about the wait after a first failure.
+pub(crate) const BACKOFF_MS: u64 = 2000;
+
 /// A manifest.
 pub(crate) fn manifest(sweep: &str, variant: usize, attempts: u64) -> String {
+    let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
     format!(
         "
@@ -42,7 +46,7 @@ spec:
   baseline: {{ epochs: 1 }}
   replace: {{ epochs: 1 }}
   finetune: {{ epochs: 1 }}
-  retry: {{ attempts: {attempts}, backoff: 2s }}
+  retry: {{ attempts: {attempts}, backoff: {backoff_s}s }}
   checkpoint: {{ every: 7s }}
 "
     )

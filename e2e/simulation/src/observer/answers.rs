@@ -70,7 +70,10 @@ impl Observer {
         let newest = coordinator.epoch == world.disk.epoch();
         match answer {
             Ok(answer) => know.answered(world, newest, request, delivery, answer),
-            Err(refusal) if !refusal.is_transient() => know.refused(request),
+            Err(refusal) if !refusal.is_transient() => {
+                know.refused(request);
+                know.repeated(world, newest, request, refusal);
+            }
             Err(_) => {}
         }
     }
@@ -80,7 +83,10 @@ impl Knowledge {
     fn delivered(&mut self, request: &Request) {
         match request {
             Request::Acquire(request) => {
-                *self.open_acquires.entry(request.worker.clone()).or_default() += 1;
+                *self
+                    .open_acquires
+                    .entry(request.worker.clone())
+                    .or_default() += 1;
                 let held = self.live.values_mut();
                 for live in held.filter(|live| live.worker == request.worker) {
                     live.excused = true;
@@ -130,7 +136,9 @@ impl Knowledge {
         }
     }
 
+    /// A person has changed what is wanted: leases may end, and what waited may go on.
     fn excuse_all(&mut self) {
+        self.waiting_until.clear();
         for live in self.live.values_mut() {
             live.excused = true;
         }
@@ -160,6 +168,19 @@ impl Knowledge {
             | Request::Cancel(_)
             | Request::List(_)
             | Request::Front(_) => {}
+        }
+    }
+
+    /// Who repeats a call gets the answer that it had.
+    fn repeated(&self, world: &World, newest: bool, request: &Request, refusal: &Refusal) {
+        if let (Request::Finish(_), Some(claim)) = (request, request.claim())
+            && newest
+            && let Some(record) = self.durable.get(&claim.task)
+            && is_done(record)
+            && record.generation == claim.generation
+        {
+            let text = format!("{}: {refusal}", request.line());
+            world.violate("a repeated result gets the same answer", text);
         }
     }
 

@@ -1,10 +1,12 @@
 //! Rules for what becomes durable.
 
+use autorep_core::failure::FailureClass;
 use autorep_core::id::TaskId;
 use autorep_core::ledger::{Head, RecordedState, TaskRecord};
 
 use super::Observer;
 use super::knowledge::{Knowledge, Live, is_done, result};
+use crate::person::BACKOFF_MS;
 use crate::world::World;
 
 impl Observer {
@@ -12,6 +14,8 @@ impl Observer {
     pub(crate) fn starting(&self, world: &World) {
         let mut know = self.know();
         know.starts += 1;
+        // Times are not written down: a failed task is tried again at once.
+        know.waiting_until.clear();
         let until_ms = world.now_ms() + world.profile.lease_ttl_ms();
         for live in know.live.values_mut() {
             live.until_ms = live.until_ms.max(until_ms);
@@ -70,6 +74,7 @@ impl Knowledge {
         self.check_result(world, task, &old, &new);
         self.check_heads(world, task, &old, &new);
         self.check_lease(world, began_ms, task, &old, &new);
+        self.check_wait(world, began_ms, task, &old, &new);
         self.durable.insert(task, new);
     }
 
@@ -139,6 +144,38 @@ impl Knowledge {
         }
     }
 
+    /// After a failure that its worker reported, a task waits before its next attempt.
+    fn check_wait(
+        &mut self,
+        world: &World,
+        began_ms: u64,
+        task: TaskId,
+        old: &TaskRecord,
+        new: &TaskRecord,
+    ) {
+        if new.generation > old.generation {
+            let until_ms = self.waiting_until.remove(&task).unwrap_or(0);
+            if began_ms < until_ms {
+                let text = format!("{} g{}: until {until_ms} ms", task.short(), new.generation);
+                world.violate("a failed task waits", text);
+            }
+        }
+        let last = new.failures.last();
+        let failed = last.filter(|failure| {
+            old.failures.last() != Some(failure)
+                && failure.generation == new.generation
+                && failure.class != FailureClass::WorkerLost
+        });
+        if failed.is_some() && new.state == RecordedState::Open {
+            let wait_ms = if new.attempts > old.attempts {
+                BACKOFF_MS
+            } else {
+                1000
+            };
+            self.waiting_until.insert(task, began_ms + wait_ms);
+        }
+    }
+
     /// A lease ends by its holder's word, by a person's, or by its time.
     fn check_lease(
         &mut self,
@@ -176,7 +213,10 @@ impl Knowledge {
                 worker: worker.0.clone(),
                 until_ms: began_ms + world.profile.lease_ttl_ms(),
                 // Another request of the same worker may be waiting already.
-                excused: self.open_acquires.get(&worker.0).is_some_and(|open| *open > 1),
+                excused: self
+                    .open_acquires
+                    .get(&worker.0)
+                    .is_some_and(|open| *open > 1),
             };
             self.live.insert(task, live);
         }

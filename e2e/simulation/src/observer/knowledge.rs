@@ -66,6 +66,8 @@ pub(super) struct Knowledge {
     pub(super) newest_told: BTreeMap<TaskId, u64>,
     pub(super) live: BTreeMap<TaskId, Live>,
 
+    /// When tasks whose attempt failed may be leased again at the earliest.
+    pub(super) waiting_until: BTreeMap<TaskId, u64>,
     /// Requests for work that are not answered, by worker.
     pub(super) open_acquires: BTreeMap<String, u64>,
 
