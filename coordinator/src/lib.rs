@@ -19,6 +19,8 @@ mod refuse;
 pub mod restore;
 mod rpc;
 pub mod serve;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod standby;
 pub mod state;
 mod wire;

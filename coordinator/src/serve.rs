@@ -23,7 +23,7 @@ use crate::restore::{RestoreError, restore};
 use crate::rpc::fleet::FleetService;
 use crate::rpc::lab::LabService;
 use crate::standby;
-use crate::state::{ReadError, State, WriteError};
+use crate::state::{ReadError, State, StateStore as _, WriteError};
 
 /// The longest message from a worker: a failure with its last words.
 const FLEET_MESSAGE_BYTES: usize = 1 << 20;

@@ -175,7 +175,23 @@ impl Batch {
 /// object by object, and the table in a few large reads.
 const LOG_BATCHES: u64 = 512;
 
-/// The open state: whoever opened it last may write.
+/// What keeps the records: whoever opened it last may write.
+pub(crate) trait StateStore: Send + Sync {
+    /// Everything that is written down.
+    fn read(&self) -> impl Future<Output = Result<Records, ReadError>> + Send;
+
+    /// Writes records and returns when they are durable. After an error nobody knows whether they
+    /// are.
+    fn write(&self, batch: Batch) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// Returns when the state is closed behind our back: another coordinator has opened it.
+    fn lost(&self) -> impl Future<Output = WriteError> + Send;
+
+    /// Lets go of the state; everything written stays.
+    fn close(&self) -> impl Future<Output = Result<(), WriteError>> + Send;
+}
+
+/// The open state in SlateDB.
 pub(crate) struct State {
     db: Db,
     batches: AtomicU64,
@@ -197,12 +213,27 @@ impl State {
         })
     }
 
-    pub(crate) async fn read(&self) -> Result<Records, ReadError> {
+    /// Puts what is in the log into a sorted table, while batches go on being written.
+    fn shorten_log(&self) {
+        let db = self.db.clone();
+        tokio::spawn(async move {
+            let options = FlushOptions {
+                flush_type: FlushType::MemTable,
+            };
+            if let Err(error) = db.flush_with_options(options).await {
+                // Everything is durable as it is. If the state is lost, the next batch tells.
+                tracing::warn!(%error, "the write-ahead log was not shortened");
+            }
+        });
+    }
+}
+
+impl StateStore for State {
+    async fn read(&self) -> Result<Records, ReadError> {
         read(&self.db).await
     }
 
-    /// Writes records and returns when they are durable.
-    pub(crate) async fn write(&self, batch: Batch) -> Result<(), WriteError> {
+    async fn write(&self, batch: Batch) -> Result<(), WriteError> {
         let mut writes = WriteBatch::new();
         for (key, value) in batch.writes {
             writes.put(key, value);
@@ -217,22 +248,7 @@ impl State {
         Ok(())
     }
 
-    /// Puts what is in the log into a sorted table, while batches go on being written.
-    fn shorten_log(&self) {
-        let db = self.db.clone();
-        tokio::spawn(async move {
-            let options = FlushOptions {
-                flush_type: FlushType::MemTable,
-            };
-            if let Err(error) = db.flush_with_options(options).await {
-                // Everything is durable as it is. If the state is lost, the next batch tells.
-                tracing::warn!(%error, "the write-ahead log was not shortened");
-            }
-        });
-    }
-
-    /// Returns when the state is closed behind our back: another coordinator has opened it.
-    pub(crate) async fn lost(&self) -> WriteError {
+    async fn lost(&self) -> WriteError {
         let mut status = self.db.subscribe();
         match status
             .wait_for(|status| status.close_reason.is_some())
@@ -246,7 +262,7 @@ impl State {
         }
     }
 
-    pub(crate) async fn close(&self) -> Result<(), WriteError> {
+    async fn close(&self) -> Result<(), WriteError> {
         let options = CloseOptions::default().with_flush_type(Some(FlushType::MemTable));
         Ok(self.db.close_with_options(options).await?)
     }
@@ -298,8 +314,18 @@ pub(crate) async fn read_offline(store: Arc<dyn ObjectStore>) -> Result<Records,
 }
 
 async fn read(state: &(impl DbReadOps + Sync)) -> Result<Records, ReadError> {
+    let sweeps = scan(state, SWEEP_PREFIX).await?;
+    let tasks = scan(state, TASK_PREFIX).await?;
+    records(sweeps, tasks)
+}
+
+/// Puts sweeps and tasks together, each by the name in its key.
+fn records(
+    sweeps: Vec<(String, SweepRecord)>,
+    tasks: Vec<(String, TaskRecord)>,
+) -> Result<Records, ReadError> {
     let mut records = Records::default();
-    for (name, record) in scan::<SweepRecord, _>(state, SWEEP_PREFIX).await? {
+    for (name, record) in sweeps {
         let key = || format!("sweep/{name}");
         if record.version > RECORD_VERSION {
             let found = record.version;
@@ -311,7 +337,7 @@ async fn read(state: &(impl DbReadOps + Sync)) -> Result<Records, ReadError> {
         records.sweeps.push(record);
     }
     records.sweeps.sort_by_key(|record| record.order);
-    for (id, record) in scan::<TaskRecord, _>(state, TASK_PREFIX).await? {
+    for (id, record) in tasks {
         let bad = |_| ReadError::Key { key: id.clone() };
         records.tasks.insert(id.parse().map_err(bad)?, record);
     }
@@ -331,13 +357,45 @@ async fn scan<T: DeserializeOwned, R: DbReadOps + Sync>(
         .map_err(ReadError::State)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().await.map_err(ReadError::State)? {
-        let name = row.key.get(prefix.len()..).unwrap_or_default();
-        let name = String::from_utf8_lossy(name).into_owned();
-        let record = serde_json::from_slice(&row.value).map_err(|source| ReadError::Record {
-            key: String::from_utf8_lossy(&row.key).into_owned(),
-            source,
-        })?;
-        found.push((name, record));
+        found.push(record_of(prefix, &row.key, &row.value)?);
     }
     Ok(found)
+}
+
+/// One row: the name in its key, and the record.
+fn record_of<T: DeserializeOwned>(
+    prefix: &[u8],
+    key: &[u8],
+    value: &[u8],
+) -> Result<(String, T), ReadError> {
+    let name = key.get(prefix.len()..).unwrap_or_default();
+    let name = String::from_utf8_lossy(name).into_owned();
+    let record = serde_json::from_slice(value).map_err(|source| ReadError::Record {
+        key: String::from_utf8_lossy(key).into_owned(),
+        source,
+    })?;
+    Ok((name, record))
+}
+
+#[cfg(feature = "simulation")]
+impl Batch {
+    /// The rows as they are written.
+    pub(crate) fn into_rows(self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.writes
+    }
+}
+
+#[cfg(feature = "simulation")]
+impl Records {
+    /// The records in these rows.
+    pub(crate) fn of_rows(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<Self, ReadError> {
+        let all =
+            |prefix: &'static [u8]| (rows.iter()).filter(move |(key, _)| key.starts_with(prefix));
+        let sweeps = all(SWEEP_PREFIX).map(|(key, value)| record_of(SWEEP_PREFIX, key, value));
+        let tasks = all(TASK_PREFIX).map(|(key, value)| record_of(TASK_PREFIX, key, value));
+        records(
+            sweeps.collect::<Result<_, _>>()?,
+            tasks.collect::<Result<_, _>>()?,
+        )
+    }
 }

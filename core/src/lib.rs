@@ -19,6 +19,7 @@ pub mod net;
 pub mod observation;
 pub mod offer;
 pub mod plan;
+pub mod planted;
 pub mod recipe;
 pub mod retry;
 pub mod roster;

@@ -14,6 +14,7 @@ use super::Owner;
 use crate::ask::{Lease, Registration, Reply, Work, gone};
 use crate::config::millis;
 use crate::refuse::{self, OnTheWire as _};
+use crate::state::StateStore;
 
 /// How long a request for work waits when there is none to come, so that workers who ask again at
 /// once do no harm.
@@ -38,7 +39,7 @@ impl Waiter {
     }
 }
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     pub(super) fn register(
         &mut self,
         worker: WorkerId,

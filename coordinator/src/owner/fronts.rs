@@ -9,6 +9,7 @@ use autorep_core::observation::Observation;
 use tokio::sync::watch;
 
 use super::Owner;
+use crate::state::StateStore;
 
 /// The most results of a sweep that are told as its latest.
 pub(super) const FINISHED_KEPT: usize = 100;
@@ -99,7 +100,7 @@ fn by_evaluation(candidates: &[Candidate]) -> Vec<(TaskId, u32)> {
     all
 }
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     /// Tells the fronts that have changed to those who watch them. A report costs as much as the
     /// sweep has candidates, so it is only made when somebody does.
     pub(super) fn publish_fronts(&mut self) {

@@ -7,6 +7,7 @@ use autorep_core::id::SweepName;
 use autorep_core::ledger::{
     Change, Failure, StateName, Submission, Submitted, SweepView, Task, TaskState,
 };
+use autorep_core::planted::{Bug, planted};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::sync::watch;
@@ -16,13 +17,13 @@ use super::fronts::LiveFront;
 use crate::ask::{Found, NewSweep, Noted, Reply};
 use crate::refuse::{self, OnTheWire as _, unknown_sweep};
 use crate::restore::front;
-use crate::state::SweepRecord;
+use crate::state::{StateStore, SweepRecord};
 use crate::wire;
 
 /// The most failures that one answer tells.
 const FAILURES_TOLD: usize = 100;
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     pub(super) fn submit(
         &mut self,
         sweep: NewSweep,
@@ -104,7 +105,7 @@ impl Owner {
                 if self.apply(decision) == Change::Changed {
                     tracing::info!(%sweep, "sweep cancelled");
                     self.change(sweep, |record| {
-                        record.cancelled = true;
+                        record.cancelled = !planted(Bug::CancelNotRecorded);
                         record.paused = false;
                     });
                 }

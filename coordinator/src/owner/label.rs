@@ -7,8 +7,9 @@ use autorep_core::ledger::Task;
 use autorep_core::task::{TaskKind, Work};
 
 use super::Owner;
+use crate::state::StateStore;
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     /// Seed, budget and grid point of a task, as far as it has one of them: `seed 0, budget 1500,
     /// replace.penalty=0.0001`.
     pub(super) fn label(&self, sweep: &SweepName, task: &Task) -> String {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Decision, Event, Ledger};
+use autorep_core::planted::{Bug, planted};
 use autorep_core::roster::Roster;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -23,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::{Config, millis};
 use crate::measure;
 use crate::restore::Restored;
-use crate::state::{Batch, State, SweepRecord, WriteError};
+use crate::state::{Batch, StateStore, SweepRecord, WriteError};
 use fleet::Waiter;
 use fronts::{Finished, LiveFront};
 use points::{Decided, When};
@@ -40,10 +41,10 @@ mod workers;
 /// Wake up at least so often.
 const MAX_SLEEP_MS: u64 = 1000;
 
-pub(crate) struct Owner {
+pub(crate) struct Owner<S> {
     config: Config,
     clock: Clock,
-    state: State,
+    state: S,
     ledger: Ledger,
     sweeps: BTreeMap<SweepName, SweepRecord>,
     fronts: BTreeMap<SweepName, LiveFront>,
@@ -58,6 +59,8 @@ pub(crate) struct Owner {
     waiters: VecDeque<Waiter>,
     turn: Turn,
     stopping: bool,
+    #[cfg(feature = "simulation")]
+    pub(crate) witness: Option<crate::simulation::Witness>,
 }
 
 /// What has been decided since the last write.
@@ -73,8 +76,8 @@ struct Turn {
 /// in the answer.
 type Answer = Box<dyn FnOnce(Option<Refusal>) -> Option<LeaseClaim> + Send>;
 
-impl Owner {
-    pub(crate) fn new(config: Config, clock: Clock, state: State, restored: Restored) -> Self {
+impl<S: StateStore> Owner<S> {
+    pub(crate) fn new(config: Config, clock: Clock, state: S, restored: Restored) -> Self {
         let Restored {
             ledger,
             sweeps,
@@ -103,6 +106,8 @@ impl Owner {
             waiters: VecDeque::new(),
             turn: Turn::default(),
             stopping: false,
+            #[cfg(feature = "simulation")]
+            witness: None,
         }
     }
 
@@ -118,7 +123,7 @@ impl Owner {
             let taken = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => 0,
-                error = self.state.lost() => return Err(self.give_up(error)),
+                error = self.state.lost(), if !planted(Bug::LostFence) => return Err(self.give_up(error)),
                 taken = asks.recv_many(&mut waiting, self.config.batch) => taken,
                 () = tokio::time::sleep_until(wake) => usize::MAX,
             };
@@ -151,6 +156,14 @@ impl Owner {
             decided,
         } = std::mem::take(&mut self.turn);
         decided.reached(When::BeforeWrite);
+        let answers = if planted(Bug::AnswersBeforeDurable) {
+            for answer in answers {
+                let _unheard = answer(None);
+            }
+            Vec::new()
+        } else {
+            answers
+        };
         let written = match self.batch(&tasks, &sweeps) {
             Ok(batch) => write(&self.state, batch).await,
             Err(error) => Err(error),
@@ -239,8 +252,14 @@ impl Owner {
             self.turn.tasks.extend(self.ledger.recorded_by(&event));
             self.turn.decided.add(&event);
             self.before(&event);
+            #[cfg(feature = "simulation")]
+            let before = self.witness.is_some().then(|| self.ledger.clone());
             let remade = self.ledger.apply(&event);
             self.turn.tasks.extend(remade);
+            #[cfg(feature = "simulation")]
+            if let (Some(witness), Some(before)) = (&mut self.witness, before) {
+                witness(&before, &event, &self.ledger);
+            }
             if let Event::Submitted(_) | Event::Cancelled { .. } = event {
                 let ledger = &self.ledger;
                 let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();
@@ -323,13 +342,17 @@ impl Owner {
     }
 }
 
-async fn write(state: &State, batch: Batch) -> Result<(), WriteError> {
+async fn write(state: &impl StateStore, batch: Batch) -> Result<(), WriteError> {
     if batch.is_empty() {
         return Ok(());
     }
     let records = batch.len();
     let start = tokio::time::Instant::now();
-    state.write(batch).await?;
+    match state.write(batch).await {
+        Err(WriteError::Fenced) if planted(Bug::LostFence) => {}
+        Err(WriteError::State(_)) if planted(Bug::FailedWriteIgnored) => {}
+        written => written?,
+    }
     measure::durable_write(start.elapsed(), records);
     Ok(())
 }

@@ -11,8 +11,9 @@ use autorep_proto::status::Refusal;
 use super::Owner;
 use crate::ask::{Dropped, Reply};
 use crate::refuse::{OnTheWire as _, unknown_sweep};
+use crate::state::StateStore;
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     /// Has the trainers of a sweep's running tasks asked for a checkpoint when they renew next.
     pub(super) fn want_checkpoints(&mut self, sweep: &SweepName, reply: Reply<u32>) {
         if self.ledger.sweep(sweep).is_none() {

@@ -7,8 +7,9 @@ use autorep_proto::v1;
 
 use super::Owner;
 use crate::ask::Reply;
+use crate::state::StateStore;
 
-impl Owner {
+impl<S: StateStore> Owner<S> {
     pub(super) fn list_workers(&mut self, now_ms: u64, reply: Reply<Vec<v1::WorkerSummary>>) {
         let all = (self.roster.workers())
             .map(|(worker, known)| self.worker_summary(worker, known, now_ms))

@@ -63,28 +63,82 @@ impl LabService {
         text: String,
         finish: impl FnOnce(Manifest, Plan) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let limit = self.config.max_manifest_bytes;
-        if text.len() > limit {
-            return Err(Refusal::BadRequest(format!(
-                "expected a manifest of at most {limit} bytes, found {}",
-                text.len()
-            )));
-        }
+        check_length(&text, self.config.max_manifest_bytes)?;
         let task_limit = self.config.max_plan_tasks;
         let turn = Arc::clone(&self.expansions).acquire_owned().await;
         let turn = turn.map_err(|_closed| gone())?;
         let expanded = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let manifest = manifest::parse_within(&text, task_limit).map_err(|problems| {
-                Refusal::ManifestProblems(manifest::render(&problems, "manifest", &text))
-            })?;
-            let plan = Plan::expand(&manifest);
+            let (manifest, plan) = expanded(&text, task_limit)?;
             finish(manifest, plan)
         });
         expanded
             .await
             .unwrap_or_else(|error| Err(Refusal::Internal(format!("expand the manifest: {error}"))))
     }
+}
+
+impl LabService {
+    async fn submit_expanded(
+        &self,
+        sweep: Box<NewSweep>,
+        dry_run: bool,
+    ) -> Result<v1::SubmitResponse, Refusal> {
+        let name = sweep.manifest.name.to_string();
+        let submitted = (self.desk)
+            .ask(|reply| Ask::Submit {
+                sweep,
+                dry_run,
+                reply,
+            })
+            .await?;
+        Ok(v1::SubmitResponse {
+            sweep: name,
+            tasks: submitted.answer.tasks,
+            done: submitted.answer.done,
+            notes: submitted.notes,
+        })
+    }
+
+    /// As `submit`, but for the thread that expands: no simulation can tell when that one is done.
+    #[cfg(feature = "simulation")]
+    pub(crate) async fn submit_here(
+        &self,
+        request: v1::SubmitRequest,
+    ) -> Result<v1::SubmitResponse, Refusal> {
+        let v1::SubmitRequest { manifest, dry_run } = request;
+        check_length(&manifest, self.config.max_manifest_bytes)?;
+        let (manifest, plan) = expanded(&manifest, self.config.max_plan_tasks)?;
+        self.submit_expanded(new_sweep(manifest, plan), dry_run)
+            .await
+    }
+}
+
+fn check_length(text: &str, limit: usize) -> Result<(), Refusal> {
+    if text.len() <= limit {
+        return Ok(());
+    }
+    Err(Refusal::BadRequest(format!(
+        "expected a manifest of at most {limit} bytes, found {}",
+        text.len()
+    )))
+}
+
+fn expanded(text: &str, task_limit: u64) -> Result<(Manifest, Plan), Refusal> {
+    let manifest = manifest::parse_within(text, task_limit).map_err(|problems| {
+        Refusal::ManifestProblems(manifest::render(&problems, "manifest", text))
+    })?;
+    let plan = Plan::expand(&manifest);
+    Ok((manifest, plan))
+}
+
+fn new_sweep(manifest: Manifest, plan: Plan) -> Box<NewSweep> {
+    let digest = plan.digest();
+    Box::new(NewSweep {
+        manifest,
+        plan: Arc::new(plan),
+        digest,
+    })
 }
 
 #[tonic::async_trait]
@@ -95,29 +149,9 @@ impl Lab for LabService {
     ) -> Result<Response<v1::SubmitResponse>, Status> {
         let v1::SubmitRequest { manifest, dry_run } = request.into_inner();
         let sweep = self
-            .expand(manifest, |manifest, plan| {
-                let digest = plan.digest();
-                Ok(Box::new(NewSweep {
-                    manifest,
-                    plan: Arc::new(plan),
-                    digest,
-                }))
-            })
+            .expand(manifest, |manifest, plan| Ok(new_sweep(manifest, plan)))
             .await?;
-        let name = sweep.manifest.name.to_string();
-        let submitted = (self.desk)
-            .ask(|reply| Ask::Submit {
-                sweep,
-                dry_run,
-                reply,
-            })
-            .await?;
-        Ok(Response::new(v1::SubmitResponse {
-            sweep: name,
-            tasks: submitted.answer.tasks,
-            done: submitted.answer.done,
-            notes: submitted.notes,
-        }))
+        Ok(Response::new(self.submit_expanded(sweep, dry_run).await?))
     }
 
     async fn plan(

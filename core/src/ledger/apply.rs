@@ -12,6 +12,7 @@ use super::{
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::id::{Generation, SweepName, TaskId};
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 use crate::schedule::{ReadySet, ranks};
 use crate::terms::Terms;
 
@@ -181,7 +182,11 @@ impl Ledger {
         }
         let sweep = &mut self.sweeps[number as usize];
         sweep.members = members;
-        sweep.counts = counts;
+        sweep.counts = if planted(Bug::CountsNotRestored) && lease_until_ms.is_some() {
+            TaskCounts::default()
+        } else {
+            counts
+        };
         former
     }
 
@@ -229,7 +234,9 @@ impl Ledger {
             self.at_mut(parent).children.push(slot);
         }
         task.parents = parents.into();
-        if let Some(record) = self.strays.remove(&planned.id) {
+        if let Some(record) = self.strays.remove(&planned.id)
+            && !(planted(Bug::ResultsForgotten) && lease_until_ms.is_none())
+        {
             task.take_up(record, lease_until_ms);
         }
         self.slots.insert(planned.id, slot);

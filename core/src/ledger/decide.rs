@@ -11,6 +11,7 @@ use crate::id::{SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::offer::Offer;
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 
 /// Tasks in all sweeps are numbered in 32 bits.
 const TASK_LIMIT: u64 = u32::MAX as u64;
@@ -117,6 +118,7 @@ impl Ledger {
         let mut events = Vec::new();
         let mut again = None;
         if let Some(&slot) = self.holders.get(worker)
+            && !planted(Bug::SecondLease)
             && let TaskState::Leased(lease) = &self.at(slot).state
         {
             let event = if lease.renewed {
@@ -170,13 +172,17 @@ impl Ledger {
         let task = self.at(slot);
         let claim = LeaseClaim {
             task: task.id(),
-            generation: task.generation.next(),
+            generation: if planted(Bug::GenerationNotRaised) && task.generation.0 > 0 {
+                task.generation
+            } else {
+                task.generation.next()
+            },
         };
         let event = Event::Leased {
             claim,
             worker: worker.clone(),
             at_ms: now_ms,
-            expires_at_ms: now_ms.saturating_add(self.lease_ttl_ms),
+            expires_at_ms: self.lives_until(Bug::UnheardLivesForEver, now_ms),
         };
         let kept = task.state.kept();
         let attempts = kept.map_or(0, |kept| kept.spent.attempts());

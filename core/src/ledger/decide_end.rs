@@ -10,6 +10,7 @@ use crate::failure::FailureClass;
 use crate::id::WorkerId;
 use crate::lease::LeaseClaim;
 use crate::observation::Observation;
+use crate::planted::{Bug, planted};
 use crate::recipe::Granularity;
 use crate::retry::Limit;
 use crate::task::Work;
@@ -25,11 +26,11 @@ enum Hold<'a> {
 impl Ledger {
     /// Extends a lease.
     pub fn renew(&self, claim: LeaseClaim, now_ms: u64) -> Result<Decision<Renewal>, RenewRefusal> {
-        match self.hold(claim)? {
+        match self.hold(self.believed(Bug::RenewUnfenced, claim))? {
             Hold::Held(..) => Ok(Decision {
                 events: vec![Event::Renewed {
                     task: claim.task,
-                    expires_at_ms: now_ms.saturating_add(self.lease_ttl_ms),
+                    expires_at_ms: self.lives_until(Bug::RenewedLivesForEver, now_ms),
                 }],
                 outcome: Renewal::Continue,
             }),
@@ -46,7 +47,7 @@ impl Ledger {
         claim: LeaseClaim,
         checkpoint: CheckpointRef,
     ) -> Result<Decision<Adoption>, CommitRefusal> {
-        let hold = self.hold(claim)?;
+        let hold = self.hold(self.believed(Bug::CommitUnfenced, claim))?;
         if (checkpoint.task, checkpoint.generation) != (claim.task, claim.generation) {
             return Err(CommitRefusal::NotTheClaims {
                 task: checkpoint.task,
@@ -63,7 +64,9 @@ impl Ledger {
             return Err(ended(task).into());
         }
         match known {
-            Some(known) if known.order() > head.order() => Ok(Decision::unchanged(Adoption::Older)),
+            Some(known) if known.order() > head.order() && !planted(Bug::OlderReplacesNewer) => {
+                Ok(Decision::unchanged(Adoption::Older))
+            }
             Some(known) if known.order() == head.order() => {
                 Err(CommitRefusal::Different { step: head.step })
             }
@@ -100,8 +103,10 @@ impl Ledger {
         claim: LeaseClaim,
         observation: Observation,
     ) -> Result<Decision<Finish>, FinishRefusal> {
-        match self.hold(claim)? {
-            Hold::Ended(_, task) if task.state.is_done() => {
+        match self.hold(self.believed(Bug::FinishUnfenced, claim))? {
+            Hold::Ended(_, task)
+                if task.state.is_done() && !planted(Bug::RepeatedFinishRefused) =>
+            {
                 Ok(Decision::unchanged(Finish::Repeated))
             }
             Hold::Ended(_, task) => Err(ended(task).into()),
@@ -138,7 +143,7 @@ impl Ledger {
         report: FailureReport,
         now_ms: u64,
     ) -> Result<Decision<AfterFailure>, FailRefusal> {
-        let (slot, lease) = match self.hold(claim)? {
+        let (slot, lease) = match self.hold(self.believed(Bug::FailUnfenced, claim))? {
             Hold::Held(slot, lease) => (slot, lease),
             Hold::Ended(_, task) => return Ok(Decision::unchanged(repeated_failure(task)?)),
         };
@@ -148,7 +153,7 @@ impl Ledger {
             && report.class == FailureClass::BadCheckpoint
             && self.reads(slot, &checkpoint)
         {
-            if self.is_current(&checkpoint) {
+            if self.is_current(&checkpoint) && !planted(Bug::BadCheckpointKept) {
                 events.push(Event::SetAside { checkpoint });
             } else {
                 counted = false;
@@ -197,7 +202,7 @@ impl Ledger {
 
     /// Gives a lease back unhurt. The worker is stopping; the task has lost nothing.
     pub fn release(&self, claim: LeaseClaim) -> Result<Decision<Release>, ReleaseRefusal> {
-        match self.hold(claim)? {
+        match self.hold(self.believed(Bug::ReleaseUnfenced, claim))? {
             Hold::Held(..) => Ok(Decision {
                 events: vec![Event::Ended {
                     task: claim.task,
@@ -285,10 +290,15 @@ impl Ledger {
             task: self.at(slot).id(),
             generation: failure.generation,
         };
-        match retry.wait_ms(failure.class, failed, claim) {
-            0 => Next::Again { not_before_ms: 0 },
-            wait_ms => Next::Again {
-                not_before_ms: now_ms.saturating_add(wait_ms),
+        let wait_ms = match retry.wait_ms(failure.class, failed, claim) {
+            _ if planted(Bug::RetriesAtOnce) => 0,
+            wait_ms => wait_ms,
+        };
+        Next::Again {
+            not_before_ms: if wait_ms == 0 {
+                0
+            } else {
+                now_ms.saturating_add(wait_ms)
             },
         }
     }
@@ -317,6 +327,25 @@ impl Ledger {
         match self.hold(claim) {
             Ok(Hold::Held(_, lease)) => Some(&lease.worker),
             Ok(Hold::Ended(..)) | Err(_) => None,
+        }
+    }
+
+    /// The end of a lease's time, unless a planted bug lets it live for ever.
+    pub(super) fn lives_until(&self, bug: Bug, now_ms: u64) -> u64 {
+        if planted(bug) {
+            return u64::MAX;
+        }
+        now_ms.saturating_add(self.lease_ttl_ms)
+    }
+
+    /// The claim, or what a planted bug makes of it: the latest, whatever it says.
+    fn believed(&self, bug: Bug, claim: LeaseClaim) -> LeaseClaim {
+        match self.task(claim.task) {
+            Some(task) if planted(bug) => LeaseClaim {
+                generation: task.generation,
+                ..claim
+            },
+            Some(_) | None => claim,
         }
     }
 

@@ -14,6 +14,7 @@ use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Task, Task
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::observation::Observation;
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 use crate::retry::Spent;
 use crate::terms::Terms;
 
@@ -125,9 +126,14 @@ impl Task {
             .collect();
         let complete = outputs.iter().copied().collect::<Option<Box<[Head]>>>();
         let kept = Kept {
-            spent: record.spent,
+            spent: if planted(Bug::AttemptsNotRestored) {
+                Spent::default()
+            } else {
+                record.spent
+            },
             resumes: (record.resume.into_iter())
                 .chain(record.resume_before)
+                .filter(|_| !planted(Bug::ResumeNotRestored))
                 .collect(),
             outputs: if record.outputs.is_empty() {
                 Box::default()
@@ -135,6 +141,7 @@ impl Task {
                 outputs
             },
         };
+        let lease_until_ms = lease_until_ms.filter(|_| !planted(Bug::LeasesNotRestored));
         self.generation = record.generation;
         self.failures = record.failures;
         self.pinned = record.pinned;
@@ -183,7 +190,11 @@ impl Ledger {
             .flat_map(|record| &record.failures)
             .map(|failure| failure.serial);
         ledger.next_failure_serial = serials.max().unwrap_or(0) + 1;
-        let until = now_ms.saturating_add(lease_ttl_ms);
+        let until = if planted(Bug::RestartEndsLeases) {
+            now_ms + 1
+        } else {
+            now_ms.saturating_add(lease_ttl_ms)
+        };
         for sweep in sweeps {
             let marks = Marks {
                 paused: sweep.paused,
@@ -211,6 +222,7 @@ impl Ledger {
     pub fn recorded_by(&self, event: &Event) -> Vec<TaskId> {
         match event {
             Event::Leased { claim, .. } => vec![claim.task],
+            Event::SetAside { .. } if planted(Bug::SetAsideNotRecorded) => Vec::new(),
             Event::Adopted { checkpoint } | Event::SetAside { checkpoint } => vec![checkpoint.task],
             Event::Finished { task, .. }
             | Event::Ended { task, .. }

@@ -7,6 +7,7 @@ use crate::digest::Digest;
 use crate::failure::FailureClass;
 use crate::id::{Generation, TaskId, WorkerId};
 use crate::observation::Observation;
+use crate::planted::{Bug, planted};
 use crate::retry::Spent;
 
 /// A committed checkpoint of a known task with a known role: the rest of a [`CheckpointRef`].
@@ -417,7 +418,9 @@ impl TaskState {
             | Self::Blocked(Blocked { kept })
             | Self::Cancelled(Cancelled { kept }) => kept.settle(needs, 0),
             Self::Ready(ready) => ready.kept.settle(needs, ready.not_before_ms),
-            Self::Leased(lease) if !needs.wanted => Self::Cancelled(lease.cancel()),
+            Self::Leased(lease) if !needs.wanted && !planted(Bug::CancelKeepsLeases) => {
+                Self::Cancelled(lease.cancel())
+            }
             Self::Leased(_) | Self::Done(_) | Self::GaveUp(_) => self,
         }
     }

@@ -1,0 +1,330 @@
+//! One lease in a worker's hands: fetch, train, store, report, and keep the lease meanwhile.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use autorep_core::checkpoint::{
+    CheckpointManifest, CheckpointRef, CheckpointRole, MANIFEST_OBJECT, Part, STATE_PART, folder,
+};
+use autorep_core::digest::Digest;
+use autorep_core::lease::LeaseClaim;
+use autorep_core::task::TaskSpec;
+use autorep_proto::status::Refusal;
+use autorep_proto::v1;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::bucket::BucketError;
+use crate::observer::observation;
+use crate::wire::{Answer, Request};
+use crate::worker::{Backoff, Terms, Worker, lease_over};
+
+/// How long a stopping worker tries to give its lease back.
+const RELEASE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Tries of one object before the store counts as unavailable.
+const STORE_TRIES: u32 = 5;
+
+/// What an attempt has come to.
+enum Verdict {
+    Done,
+    Stopped,
+    Failed(v1::FailureClass, Option<CheckpointRef>),
+    /// The lease is gone: there is nothing to say.
+    Lost,
+}
+
+/// A task in the hands of a worker.
+struct Attempt<'a> {
+    worker: &'a Worker,
+    claim: LeaseClaim,
+    spec: TaskSpec,
+    inputs: Vec<CheckpointRef>,
+    resume: Option<CheckpointRef>,
+    /// The last call is under way: its answer says how the attempt ended.
+    ending: AtomicBool,
+}
+
+/// Works on an assignment until the lease has ended one way or another.
+pub(crate) async fn run(worker: &Worker, assignment: v1::Assignment, terms: Terms) {
+    let Some(attempt) = Attempt::new(worker, assignment) else {
+        return worker
+            .world
+            .violate("an assignment can be worked on", &worker.name);
+    };
+    worker.world.note(format_args!(
+        "worker {}: begins {}",
+        worker.name, attempt.claim
+    ));
+    let mut work = std::pin::pin!(attempt.work());
+    let why = tokio::select! {
+        biased;
+        why = attempt.keep_lease(terms) => why,
+        () = &mut work => "ended",
+    };
+    worker.world.note(format_args!(
+        "worker {}: {}: {why}",
+        worker.name, attempt.claim
+    ));
+    if why == "ended" {
+        return;
+    }
+    // A worker drops what it is doing. A defective one goes on, and nothing may come of it.
+    if worker.world.fault(worker.world.profile.zombie) {
+        worker
+            .world
+            .note(format_args!("worker {}: goes on all the same", worker.name));
+        work.await;
+    }
+}
+
+impl<'a> Attempt<'a> {
+    fn new(worker: &'a Worker, assignment: v1::Assignment) -> Option<Self> {
+        let spec: TaskSpec = serde_json::from_slice(&assignment.spec).ok()?;
+        let claim: LeaseClaim = assignment.claim?.try_into().ok()?;
+        let inputs = assignment.inputs.into_iter().map(TryInto::try_into);
+        (spec.id() == claim.task).then_some(())?;
+        Some(Self {
+            worker,
+            claim,
+            spec,
+            inputs: inputs.collect::<Result<_, _>>().ok()?,
+            resume: assignment.resume.map(TryInto::try_into).transpose().ok()?,
+            ending: AtomicBool::new(false),
+        })
+    }
+
+    /// Renews the lease by the worker's own clock; returns why it is over.
+    async fn keep_lease(&self, terms: Terms) -> &'static str {
+        let worker = self.worker;
+        let mut over = lease_over(worker, terms, Instant::now());
+        loop {
+            let sent = Instant::now();
+            let request = Request::Renew(v1::RenewRequest {
+                claim: Some(self.claim.into()),
+                progress: None,
+            });
+            let within = (terms.lease_ttl / 4).max(terms.renew_every);
+            let renewing = worker.call(request, within);
+            let answer = tokio::select! {
+                biased;
+                () = sleep_until(over) => return "no renewal got through in time",
+                answer = renewing => answer,
+            };
+            let ending = self.ending.load(Ordering::Relaxed);
+            let wait = match answer {
+                Ok(Answer::Directive(v1::Directive::Stop)) if !ending => return "told to stop",
+                Ok(_) => {
+                    over = lease_over(worker, terms, sent);
+                    terms.renew_every
+                }
+                Err(Refusal::Stale { .. } | Refusal::UnknownTask(_)) if !ending => {
+                    return "the lease is gone";
+                }
+                Err(_) => terms.renew_every / 4,
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(over) => return "no renewal got through in time",
+                () = worker.wait(wait) => {}
+            }
+        }
+    }
+
+    async fn work(&self) {
+        let shutdown = self.worker.shutdown.clone();
+        let verdict = match self.fetch_all().await {
+            Ok(()) => self.train(&shutdown).await,
+            Err(verdict) => verdict,
+        };
+        self.ending.store(true, Ordering::Relaxed);
+        match verdict {
+            Verdict::Done => self.finish().await,
+            Verdict::Failed(class, bad) => self.fail(class, bad).await,
+            Verdict::Stopped => {
+                let request = Request::Release(v1::ReleaseRequest {
+                    claim: Some(self.claim.into()),
+                });
+                drop(timeout(RELEASE_WITHIN, self.worker.insist(request)).await);
+            }
+            Verdict::Lost => {}
+        }
+    }
+
+    async fn finish(&self) {
+        let request = Request::Finish(v1::FinishRequest {
+            claim: Some(self.claim.into()),
+            observation: Some(observation(&self.spec, self.claim.generation).into()),
+        });
+        match self.worker.insist(request).await {
+            Ok(_) | Err(Refusal::Stale { .. } | Refusal::UnknownTask(_)) => {}
+            Err(refusal) => self
+                .worker
+                .world
+                .violate("a right result is taken", refusal),
+        }
+    }
+
+    async fn fail(&self, class: v1::FailureClass, bad: Option<CheckpointRef>) {
+        let request = Request::Fail(v1::FailRequest {
+            claim: Some(self.claim.into()),
+            class: class.into(),
+            message: "made up".to_owned(),
+            stderr_tail: String::new(),
+            bad_checkpoint: bad.map(Into::into),
+        });
+        drop(self.worker.insist(request).await);
+    }
+
+    async fn fetch_all(&self) -> Result<(), Verdict> {
+        for checkpoint in self.inputs.iter().chain(&self.resume) {
+            self.fetch(checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    /// Fetches a checkpoint and holds it against its digests.
+    async fn fetch(&self, checkpoint: &CheckpointRef) -> Result<(), Verdict> {
+        let bad = || Verdict::Failed(v1::FailureClass::BadCheckpoint, Some(checkpoint.clone()));
+        let manifest = self
+            .get(&format!("{}/{MANIFEST_OBJECT}", checkpoint.folder()), bad)
+            .await?;
+        if Digest::of(&manifest) != checkpoint.manifest {
+            return Err(bad());
+        }
+        let manifest: CheckpointManifest =
+            serde_json::from_slice(&manifest).map_err(|_text| bad())?;
+        for part in &manifest.parts {
+            let content = self
+                .get(&format!("{}/{}", checkpoint.folder(), part.name), bad)
+                .await?;
+            if Digest::of(&content) != part.sha256 {
+                return Err(bad());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get(&self, key: &str, bad: impl Fn() -> Verdict) -> Result<Vec<u8>, Verdict> {
+        let mut backoff = Backoff::new();
+        for _ in 0..STORE_TRIES {
+            self.worker.thaw().await;
+            match self.worker.world.bucket.get(&self.worker.world, key).await {
+                Ok(content) => return Ok(content),
+                Err(BucketError::Missing) => {
+                    let world = &self.worker.world;
+                    world.violate("what a reader is sent to is there", key);
+                    return Err(bad());
+                }
+                Err(BucketError::Fails | BucketError::Taken) => backoff.wait(self.worker).await,
+            }
+        }
+        Err(Verdict::Failed(v1::FailureClass::StoreUnavailable, None))
+    }
+
+    /// Makes steps, with a checkpoint here and there, and the outputs.
+    async fn train(&self, shutdown: &tokio_util::sync::CancellationToken) -> Verdict {
+        let world = &self.worker.world;
+        let begin = self.resume.as_ref().map_or(0, |resume| resume.step);
+        for step in begin + 1..=4 {
+            let training = self.worker.wait(world.chance.ms(1, world.profile.step_ms));
+            if shutdown.run_until_cancelled(training).await.is_none() {
+                return match self.store(CheckpointRole::Resume, step).await {
+                    Ok(()) => Verdict::Stopped,
+                    Err(verdict) => verdict,
+                };
+            }
+            if world.fault(world.profile.freeze) {
+                self.worker.freeze();
+                self.worker.thaw().await;
+            }
+            if world.fault(world.profile.trainer_fails) {
+                return Verdict::Failed(made_up_failure(self.worker), None);
+            }
+            if world.chance.permille(400)
+                && let Err(verdict) = self.store(CheckpointRole::Resume, step).await
+            {
+                return verdict;
+            }
+        }
+        for output in self.spec.outputs() {
+            if let Err(verdict) = self.store(CheckpointRole::Output(output), 4).await {
+                return verdict;
+            }
+        }
+        Verdict::Done
+    }
+
+    /// Stores parts, then the manifest, then commits.
+    async fn store(&self, role: CheckpointRole, step: u64) -> Result<(), Verdict> {
+        let LeaseClaim { task, generation } = self.claim;
+        let prefix = folder(task, generation, &role, step);
+        let content = format!("{prefix} of {}", self.worker.name).into_bytes();
+        let part = Part {
+            name: STATE_PART.to_owned(),
+            bytes: content.len() as u64,
+            sha256: Digest::of(&content),
+        };
+        self.put(&format!("{prefix}/{STATE_PART}"), content).await?;
+        let manifest = CheckpointManifest {
+            task,
+            generation,
+            role: role.clone(),
+            step,
+            parts: vec![part],
+        };
+        let text = serde_json::to_vec(&manifest).unwrap_or_default();
+        let checkpoint = CheckpointRef {
+            task,
+            generation,
+            role,
+            step,
+            manifest: Digest::of(&text),
+        };
+        self.put(&format!("{prefix}/{MANIFEST_OBJECT}"), text)
+            .await?;
+        let request = Request::Commit(v1::CommitRequest {
+            claim: Some(self.claim.into()),
+            checkpoint: Some(checkpoint.into()),
+        });
+        match self.worker.insist(request).await {
+            Ok(_) => Ok(()),
+            Err(Refusal::Stale { .. } | Refusal::UnknownTask(_)) => Err(Verdict::Lost),
+            Err(refusal) => {
+                self.worker
+                    .world
+                    .violate("a right checkpoint is taken", refusal);
+                Err(Verdict::Lost)
+            }
+        }
+    }
+
+    async fn put(&self, key: &str, content: Vec<u8>) -> Result<(), Verdict> {
+        let mut backoff = Backoff::new();
+        let world = &self.worker.world;
+        for _ in 0..STORE_TRIES {
+            self.worker.thaw().await;
+            match world.bucket.create(world, key, content.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(BucketError::Taken) => {
+                    world.violate("no two holders write one key", key);
+                    return Err(Verdict::Lost);
+                }
+                Err(BucketError::Fails | BucketError::Missing) => backoff.wait(self.worker).await,
+            }
+        }
+        Err(Verdict::Failed(v1::FailureClass::StoreUnavailable, None))
+    }
+}
+
+fn made_up_failure(worker: &Worker) -> v1::FailureClass {
+    let classes = [
+        v1::FailureClass::TrainerCrashed,
+        v1::FailureClass::OutOfMemory,
+        v1::FailureClass::Diverged,
+        v1::FailureClass::BadData,
+        v1::FailureClass::StoreUnavailable,
+        v1::FailureClass::TrainerError,
+        v1::FailureClass::BudgetUnreached,
+    ];
+    let class = worker.world.chance.pick(&classes).copied();
+    class.unwrap_or(v1::FailureClass::TrainerError)
+}

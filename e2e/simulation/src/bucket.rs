@@ -1,0 +1,83 @@
+//! The store of checkpoints: keys are created once and never overwritten.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::sleep;
+
+use crate::world::World;
+
+/// Objects by key.
+#[derive(Debug, Default)]
+pub(crate) struct Bucket(Mutex<BTreeMap<String, Object>>);
+
+#[derive(Debug)]
+struct Object {
+    written: Vec<u8>,
+    /// What is read: other bytes once it has gone bad.
+    content: Vec<u8>,
+}
+
+/// Why an object was not stored or not found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum BucketError {
+    /// The store failed; nobody knows whether it took the object.
+    Fails,
+    /// The key is taken by other content.
+    Taken,
+    /// No object has the key.
+    Missing,
+}
+
+impl Bucket {
+    /// Creates an object once; one with the same content is a success.
+    pub(crate) async fn create(
+        &self,
+        world: &World,
+        key: &str,
+        content: Vec<u8>,
+    ) -> Result<(), BucketError> {
+        sleep(world.chance.ms(1, 60)).await;
+        if world.fault(world.profile.bucket_fails) {
+            return Err(BucketError::Fails);
+        }
+        let stored = self.put(world, key, content);
+        sleep(world.chance.ms(1, 60)).await;
+        if world.fault(world.profile.bucket_fails) {
+            return Err(BucketError::Fails);
+        }
+        stored
+    }
+
+    fn put(&self, world: &World, key: &str, content: Vec<u8>) -> Result<(), BucketError> {
+        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = objects.get(key) {
+            return if known.written == content {
+                Ok(())
+            } else {
+                Err(BucketError::Taken)
+            };
+        }
+        let written = content.clone();
+        let mut content = content;
+        if world.fault(world.profile.damage)
+            && let Some(byte) = content.first_mut()
+        {
+            *byte ^= 0x55;
+            world.note(format_args!("bucket: {key} goes bad"));
+        }
+        objects.insert(key.to_owned(), Object { written, content });
+        Ok(())
+    }
+
+    /// The content of an object.
+    pub(crate) async fn get(&self, world: &World, key: &str) -> Result<Vec<u8>, BucketError> {
+        sleep(world.chance.ms(1, 60)).await;
+        if world.fault(world.profile.bucket_fails) {
+            return Err(BucketError::Fails);
+        }
+        let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let object = objects.get(key).ok_or(BucketError::Missing)?;
+        Ok(object.content.clone())
+    }
+}

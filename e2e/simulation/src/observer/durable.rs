@@ -1,0 +1,233 @@
+//! Rules for what becomes durable.
+
+use autorep_core::failure::FailureClass;
+use autorep_core::id::TaskId;
+use autorep_core::ledger::{Head, RecordedState, TaskRecord};
+
+use super::Observer;
+use super::knowledge::{Knowledge, Live, is_done, result};
+use crate::person::BACKOFF_MS;
+use crate::world::World;
+
+impl Observer {
+    /// A coordinator is about to read the state: every lease in it lives for a whole time from now.
+    pub(crate) fn starting(&self, world: &World) {
+        let mut know = self.know();
+        know.starts += 1;
+        // Times are not written down: a failed task is tried again at once.
+        know.waiting_until.clear();
+        let until_ms = world.now_ms() + world.profile.lease_ttl_ms();
+        for live in know.live.values_mut() {
+            live.until_ms = live.until_ms.max(until_ms);
+        }
+    }
+
+    /// Rows become durable that were decided at `began_ms`.
+    pub(crate) fn written(&self, world: &World, began_ms: u64, rows: &[(Vec<u8>, Vec<u8>)]) {
+        let mut know = self.know();
+        know.writes += 1;
+        // Sweeps first: whether a task may change depends on who wants it.
+        for (key, value) in rows {
+            let key = String::from_utf8_lossy(key);
+            if let Some(name) = key.strip_prefix("sweep/") {
+                match serde_json::from_slice(value) {
+                    Ok(row) => drop(know.sweeps.insert(name.to_owned(), row)),
+                    Err(error) => world.violate("records can be read", error),
+                }
+            }
+        }
+        for (key, value) in rows {
+            let key = String::from_utf8_lossy(key);
+            if let Some(name) = key.strip_prefix("task/") {
+                match (name.parse(), serde_json::from_slice(value)) {
+                    (Ok(task), Ok(record)) => know.task_written(world, began_ms, task, record),
+                    (_, Err(error)) => world.violate("records can be read", error),
+                    (Err(_), Ok(_)) => world.violate("records can be read", name),
+                }
+            }
+        }
+    }
+}
+
+impl Knowledge {
+    fn task_written(&mut self, world: &World, began_ms: u64, task: TaskId, new: TaskRecord) {
+        let old = self.durable.get(&task).cloned().unwrap_or_default();
+        let line = |what: &str| format!("{} g{}: {what}", task.short(), new.generation);
+        let state = match &new.state {
+            RecordedState::Open => "open",
+            RecordedState::Leased { worker } => &format!("leased to {worker}"),
+            RecordedState::Done { .. } => "done",
+            RecordedState::GaveUp => "gave up",
+        };
+        world.note(format_args!("store: {}", line(state)));
+        if new.generation < old.generation {
+            world.violate(
+                "a generation never falls",
+                line(&format!("was g{}", old.generation)),
+            );
+        }
+        for frozen in self.frozen.values() {
+            if frozen.get(&task).is_some_and(|frozen| *frozen != new) {
+                world.violate("nothing of a cancelled sweep changes", line(state));
+            }
+        }
+        self.check_result(world, task, &old, &new);
+        self.check_heads(world, task, &old, &new);
+        self.check_lease(world, began_ms, task, &old, &new);
+        self.check_wait(world, began_ms, task, &old, &new);
+        self.durable.insert(task, new);
+    }
+
+    fn check_result(&mut self, world: &World, task: TaskId, old: &TaskRecord, new: &TaskRecord) {
+        let id = task.short();
+        if let (Some(before), after) = (result(old), result(new)) {
+            let bad = (old.outputs.values()).any(|head| self.reported_bad.contains(&head.manifest));
+            if after.is_some_and(|after| after != before) {
+                world.violate(
+                    "a result never changes",
+                    format!("{id}: {old:?} -> {new:?}"),
+                );
+            } else if after.is_none() && !bad {
+                world.violate("done stays done", format!("{id}: {old:?} -> {new:?}"));
+            } else if after.is_none() {
+                *self.reopened.entry(task).or_default() += 1;
+            }
+        } else if let Some(after) = result(new) {
+            // The seconds tell under which lease it was measured.
+            let generation = new.generation.0;
+            if (after.seconds - generation as f64).abs() > 0.1 {
+                world.violate(
+                    "only the holder of the latest lease finishes",
+                    format!(
+                        "{id}: g{generation}, found the result of g{}",
+                        after.seconds
+                    ),
+                );
+            }
+            let proposed = self.results.get(&(task, generation)).copied();
+            if proposed.unwrap_or_default().is_void() {
+                world.violate(
+                    "a refused result changes nothing",
+                    format!("{id} g{generation}"),
+                );
+            }
+            self.finished.entry(task).or_default().insert(generation);
+        }
+    }
+
+    fn check_heads(&mut self, world: &World, task: TaskId, old: &TaskRecord, new: &TaskRecord) {
+        let mut roles: Vec<(&str, Option<&Head>, Option<&Head>)> = Vec::new();
+        roles.push(("resume", old.resume.as_ref(), new.resume.as_ref()));
+        for name in old.outputs.keys().chain(new.outputs.keys()) {
+            roles.push((name, old.outputs.get(name), new.outputs.get(name)));
+        }
+        let reopened = is_done(old) && !is_done(new);
+        for (role, before, after) in roles {
+            let what = || format!("{} {role}: {before:?} -> {after:?}", task.short());
+            if let Some(before) = before {
+                let excused = self.reported_bad.contains(&before.manifest)
+                    || (role == "resume" && (is_done(new) || reopened));
+                let falls = after.is_none_or(|after| after.order() < before.order());
+                if falls && !excused {
+                    world.violate("what was committed stays", what());
+                }
+            }
+            if let Some(after) = after
+                && before != Some(after)
+            {
+                let proposed = self.commits.get(&after.manifest).copied();
+                if proposed.unwrap_or_default().is_void() {
+                    world.violate("a refused checkpoint changes nothing", what());
+                }
+                self.committed.insert(after.manifest);
+            }
+        }
+    }
+
+    /// After a failure that its worker reported, a task waits before its next attempt.
+    fn check_wait(
+        &mut self,
+        world: &World,
+        began_ms: u64,
+        task: TaskId,
+        old: &TaskRecord,
+        new: &TaskRecord,
+    ) {
+        if new.generation > old.generation {
+            let until_ms = self.waiting_until.remove(&task).unwrap_or(0);
+            if began_ms < until_ms {
+                let text = format!("{} g{}: until {until_ms} ms", task.short(), new.generation);
+                world.violate("a failed task waits", text);
+            }
+        }
+        let last = new.failures.last();
+        let failed = last.filter(|failure| {
+            old.failures.last() != Some(failure)
+                && failure.generation == new.generation
+                && failure.class != FailureClass::WorkerLost
+        });
+        if let Some(failed) = failed
+            && new.state == RecordedState::Open
+        {
+            let wait_ms = match failed.class {
+                FailureClass::StoreUnavailable => BACKOFF_MS.max(1000),
+                FailureClass::TrainerCrashed
+                | FailureClass::OutOfMemory
+                | FailureClass::Diverged
+                | FailureClass::BudgetUnreached
+                | FailureClass::BadWeights
+                | FailureClass::BadData
+                | FailureClass::BadCheckpoint
+                | FailureClass::TrainerError
+                | FailureClass::WorkerLost => BACKOFF_MS,
+            };
+            self.waiting_until.insert(task, began_ms + wait_ms);
+        }
+    }
+
+    /// A lease ends by its holder's word, by a person's, or by its time.
+    fn check_lease(
+        &mut self,
+        world: &World,
+        began_ms: u64,
+        task: TaskId,
+        old: &TaskRecord,
+        new: &TaskRecord,
+    ) {
+        if let RecordedState::Leased { .. } = &old.state
+            && (old.generation != new.generation
+                || !matches!(new.state, RecordedState::Leased { .. }))
+            && let Some(live) = self.live.remove(&task)
+        {
+            let key = (task, live.generation);
+            let heard_of = self.told.contains_key(&key);
+            if heard_of && !live.excused && began_ms < live.until_ms {
+                world.violate(
+                    "a lease lives until its time is over",
+                    format!(
+                        "{} of {}: until {} ms",
+                        task.short(),
+                        live.worker,
+                        live.until_ms
+                    ),
+                );
+            }
+        }
+        if let RecordedState::Leased { worker } = &new.state
+            && (old.generation != new.generation
+                || !matches!(old.state, RecordedState::Leased { .. }))
+        {
+            let live = Live {
+                generation: new.generation.0,
+                worker: worker.0.clone(),
+                until_ms: began_ms + world.profile.lease_ttl_ms(),
+                // Another request of the same worker may be waiting already.
+                excused: self
+                    .open_acquires
+                    .get(&worker.0)
+                    .is_some_and(|open| *open > 1),
+            };
+            self.live.insert(task, live);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What the observers remember.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use autorep_core::digest::Digest;
+use autorep_core::id::TaskId;
+use autorep_core::ledger::{RecordedState, TaskRecord};
+use autorep_core::manifest;
+use autorep_core::observation::Observation;
+use autorep_core::plan::Plan;
+use serde::Deserialize;
+
+use super::Tasks;
+
+/// A lease that its worker was told of.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) worker: String,
+}
+
+/// A durable lease.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) generation: u64,
+    pub(super) worker: String,
+    /// It must not end before, on its own.
+    pub(super) until_ms: u64,
+    /// Something has been said that may end it.
+    pub(super) excused: bool,
+}
+
+/// What of a sweep's record the observers read.
+#[derive(Clone, PartialEq, Debug, Deserialize)]
+pub(super) struct SweepRow {
+    pub(super) plan: Digest,
+    pub(super) paused: bool,
+    pub(super) cancelled: bool,
+}
+
+/// What became of the requests that proposed one thing.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Proposed {
+    /// Requests that reached a coordinator.
+    pub(super) delivered: u64,
+    /// Those of them that were refused for good.
+    pub(super) refused: u64,
+}
+
+impl Proposed {
+    /// Whether nothing may have come of it.
+    pub(super) const fn is_void(self) -> bool {
+        self.delivered == self.refused
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Knowledge {
+    pub(super) durable: Tasks,
+    pub(super) sweeps: BTreeMap<String, SweepRow>,
+    pub(super) plans: BTreeMap<Digest, Arc<Plan>>,
+    pub(super) writes: u64,
+    pub(super) starts: u64,
+
+    pub(super) told: BTreeMap<(TaskId, u64), Told>,
+    pub(super) newest_told: BTreeMap<TaskId, u64>,
+    pub(super) live: BTreeMap<TaskId, Live>,
+
+    /// When tasks whose attempt failed may be leased again at the earliest.
+    pub(super) waiting_until: BTreeMap<TaskId, u64>,
+    /// Requests for work that are not answered, by worker.
+    pub(super) open_acquires: BTreeMap<String, u64>,
+
+    /// Commits by the digest of the checkpoint, results by task and generation.
+    pub(super) commits: BTreeMap<Digest, Proposed>,
+    pub(super) results: BTreeMap<(TaskId, u64), Proposed>,
+    /// Digests of checkpoints that were durable at some time.
+    pub(super) committed: BTreeSet<Digest>,
+    /// Generations under which a task was durably done at some time.
+    pub(super) finished: BTreeMap<TaskId, BTreeSet<u64>>,
+    /// How often a done task was opened again.
+    pub(super) reopened: BTreeMap<TaskId, u64>,
+    /// Checkpoints that a worker has reported as bad.
+    pub(super) reported_bad: BTreeSet<Digest>,
+
+    /// A person's requests that may still arrive.
+    pub(super) open_orders: u64,
+    /// Sweeps whose cancellation was acknowledged, with what must not change.
+    pub(super) frozen: BTreeMap<String, Tasks>,
+    /// Sweeps whose pause was acknowledged.
+    pub(super) paused: BTreeSet<String>,
+}
+
+impl Knowledge {
+    /// The plan of a manifest; expanded once per manifest.
+    pub(super) fn learn_plan(&mut self, text: &str) -> Option<(String, Digest)> {
+        let manifest = manifest::parse_within(text, 1000).ok()?;
+        let plan = Plan::expand(&manifest);
+        let digest = plan.digest();
+        self.plans.entry(digest).or_insert_with(|| Arc::new(plan));
+        Some((manifest.name.to_string(), digest))
+    }
+
+    /// Whether a durable sweep other than `but` that is not cancelled wants the task; paused ones
+    /// count as wanting only if so said.
+    pub(super) fn is_wanted(&self, task: TaskId, but: &str, paused_too: bool) -> bool {
+        self.sweeps.iter().any(|(name, row)| {
+            name != but && !row.cancelled && (paused_too || !row.paused) && self.has_task(row, task)
+        })
+    }
+
+    pub(super) fn has_task(&self, row: &SweepRow, task: TaskId) -> bool {
+        (self.plans.get(&row.plan)).is_some_and(|plan| plan.tasks.iter().any(|it| it.id == task))
+    }
+
+    /// The records of the tasks that only this sweep has.
+    pub(super) fn only_of(&self, sweep: &str) -> Tasks {
+        let Some(row) = self.sweeps.get(sweep) else {
+            return Tasks::new();
+        };
+        let tasks = self
+            .durable
+            .iter()
+            .filter(|(task, _)| self.has_task(row, **task) && !self.is_wanted(**task, sweep, true));
+        tasks
+            .map(|(task, record)| (*task, record.clone()))
+            .collect()
+    }
+}
+
+pub(super) const fn is_done(record: &TaskRecord) -> bool {
+    matches!(record.state, RecordedState::Done { .. })
+}
+
+pub(super) fn result(record: &TaskRecord) -> Option<&Observation> {
+    match &record.state {
+        RecordedState::Done { observation, .. } => Some(observation),
+        RecordedState::Open | RecordedState::Leased { .. } | RecordedState::GaveUp => None,
+    }
+}

@@ -1,0 +1,202 @@
+//! Observers from outside: they see what is said on the wire and what is durable, and nothing of
+//! what a coordinator thinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use autorep_core::digest::Digest;
+use autorep_core::id::{Generation, TaskId};
+use autorep_core::ledger::TaskRecord;
+use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::plan::Plan;
+use autorep_core::task::{TaskSpec, Work};
+
+use crate::Figures;
+use crate::wire::Request;
+use crate::world::World;
+
+mod answers;
+mod durable;
+mod knowledge;
+
+use knowledge::Knowledge;
+
+/// What has been seen.
+#[derive(Debug, Default)]
+pub(crate) struct Observer {
+    knowledge: Mutex<Knowledge>,
+    events: AtomicU64,
+}
+
+/// A request that was sent, for as long as it may still have an effect.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    world: Arc<World>,
+    is_order: bool,
+    again: bool,
+    /// The latest generation of its claim's task that anybody had been told when it was sent.
+    newest_told: u64,
+    /// Sweeps whose cancellation had been acknowledged when it was sent, and not been taken back.
+    during_cancel: BTreeSet<String>,
+}
+
+impl Sent {
+    /// The same request, sent once more.
+    pub(crate) fn again(&self, world: &Arc<World>) -> Self {
+        if self.is_order {
+            world.observer.know().open_orders += 1;
+        }
+        Self {
+            world: Arc::clone(world),
+            is_order: self.is_order,
+            again: true,
+            newest_told: self.newest_told,
+            during_cancel: self.during_cancel.clone(),
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if self.is_order {
+            self.world.observer.know().open_orders -= 1;
+        }
+    }
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.again { " again" } else { "" })
+    }
+}
+
+impl Observer {
+    fn know(&self) -> MutexGuard<'_, Knowledge> {
+        self.knowledge
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn counted_event(&self) {
+        self.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a person's order may still arrive.
+    pub(crate) fn orders_are_open(&self) -> bool {
+        self.know().open_orders > 0
+    }
+
+    /// A request is sent.
+    pub(crate) fn sent(&self, world: &Arc<World>, request: &Request) -> Sent {
+        let mut know = self.know();
+        let is_order = request.is_order();
+        if is_order {
+            know.open_orders += 1;
+        }
+        let newest_told = (request.claim())
+            .and_then(|claim| know.newest_told.get(&claim.task).copied())
+            .unwrap_or(0);
+        Sent {
+            world: Arc::clone(world),
+            is_order,
+            again: false,
+            newest_told,
+            during_cancel: know.frozen.keys().cloned().collect(),
+        }
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        let know = self.know();
+        Figures {
+            events: self.events.load(Ordering::Relaxed),
+            grants: know.told.len() as u64,
+            writes: know.writes,
+            restarts: know.starts.saturating_sub(1),
+            set_aside: know.reopened.values().sum(),
+        }
+    }
+
+    /// What is not done, for people.
+    pub(crate) fn unfinished(&self) -> String {
+        let know = self.know();
+        let open = (know.durable.iter()).filter(|(_, record)| !knowledge::is_done(record));
+        let open: Vec<String> = open
+            .map(|(task, record)| {
+                format!("{} g{} {:?}", task.short(), record.generation, record.state)
+            })
+            .collect();
+        format!("not done: {}", open.join(", "))
+    }
+
+    /// Every task of a plan has its result, and the right one.
+    pub(crate) fn check_done(&self, world: &World, plan: &Plan) {
+        let know = self.know();
+        for task in &plan.tasks {
+            let record = know.durable.get(&task.id);
+            let seen = record.and_then(knowledge::result);
+            let right = seen.is_some_and(|seen| {
+                record.is_some_and(|record| *seen == observation(&task.spec, record.generation))
+            });
+            if !right {
+                world.violate(
+                    "at the end all is done",
+                    format!("{}: {record:?}", task.id.short()),
+                );
+            }
+        }
+    }
+
+    /// No task was finished more often than it was opened again.
+    pub(crate) fn check_finishes(&self, world: &World) {
+        let know = self.know();
+        for (task, generations) in &know.finished {
+            let reopened = know.reopened.get(task).copied().unwrap_or(0);
+            if generations.len() as u64 > 1 + reopened {
+                world.violate(
+                    "each task is finished once",
+                    format!(
+                        "{}: under {generations:?}, set aside {reopened} times",
+                        task.short()
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// What a trainer measures for `spec`, wherever and however often: a function of the task. The
+/// seconds tell under which lease.
+pub(crate) fn observation(spec: &TaskSpec, generation: Generation) -> Observation {
+    let total = spec.net.relu_total(spec.data.name.input());
+    let count = match &spec.work {
+        Work::Baseline { .. } => total,
+        Work::Replace { budgets, .. } => budgets.first().copied().unwrap_or(0),
+        Work::Finetune { budget, .. } | Work::Evaluate { budget, .. } => *budget,
+    };
+    let digest: Digest = spec.id().0;
+    let correct = digest
+        .as_bytes()
+        .iter()
+        .take(4)
+        .map(|&byte| u64::from(byte))
+        .sum();
+    let accuracy = Accuracy {
+        correct,
+        images: 1024,
+    };
+    Observation {
+        relu_count: count,
+        relu_total: total,
+        validation: Some(accuracy),
+        test: matches!(spec.work, Work::Evaluate { .. }).then_some(accuracy),
+        searched_count: None,
+        selected_epoch: Some(1),
+        epochs: 1,
+        seconds: generation.0 as f64,
+        skipped_images: 0,
+    }
+}
+
+/// Tasks with what is written down of them.
+type Tasks = BTreeMap<TaskId, TaskRecord>;

@@ -1,0 +1,114 @@
+//! What goes wrong in a world, and how often: drawn once per seed.
+//!
+//! A world in which everything fails all the time gets nowhere, and one in which everything fails
+//! a little hides what needs two faults at once. So each kind of fault is off in many worlds and
+//! frequent in some.
+
+use std::time::Duration;
+
+use autorep_coordinator::Config;
+
+use crate::chance::Chance;
+
+/// Shares are of a thousand, times milliseconds of the world's clock.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    pub(crate) config: Config,
+    pub(crate) workers: u64,
+    /// How long faults go on.
+    pub(crate) fault_ms: u64,
+
+    pub(crate) drop_request: u64,
+    pub(crate) drop_answer: u64,
+    pub(crate) reset: u64,
+    pub(crate) duplicate: u64,
+    pub(crate) slow_call: u64,
+    pub(crate) partitions: u64,
+
+    pub(crate) write_ms: u64,
+    pub(crate) write_fails: u64,
+    pub(crate) write_unheard: u64,
+    pub(crate) read_fails: u64,
+
+    /// Mean life of a coordinator; 0 for one that lives to the end.
+    pub(crate) coordinator_life_ms: u64,
+    /// Share of coordinators that crash at a certain poll.
+    pub(crate) crash_at_poll: u64,
+    /// Share of coordinators that are stopped in an orderly way.
+    pub(crate) stopped: u64,
+    /// Share of coordinators that go on while the next one is started.
+    pub(crate) overlap: u64,
+
+    pub(crate) worker_life_ms: u64,
+    pub(crate) zombie: u64,
+    pub(crate) freeze: u64,
+    /// Share of workers that believe in their lease for ten times as long.
+    pub(crate) trusting: u64,
+    /// Share of workers whose clock runs up to three times as fast or as slow.
+    pub(crate) skewed: u64,
+    /// Share of workers that come back under another name.
+    pub(crate) renamed: u64,
+
+    pub(crate) bucket_fails: u64,
+    pub(crate) damage: u64,
+    /// Share of training steps that fail.
+    pub(crate) trainer_fails: u64,
+    pub(crate) step_ms: u64,
+    /// What a person does.
+    pub(crate) orders: u64,
+    pub(crate) attempts: u64,
+}
+
+impl Profile {
+    pub(crate) fn draw(chance: &Chance) -> Self {
+        let some = |odds: u64, most: u64| {
+            if chance.permille(odds) {
+                chance.within(1, most)
+            } else {
+                0
+            }
+        };
+        let short = chance.permille(500);
+        let (ttl_s, renew_s) = if short { (10, 3) } else { (30, 5) };
+        Self {
+            config: Config {
+                lease_ttl: Duration::from_secs(ttl_s),
+                renew_every: Duration::from_secs(renew_s),
+                batch: if chance.permille(250) { 1 } else { 64 },
+                ..Config::default()
+            },
+            workers: chance.within(1, 4),
+            fault_ms: chance.within(40_000, 240_000),
+            drop_request: some(500, 150),
+            drop_answer: some(500, 200),
+            reset: some(400, 150),
+            duplicate: some(500, 250),
+            slow_call: some(500, 200),
+            partitions: some(350, 4),
+            write_ms: chance.within(2, 40) * if chance.permille(200) { 40 } else { 1 },
+            write_fails: some(300, 40),
+            write_unheard: some(300, 40),
+            read_fails: some(200, 200),
+            coordinator_life_ms: some(700, 60_000),
+            crash_at_poll: some(500, 1000),
+            stopped: some(300, 500),
+            overlap: some(400, 700),
+            worker_life_ms: some(600, 90_000),
+            zombie: some(500, 700),
+            freeze: some(350, 300),
+            trusting: some(300, 1000),
+            skewed: some(400, 1000),
+            renamed: some(400, 600),
+            bucket_fails: some(400, 150),
+            damage: some(400, 40),
+            trainer_fails: some(500, 80),
+            step_ms: chance.within(50, 6000),
+            orders: some(700, 10),
+            attempts: chance.within(1, 4),
+        }
+    }
+
+    pub(crate) fn lease_ttl_ms(&self) -> u64 {
+        u64::try_from(self.config.lease_ttl.as_millis()).unwrap_or(u64::MAX)
+    }
+}
