@@ -10,6 +10,8 @@ pub enum Bug {
     AnswersBeforeDurable,
     /// A coordinator that another one has fenced goes on as if its writes were durable.
     LostFence,
+    /// A coordinator refuses, and repeats answers, without knowing that it is still the owner.
+    RefusesUnowned,
     /// A coordinator whose write failed goes on as if it had not.
     FailedWriteIgnored,
     /// A commit under an older lease is taken as if it were under the latest.
@@ -64,9 +66,10 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
+        Self::RefusesUnowned,
         Self::FailedWriteIgnored,
         Self::CommitUnfenced,
         Self::FinishUnfenced,

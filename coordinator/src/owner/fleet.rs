@@ -11,7 +11,6 @@ use autorep_proto::v1;
 use super::Owner;
 use crate::ask::{Lease, Reply, Work, gone};
 use crate::config::millis;
-use crate::refuse::OnTheWire as _;
 use crate::state::StateStore;
 
 /// How long a request for work waits when there is none to come, so that workers who ask again at
@@ -176,16 +175,10 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
         reply: Reply<Renewal>,
     ) {
-        let answer = match self.ledger.renew(claim, now_ms) {
-            Ok(decision) => {
-                let renewal = self.apply(decision);
-                if let (Renewal::Continue, Some(progress)) = (renewal, progress) {
-                    self.progress.insert(claim.task, progress);
-                }
-                Ok(renewal)
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
+        let answer = self.decide(self.ledger.renew(claim, now_ms));
+        if let (Ok(Renewal::Continue), Some(progress)) = (&answer, progress) {
+            self.progress.insert(claim.task, progress);
+        }
         let holder = self.ledger.holder(claim).cloned();
         if let Some(known) = holder.and_then(|worker| self.workers.get_mut(&worker)) {
             known.seen_ms = now_ms;
@@ -199,22 +192,13 @@ impl<S: StateStore> Owner<S> {
         checkpoint: CheckpointRef,
         reply: Reply<Adoption>,
     ) {
-        let answer = match self.ledger.commit(claim, checkpoint) {
-            Ok(decision) => Ok(self.apply(decision)),
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
+        let answer = self.decide(self.ledger.commit(claim, checkpoint));
         self.answer(reply, answer);
     }
 
     pub(super) fn finish(&mut self, claim: LeaseClaim, observation: Observation, reply: Reply<()>) {
-        let answer = match self.ledger.finish(claim, observation) {
-            Ok(decision) => {
-                self.apply(decision);
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
-        self.answer(reply, answer);
+        let answer = self.decide(self.ledger.finish(claim, observation));
+        self.answer(reply, answer.map(|_finish| ()));
     }
 
     pub(super) fn fail(
@@ -224,22 +208,13 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
         reply: Reply<AfterFailure>,
     ) {
-        let answer = match self.ledger.fail(claim, report, now_ms) {
-            Ok(decision) => Ok(self.apply(decision)),
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
+        let answer = self.decide(self.ledger.fail(claim, report, now_ms));
         self.answer(reply, answer);
     }
 
     pub(super) fn release(&mut self, claim: LeaseClaim, reply: Reply<()>) {
-        let answer = match self.ledger.release(claim) {
-            Ok(decision) => {
-                self.apply(decision);
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
-        self.answer(reply, answer);
+        let answer = self.decide(self.ledger.release(claim));
+        self.answer(reply, answer.map(|_release| ()));
     }
 
     /// Ends the leases whose time is over.

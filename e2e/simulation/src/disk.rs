@@ -85,7 +85,7 @@ impl Opened {
         Self {
             world: Arc::clone(world),
             epoch,
-            notice: world.chance.ms(1, 1000),
+            notice: world.chance.ms(1, 3000),
         }
     }
 

@@ -171,8 +171,28 @@ impl Knowledge {
         }
     }
 
-    /// Who repeats a call gets the answer that it had.
+    /// Who repeats a call gets the answer that it had, and nobody is told that a lease has ended
+    /// while it lives: the worker would drop its work.
     fn repeated(&self, world: &World, newest: bool, request: &Request, refusal: &Refusal) {
+        if let (Refusal::Stale { .. } | Refusal::UnknownTask(_), Some(claim)) =
+            (refusal, request.claim())
+            && let Some(record) = self.durable.get(&claim.task)
+            && record.generation == claim.generation
+            && matches!(record.state, RecordedState::Leased { .. })
+        {
+            let text = format!("{}: {refusal}", request.line());
+            world.violate("a lease that lives is not refused", text);
+        }
+        if let Request::Commit(commit) = request
+            && newest
+            && let Some(checkpoint) = checkpoint(commit.checkpoint.as_ref())
+            && let Some(record) = self.durable.get(&checkpoint.task)
+            && record.generation == checkpoint.generation
+            && self.head(checkpoint.task, &checkpoint.role) == Some(Head::of(&checkpoint))
+        {
+            let text = format!("{}: {refusal}", request.line());
+            world.violate("a repeated commit gets the same answer", text);
+        }
         if let (Request::Finish(_), Some(claim)) = (request, request.claim())
             && newest
             && let Some(record) = self.durable.get(&claim.task)
