@@ -44,6 +44,8 @@ pub enum Bug {
     CountsNotRestored,
     /// A sweep that wants a task again does not find what became of it before.
     ResultsForgotten,
+    /// A restart knows nothing of tasks that are in no sweep's plan any more.
+    StraysUnknown,
     /// A checkpoint that is older than the one there is replaces it.
     OlderReplacesNewer,
     /// A bad checkpoint is not set aside.
@@ -66,7 +68,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -86,6 +88,7 @@ impl Bug {
         Self::AttemptsNotRestored,
         Self::CountsNotRestored,
         Self::ResultsForgotten,
+        Self::StraysUnknown,
         Self::OlderReplacesNewer,
         Self::BadCheckpointKept,
         Self::SetAsideNotRecorded,

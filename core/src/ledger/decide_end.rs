@@ -373,7 +373,7 @@ impl Ledger {
 
     fn hold(&self, claim: LeaseClaim) -> Result<Hold<'_>, NotHeld> {
         let Some(&slot) = self.slots.get(&claim.task) else {
-            let record = self.strays.get(&claim.task);
+            let record = (self.strays.get(&claim.task)).filter(|_| !planted(Bug::StraysUnknown));
             let record = record.ok_or(NotHeld::UnknownTask(claim.task))?;
             if claim.generation != record.generation || claim.generation.0 == 0 {
                 return Err(NotHeld::Stale {

@@ -48,9 +48,10 @@ impl Observer {
                 .filter(|sweep| know.frozen.contains_key(*sweep))
                 .cloned()
                 .collect(),
-            acquirer: match request {
-                Request::Acquire(request) => Some((Arc::clone(world), request.worker.clone())),
-                _ => None,
+            acquirer: if let Request::Acquire(request) = request {
+                Some((Arc::clone(world), request.worker.clone()))
+            } else {
+                None
             },
         }
     }
