@@ -21,7 +21,7 @@ bench: ## measure the figures against their targets, into target/bench.json (ONL
 	@bash scripts/bench.sh "$(ONLY)"
 
 simulate: ## run seeded worlds over the real coordinator (N=, FROM=, SIM_SEED=, MUTANTS=1)
-	@N="$(N)" FROM="$(FROM)" SIM_SEED="$(SIM_SEED)" MUTANTS="$(MUTANTS)" PROFILE="$(PROFILE)" bash scripts/simulate.sh
+	@N="$(N)" FROM="$(FROM)" SIM_SEED="$(SIM_SEED)" MUTANTS="$(MUTANTS)" BUG="$(BUG)" PROFILE="$(PROFILE)" bash scripts/simulate.sh
 
 libtorch: ## get libtorch and link it as .libtorch, so that cargo builds the trainer too
 	@python3 scripts/stage-libtorch.py

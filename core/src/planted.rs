@@ -62,13 +62,15 @@ pub enum Bug {
     CancelNotRecorded,
     /// A paused sweep's tasks are leased all the same.
     PauseIgnored,
+    /// Workers are told that nothing will come although something will.
+    IdleTooEarly,
     /// A result does not reach the front.
     FrontForgetsResults,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -97,6 +99,7 @@ impl Bug {
         Self::CancelKeepsLeases,
         Self::CancelNotRecorded,
         Self::PauseIgnored,
+        Self::IdleTooEarly,
         Self::FrontForgetsResults,
     ];
 }

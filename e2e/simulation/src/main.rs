@@ -20,6 +20,12 @@ fn main() -> ExitCode {
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
+    if let Some(bug) = std::env::var("BUG").ok().filter(|name| !name.is_empty())
+        && let Err(what) = mutants::plant(&bug)
+    {
+        println!("{what}");
+        return ExitCode::FAILURE;
+    }
     if std::env::var("MUTANTS").is_ok_and(|text| text == "1") {
         return mutants::find_all(number("N").unwrap_or(SEEDS));
     }

@@ -9,6 +9,22 @@ pub(crate) fn find_all(_most: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
+#[cfg(not(feature = "planted"))]
+pub(crate) fn plant(_name: &str) -> Result<(), String> {
+    Err("the bugs are not in this build: `--features planted` puts them in".to_owned())
+}
+
+/// Plants the bug of this name on this thread.
+#[cfg(feature = "planted")]
+pub(crate) fn plant(name: &str) -> Result<(), String> {
+    use autorep_core::planted::{Bug, plant};
+
+    let known = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    let bug = known.ok_or_else(|| format!("expected one of {:?}, found {name}", Bug::ALL))?;
+    plant(Some(bug));
+    Ok(())
+}
+
 /// Plants each bug and looks for the first seed that finds it, among so many.
 #[cfg(feature = "planted")]
 #[expect(clippy::print_stdout, reason = "this is a command")]

@@ -220,6 +220,8 @@ impl Knowledge {
             (Request::Acquire(request), Answer::Work(work)) => {
                 if let Some(assignment) = &work.assignment {
                     self.granted(world, newest, &request.worker, assignment);
+                } else if work.idle && newest {
+                    self.idle(world);
                 }
             }
             (Request::Submit(request), _) => self.submitted(world, &request.manifest),
@@ -238,6 +240,10 @@ impl Knowledge {
                     let tasks = self.only_of(&request.sweep);
                     self.frozen.insert(request.sweep.clone(), tasks);
                 }
+            }
+            (_, Answer::Sweeps(sweeps)) if newest => self.listed(world, sweeps),
+            (Request::Front(request), Answer::Front(front)) if newest => {
+                self.front_told(world, &request.sweep, front);
             }
             _ => {}
         }
