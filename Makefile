@@ -1,6 +1,6 @@
 # The steps are in scripts/; every target may be called again at any time.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity bench libtorch
+.PHONY: help demo test test-parity bench simulate libtorch
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,6 +19,9 @@ test-parity: ## hold nets, weights and training against PyTorch (downloads 600 M
 
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)
 	@bash scripts/bench.sh "$(ONLY)"
+
+simulate: ## run seeded worlds over the real coordinator (N=, FROM=, SIM_SEED=, MUTANTS=1)
+	@N="$(N)" FROM="$(FROM)" SIM_SEED="$(SIM_SEED)" MUTANTS="$(MUTANTS)" BUG="$(BUG)" PROFILE="$(PROFILE)" bash scripts/simulate.sh
 
 libtorch: ## get libtorch and link it as .libtorch, so that cargo builds the trainer too
 	@python3 scripts/stage-libtorch.py

@@ -26,6 +26,9 @@ const STATE_PATH: &str = "state";
 const SWEEP_PREFIX: &[u8] = b"sweep/";
 const TASK_PREFIX: &[u8] = b"task/";
 
+/// A row that says nothing: writing it shows that nobody else has opened the state.
+const OWNER_KEY: &[u8] = b"owner";
+
 /// Raised with every change of the records that an older coordinator would misread.
 const RECORD_VERSION: u32 = 2;
 
@@ -154,6 +157,11 @@ impl Batch {
 
     pub(crate) fn put_task(&mut self, id: TaskId, record: &TaskRecord) -> Result<(), WriteError> {
         self.put([TASK_PREFIX, id.to_string().as_bytes()].concat(), record)
+    }
+
+    /// Writes something although nothing has changed: only the owner of the state can.
+    pub(crate) fn put_owner(&mut self) {
+        self.writes.push((OWNER_KEY.to_vec(), b"{}".to_vec()));
     }
 
     fn put(&mut self, key: Vec<u8>, record: &impl Serialize) -> Result<(), WriteError> {

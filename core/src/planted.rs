@@ -10,6 +10,8 @@ pub enum Bug {
     AnswersBeforeDurable,
     /// A coordinator that another one has fenced goes on as if its writes were durable.
     LostFence,
+    /// A coordinator refuses, and repeats answers, without knowing that it is still the owner.
+    RefusesUnowned,
     /// A coordinator whose write failed goes on as if it had not.
     FailedWriteIgnored,
     /// A commit under an older lease is taken as if it were under the latest.
@@ -42,6 +44,8 @@ pub enum Bug {
     CountsNotRestored,
     /// A sweep that wants a task again does not find what became of it before.
     ResultsForgotten,
+    /// A restart knows nothing of tasks that are in no sweep's plan any more.
+    StraysUnknown,
     /// A checkpoint that is older than the one there is replaces it.
     OlderReplacesNewer,
     /// A bad checkpoint is not set aside.
@@ -58,15 +62,18 @@ pub enum Bug {
     CancelNotRecorded,
     /// A paused sweep's tasks are leased all the same.
     PauseIgnored,
+    /// Workers are told that nothing will come although something will.
+    IdleTooEarly,
     /// A result does not reach the front.
     FrontForgetsResults,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
+        Self::RefusesUnowned,
         Self::FailedWriteIgnored,
         Self::CommitUnfenced,
         Self::FinishUnfenced,
@@ -83,6 +90,7 @@ impl Bug {
         Self::AttemptsNotRestored,
         Self::CountsNotRestored,
         Self::ResultsForgotten,
+        Self::StraysUnknown,
         Self::OlderReplacesNewer,
         Self::BadCheckpointKept,
         Self::SetAsideNotRecorded,
@@ -91,6 +99,7 @@ impl Bug {
         Self::CancelKeepsLeases,
         Self::CancelNotRecorded,
         Self::PauseIgnored,
+        Self::IdleTooEarly,
         Self::FrontForgetsResults,
     ];
 }

@@ -13,7 +13,7 @@ use autorep_proto::v1;
 use super::Owner;
 use crate::ask::{Lease, Registration, Reply, Work, gone};
 use crate::config::millis;
-use crate::refuse::{self, OnTheWire as _};
+use crate::refuse;
 use crate::state::StateStore;
 
 /// How long a request for work waits when there is none to come, so that workers who ask again at
@@ -192,23 +192,21 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
         reply: Reply<v1::Directive>,
     ) {
-        let answer = match self.ledger.renew(claim, now_ms) {
-            Ok(decision) => Ok(match self.apply(decision) {
-                Renewal::Stop => v1::Directive::Stop,
-                Renewal::Continue => {
-                    if let Some(progress) = progress {
-                        self.progress.insert(claim.task, progress);
-                    }
-                    // A directive that gets lost on its way is not repeated: the person asks again.
-                    if self.checkpoints_wanted.remove(&claim.task) {
-                        v1::Directive::Checkpoint
-                    } else {
-                        v1::Directive::Continue
-                    }
+        let answer = self.decide(self.ledger.renew(claim, now_ms));
+        let answer = answer.map(|renewal| match renewal {
+            Renewal::Stop => v1::Directive::Stop,
+            Renewal::Continue => {
+                if let Some(progress) = progress {
+                    self.progress.insert(claim.task, progress);
                 }
-            }),
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
+                // A directive that gets lost on its way is not repeated: the person asks again.
+                if self.checkpoints_wanted.remove(&claim.task) {
+                    v1::Directive::Checkpoint
+                } else {
+                    v1::Directive::Continue
+                }
+            }
+        });
         if let Some(worker) = self.ledger.holder(claim).cloned() {
             self.roster.heard(&worker, now_ms);
         }
@@ -221,22 +219,13 @@ impl<S: StateStore> Owner<S> {
         checkpoint: CheckpointRef,
         reply: Reply<Adoption>,
     ) {
-        let answer = match self.ledger.commit(claim, checkpoint) {
-            Ok(decision) => Ok(self.apply(decision)),
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
+        let answer = self.decide(self.ledger.commit(claim, checkpoint));
         self.answer(reply, answer);
     }
 
     pub(super) fn finish(&mut self, claim: LeaseClaim, observation: Observation, reply: Reply<()>) {
-        let answer = match self.ledger.finish(claim, observation) {
-            Ok(decision) => {
-                self.apply(decision);
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
-        self.answer(reply, answer);
+        let answer = self.decide(self.ledger.finish(claim, observation));
+        self.answer(reply, answer.map(|_finish| ()));
     }
 
     pub(super) fn fail(
@@ -246,22 +235,13 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
         reply: Reply<AfterFailure>,
     ) {
-        let answer = match self.ledger.fail(claim, report, now_ms) {
-            Ok(decision) => Ok(self.apply(decision)),
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
+        let answer = self.decide(self.ledger.fail(claim, report, now_ms));
         self.answer(reply, answer);
     }
 
     pub(super) fn release(&mut self, claim: LeaseClaim, reply: Reply<()>) {
-        let answer = match self.ledger.release(claim) {
-            Ok(decision) => {
-                self.apply(decision);
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
-        self.answer(reply, answer);
+        let answer = self.decide(self.ledger.release(claim));
+        self.answer(reply, answer.map(|_release| ()));
     }
 
     /// Ends the leases whose time is over.

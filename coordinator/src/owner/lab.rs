@@ -86,34 +86,24 @@ impl<S: StateStore> Owner<S> {
     }
 
     pub(super) fn pause(&mut self, sweep: &SweepName, paused: bool, reply: Reply<()>) {
-        let answer = match self.ledger.pause(sweep, paused) {
-            Ok(decision) => {
-                if self.apply(decision) == Change::Changed {
-                    tracing::info!(%sweep, paused, "sweep paused or resumed");
-                    self.change(sweep, |record| record.paused = paused);
-                }
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
-        self.answer(reply, answer);
+        let answer = self.decide(self.ledger.pause(sweep, paused));
+        if answer == Ok(Change::Changed) {
+            tracing::info!(%sweep, paused, "sweep paused or resumed");
+            self.change(sweep, |record| record.paused = paused);
+        }
+        self.answer(reply, answer.map(|_change| ()));
     }
 
     pub(super) fn cancel(&mut self, sweep: &SweepName, reply: Reply<()>) {
-        let answer = match self.ledger.cancel(sweep) {
-            Ok(decision) => {
-                if self.apply(decision) == Change::Changed {
-                    tracing::info!(%sweep, "sweep cancelled");
-                    self.change(sweep, |record| {
-                        record.cancelled = !planted(Bug::CancelNotRecorded);
-                        record.paused = false;
-                    });
-                }
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.on_the_wire()),
-        };
-        self.answer(reply, answer);
+        let answer = self.decide(self.ledger.cancel(sweep));
+        if answer == Ok(Change::Changed) {
+            tracing::info!(%sweep, "sweep cancelled");
+            self.change(sweep, |record| {
+                record.cancelled = !planted(Bug::CancelNotRecorded);
+                record.paused = false;
+            });
+        }
+        self.answer(reply, answer.map(|_change| ()));
     }
 
     fn change(&mut self, sweep: &SweepName, edit: impl FnOnce(&mut SweepRecord)) {

@@ -23,6 +23,7 @@ use crate::ask::{Ask, Reply, gone};
 use crate::clock::Clock;
 use crate::config::{Config, millis};
 use crate::measure;
+use crate::refuse::OnTheWire;
 use crate::restore::Restored;
 use crate::state::{Batch, StateStore, SweepRecord, WriteError};
 use fleet::Waiter;
@@ -70,6 +71,9 @@ struct Turn {
     sweeps: BTreeSet<SweepName>,
     answers: Vec<Answer>,
     decided: Decided,
+    /// Whether an answer says what only the owner of the state may say, with nothing to write for
+    /// it.
+    unproved: bool,
 }
 
 /// Sends an answer, or a refusal in its place. Returns the lease that nobody heard of, if that was
@@ -154,6 +158,7 @@ impl<S: StateStore> Owner<S> {
             sweeps,
             answers,
             decided,
+            unproved,
         } = std::mem::take(&mut self.turn);
         decided.reached(When::BeforeWrite);
         let answers = if planted(Bug::AnswersBeforeDurable) {
@@ -165,7 +170,12 @@ impl<S: StateStore> Owner<S> {
             answers
         };
         let written = match self.batch(&tasks, &sweeps) {
-            Ok(batch) => write(&self.state, batch).await,
+            Ok(mut batch) => {
+                if unproved && batch.is_empty() && !planted(Bug::RefusesUnowned) {
+                    batch.put_owner();
+                }
+                write(&self.state, batch).await
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = written {
@@ -268,6 +278,25 @@ impl<S: StateStore> Owner<S> {
             }
         }
         decision.outcome
+    }
+
+    /// Does what was decided about a claim or a sweep, or puts the refusal on the wire.
+    ///
+    /// A coordinator that has been taken over and does not know it yet would refuse leases that the
+    /// other one has granted, and call done what the other one has undone. So an answer for which
+    /// nothing is to be written is only given once a write has shown that this one is still the
+    /// owner.
+    fn decide<T>(&mut self, decided: Result<Decision<T>, impl OnTheWire>) -> Result<T, Refusal> {
+        match decided {
+            Ok(decision) => {
+                self.turn.unproved |= decision.events.is_empty();
+                Ok(self.apply(decision))
+            }
+            Err(refusal) => {
+                self.turn.unproved = true;
+                Err(refusal.on_the_wire())
+            }
+        }
     }
 
     /// Answers once everything decided so far is durable.

@@ -10,7 +10,7 @@ use autorep_proto::status::Refusal;
 
 use super::Owner;
 use crate::ask::{Dropped, Reply};
-use crate::refuse::{OnTheWire as _, unknown_sweep};
+use crate::refuse::unknown_sweep;
 use crate::state::StateStore;
 
 impl<S: StateStore> Owner<S> {
@@ -35,9 +35,7 @@ impl<S: StateStore> Owner<S> {
 
     fn pinned(&mut self, prefix: &str, pinned: bool) -> Result<TaskId, Refusal> {
         let task = self.only_task_like(prefix)?;
-        let decision = (self.ledger.pin(task, pinned)).map_err(|it| it.on_the_wire())?;
-        self.apply(decision);
-        Ok(task)
+        self.decide(self.ledger.pin(task, pinned)).map(|()| task)
     }
 
     /// The task whose id begins with `prefix`.

@@ -16,9 +16,10 @@ async fn a_second_coordinator_fences_the_first_which_ends_and_says_why() {
     let held = old.acquire().await;
 
     let second = lab.start(Config::default()).await;
-    // The first one may not know yet. What it would promise now is refused.
+    // The first one may not know yet. It promises nothing, and refuses nothing either: what it
+    // knows of this lease (that its output is missing) may be no longer so.
     let refused = within("a refusal", old.finish(&held)).await.unwrap_err();
-    assert!(!matches!(refused, Refusal::Stale { .. }), "{refused:?}");
+    assert!(matches!(refused, Refusal::Unavailable(_)), "{refused:?}");
     let ended = first.ended().await.unwrap_err();
     assert!(
         matches!(ended, RunError::Write(WriteError::Fenced)),

@@ -2,8 +2,8 @@
 
 use super::{
     Adoption, AfterFailure, CommitRefusal, Decision, Event, FailRefusal, Failure, FailureReport,
-    Finish, FinishRefusal, Head, Leased, Ledger, Next, NotHeld, Release, ReleaseRefusal,
-    RenewRefusal, Renewal, Task, TaskState,
+    Finish, FinishRefusal, Head, Leased, Ledger, Next, NotHeld, RecordedState, Release,
+    ReleaseRefusal, RenewRefusal, Renewal, Task, TaskRecord, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::failure::FailureClass;
@@ -21,6 +21,8 @@ enum Hold<'a> {
     Held(u32, &'a Leased),
     /// The claim's lease was the task's latest, and has ended.
     Ended(u32, &'a Task),
+    /// The same, of a task that no sweep has had since the last restart.
+    Stray(&'a TaskRecord),
 }
 
 impl Ledger {
@@ -38,6 +40,8 @@ impl Ledger {
                 Ok(Decision::unchanged(Renewal::Stop))
             }
             Hold::Ended(_, task) => Err(ended(task).into()),
+            Hold::Stray(record) if record.is_done() => Err(record.ended().into()),
+            Hold::Stray(_) => Ok(Decision::unchanged(Renewal::Stop)),
         }
     }
 
@@ -54,8 +58,14 @@ impl Ledger {
                 generation: checkpoint.generation,
             });
         }
-        let (Hold::Held(slot, _) | Hold::Ended(slot, _)) = hold;
         let head = Head::of(&checkpoint);
+        let slot = match hold {
+            Hold::Held(slot, _) | Hold::Ended(slot, _) => slot,
+            Hold::Stray(record) if record.head(&checkpoint.role) == Some(head) => {
+                return Ok(Decision::unchanged(Adoption::Repeated));
+            }
+            Hold::Stray(record) => return Err(record.ended().into()),
+        };
         let known = self.known_head(slot, &checkpoint.role)?;
         if known == Some(head) {
             return Ok(Decision::unchanged(Adoption::Repeated));
@@ -109,6 +119,8 @@ impl Ledger {
             {
                 Ok(Decision::unchanged(Finish::Repeated))
             }
+            Hold::Stray(record) if record.is_done() => Ok(Decision::unchanged(Finish::Repeated)),
+            Hold::Stray(record) => Err(record.ended().into()),
             Hold::Ended(_, task) => Err(ended(task).into()),
             Hold::Held(slot, _) => {
                 let task = self.at(slot);
@@ -146,6 +158,9 @@ impl Ledger {
         let (slot, lease) = match self.hold(self.believed(Bug::FailUnfenced, claim))? {
             Hold::Held(slot, lease) => (slot, lease),
             Hold::Ended(_, task) => return Ok(Decision::unchanged(repeated_failure(task)?)),
+            Hold::Stray(record) if record.is_done() => return Err(record.ended().into()),
+            // As for a task that was cancelled.
+            Hold::Stray(_) => return Ok(Decision::unchanged(AfterFailure::GaveUp)),
         };
         let mut events = Vec::new();
         let mut counted = true;
@@ -211,7 +226,7 @@ impl Ledger {
                 }],
                 outcome: Release::Released,
             }),
-            Hold::Ended(..) => Ok(Decision::unchanged(Release::Repeated)),
+            Hold::Ended(..) | Hold::Stray(_) => Ok(Decision::unchanged(Release::Repeated)),
         }
     }
 
@@ -326,7 +341,7 @@ impl Ledger {
     pub fn holder(&self, claim: LeaseClaim) -> Option<&WorkerId> {
         match self.hold(claim) {
             Ok(Hold::Held(_, lease)) => Some(&lease.worker),
-            Ok(Hold::Ended(..)) | Err(_) => None,
+            Ok(Hold::Ended(..) | Hold::Stray(_)) | Err(_) => None,
         }
     }
 
@@ -350,7 +365,17 @@ impl Ledger {
     }
 
     fn hold(&self, claim: LeaseClaim) -> Result<Hold<'_>, NotHeld> {
-        let slot = *(self.slots.get(&claim.task)).ok_or(NotHeld::UnknownTask(claim.task))?;
+        let Some(&slot) = self.slots.get(&claim.task) else {
+            let record = (self.strays.get(&claim.task)).filter(|_| !planted(Bug::StraysUnknown));
+            let record = record.ok_or(NotHeld::UnknownTask(claim.task))?;
+            if claim.generation != record.generation || claim.generation.0 == 0 {
+                return Err(NotHeld::Stale {
+                    held: claim.generation,
+                    current: record.generation,
+                });
+            }
+            return Ok(Hold::Stray(record));
+        };
         let task = self.at(slot);
         if claim.generation != task.generation || claim.generation.0 == 0 {
             return Err(NotHeld::Stale {
@@ -366,6 +391,26 @@ impl Ledger {
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
             | TaskState::Cancelled(_) => Ok(Hold::Ended(slot, task)),
+        }
+    }
+}
+
+impl TaskRecord {
+    const fn is_done(&self) -> bool {
+        matches!(self.state, RecordedState::Done { .. })
+    }
+
+    fn head(&self, role: &CheckpointRole) -> Option<Head> {
+        match role {
+            CheckpointRole::Resume => self.resume,
+            CheckpointRole::Output(name) => self.outputs.get(name).copied(),
+        }
+    }
+
+    const fn ended(&self) -> NotHeld {
+        NotHeld::Stale {
+            held: self.generation,
+            current: self.generation,
         }
     }
 }

@@ -354,6 +354,39 @@ fn a_repeated_report_gets_the_same_answer_and_changes_nothing() {
 }
 
 #[test]
+fn a_repeated_report_gets_the_same_answer_when_a_restart_has_no_sweep_for_its_task() {
+    let mut checked = Checked::tiny(2);
+    for worker in ["w", "w"] {
+        let claim = checked.acquire(worker, 0).claim;
+        checked.complete(claim);
+    }
+    let done = checked.acquire("w", 0).claim;
+    checked.complete(done);
+    let running = checked.acquire("w", 0).claim;
+    checked.submit(submission("s", tiny_plan(&[0], &[200]), 2));
+    let ledger = random::restored(&checked.ledger, &checked.records, 0);
+    assert!(ledger.task(done.task).is_none() && ledger.task(running.task).is_none());
+
+    let measured = observation(&checked.spec(done));
+    let finish = ledger.finish(done, measured.clone()).unwrap();
+    assert_eq!(finish, Decision::unchanged(Finish::Repeated));
+    let output = checkpoint(done, CheckpointRole::Output("b100".to_owned()), 9, "");
+    let commit = ledger.commit(done, output).unwrap();
+    assert_eq!(commit, Decision::unchanged(Adoption::Repeated));
+    let old = LeaseClaim {
+        generation: Generation(7),
+        ..done
+    };
+    let refusal = ledger.finish(old, measured).unwrap_err();
+    assert_eq!(refusal, stale(7, 1).into());
+    // As if it had been cancelled, which it was.
+    let renewal = ledger.renew(running, 0).unwrap();
+    assert_eq!(renewal, Decision::unchanged(Renewal::Stop));
+    let refusal = ledger.commit(running, checkpoint(running, CheckpointRole::Resume, 1, ""));
+    assert_eq!(refusal.unwrap_err(), stale(1, 1).into());
+}
+
+#[test]
 fn a_claim_of_no_lease_is_refused() {
     let mut checked = Checked::tiny(2);
     let unknown = LeaseClaim {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState};
 use crate::id::{SweepName, TaskId, WorkerId};
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 use crate::terms::Terms;
 
 /// What has become of a sweep.
@@ -159,7 +160,7 @@ impl Ledger {
         let is_idle = |sweep: &Sweep| {
             sweep.counts.leased == 0 && (sweep.paused || sweep.counts.unfinished() == 0)
         };
-        self.sweeps.iter().all(is_idle)
+        planted(Bug::IdleTooEarly) || self.sweeps.iter().all(is_idle)
     }
 
     /// The next time at which something happens by itself: a lease expires (which may be in the

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::Opened;
-use crate::world::World;
+use crate::world::{World, spawn, text};
 
 /// A fenced coordinator has ended after so long: it notices within a second, or at its next write.
 const FENCED_LIFE: Duration = Duration::from_secs(30);
@@ -69,7 +69,7 @@ pub(crate) async fn keep_one_running(world: Arc<World>) {
     let mut older: Vec<JoinHandle<()>> = Vec::new();
     loop {
         older.retain(|life| !life.is_finished());
-        let mut life = tokio::spawn(live(Arc::clone(&world)));
+        let mut life = spawn(&world, live(Arc::clone(&world)));
         let overlap = world.fault(world.profile.overlap);
         let takeover = async {
             if overlap {
@@ -221,10 +221,4 @@ fn witness(world: &Arc<World>) -> Witness {
             world.violate("the ledger's invariants", violation);
         }
     })
-}
-
-fn text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }

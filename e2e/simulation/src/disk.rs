@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::world::World;
+use crate::world::{World, spawn};
 
 /// The rows, and who may write them.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Opened {
         Self {
             world: Arc::clone(world),
             epoch,
-            notice: world.chance.ms(1, 1000),
+            notice: world.chance.ms(1, 3000),
         }
     }
 
@@ -128,9 +128,10 @@ impl RowStore for Opened {
                 world.chance.ms(1, world.profile.write_ms),
             );
             let (answer, answered) = oneshot::channel();
-            let (world, epoch) = (Arc::clone(world), self.epoch);
+            let (inside, epoch) = (Arc::clone(world), self.epoch);
             // What is under way arrives, whether or not who sent it still lives.
-            tokio::spawn(async move {
+            spawn(world, async move {
+                let world = inside;
                 sleep(there).await;
                 let applied = world.disk.apply(&world, epoch, began_ms, rows);
                 sleep(back).await;

@@ -67,13 +67,12 @@ async fn submit(world: &Arc<World>, sweep: &str) {
 }
 
 async fn sweeps(world: &Arc<World>) -> Vec<v1::SweepSummary> {
-    match insist(world, Request::List(v1::ListRequest {})).await {
-        Answer::Sweeps(sweeps) => sweeps,
-        other => {
-            world.violate("an answer fits its request", format!("{other:?}"));
-            Vec::new()
-        }
-    }
+    let answer = insist(world, Request::List(v1::ListRequest {})).await;
+    let Answer::Sweeps(sweeps) = answer else {
+        world.violate("an answer fits its request", format!("{answer:?}"));
+        return Vec::new();
+    };
+    sweeps
 }
 
 async fn check(world: &Arc<World>, cancelled: Option<&str>) {
@@ -91,12 +90,10 @@ async fn check(world: &Arc<World>, cancelled: Option<&str>) {
             sweep: sweep.to_owned(),
             follow: false,
         };
-        match insist(world, Request::Front(request)).await {
-            Answer::Front(front) if front == expected => {}
-            other => world.violate(
-                "the front is the plan's",
-                format!("{sweep}: {other:?}, expected {expected:?}"),
-            ),
+        let answer = insist(world, Request::Front(request)).await;
+        if !matches!(&answer, Answer::Front(front) if *front == expected) {
+            let what = format!("{sweep}: {answer:?}, expected {expected:?}");
+            world.violate("the front is the plan's", what);
         }
         let read = durable.iter().find(|front| front.sweep.as_str() == sweep);
         if read.map(|front| v1::Front::from(front.clone())) != Some(expected) {

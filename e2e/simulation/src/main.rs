@@ -1,7 +1,10 @@
 //! Runs seeded worlds and says which of them break a rule: `make simulate`.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+mod mutants;
 
 use autorep_simulation::{Figures, Run, simulate};
 
@@ -17,8 +20,14 @@ fn main() -> ExitCode {
             .ok()
             .and_then(|text| text.parse::<u64>().ok())
     };
+    if let Some(bug) = std::env::var("BUG").ok().filter(|name| !name.is_empty())
+        && let Err(what) = mutants::plant(&bug)
+    {
+        println!("{what}");
+        return ExitCode::FAILURE;
+    }
     if std::env::var("MUTANTS").is_ok_and(|text| text == "1") {
-        return mutants(number("N").unwrap_or(SEEDS));
+        return mutants::find_all(number("N").unwrap_or(SEEDS));
     }
     if let Some(seed) = number("SIM_SEED") {
         let run = simulate(seed, true);
@@ -61,25 +70,23 @@ struct Runs {
 
 /// Runs seeds on as many threads as there are processors: worlds know nothing of each other.
 fn run_all(first: u64, count: u64) -> (Runs, u64) {
-    let threads = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = AtomicU64::new(first);
     let all = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.min(count))
-            .map(|thread| {
-                scope.spawn(move || {
-                    let mine = (first..first + count).skip(usize::try_from(thread).unwrap_or(0));
-                    let step = usize::try_from(threads.min(count)).unwrap_or(1);
-                    mine.step_by(step)
-                        .map(|seed| simulate(seed, false))
-                        .inspect(|run| {
-                            told(run);
-                        })
-                        .collect::<Vec<Run>>()
-                })
-            })
-            .collect();
+        let one_thread = || {
+            let mine = std::iter::from_fn(|| {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                (seed < first + count).then_some(seed)
+            });
+            let runs = mine.map(|seed| simulate(seed, false)).inspect(|run| {
+                told(run);
+            });
+            runs.collect::<Vec<Run>>()
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(one_thread)).collect();
         let joined = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         joined
-            .flat_map(|runs| runs.unwrap_or_default())
+            .flat_map(Result::unwrap_or_default)
             .collect::<Vec<Run>>()
     });
     let mut runs = Runs {
@@ -108,53 +115,4 @@ fn told(run: &Run) -> ExitCode {
         run.seed, violation.rule, violation.what, run.seed
     );
     ExitCode::FAILURE
-}
-
-#[cfg(not(feature = "planted"))]
-#[expect(clippy::print_stdout, reason = "this is a command")]
-fn mutants(_most: u64) -> ExitCode {
-    println!("the bugs are not in this build: `--features planted` puts them in");
-    ExitCode::FAILURE
-}
-
-/// Plants each bug and looks for a seed that finds it.
-#[cfg(feature = "planted")]
-#[expect(clippy::print_stdout, reason = "this is a command")]
-fn mutants(most: u64) -> ExitCode {
-    use autorep_core::planted::{Bug, plant};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let next = AtomicUsize::new(0);
-    let missed = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(&bug) = Bug::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    plant(Some(bug));
-                    let found = (1..=most)
-                        .map(|seed| simulate(seed, false))
-                        .find_map(|run| Some((run.seed, run.violation?)));
-                    match found {
-                        Some((seed, violation)) => {
-                            println!("{bug:?}: seed {seed}: {}", violation.rule);
-                        }
-                        None => {
-                            missed.fetch_add(1, Ordering::Relaxed);
-                            println!("{bug:?}: NOT FOUND in {most} seeds");
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let missed = missed.into_inner();
-    println!(
-        "{} planted bugs, {missed} not found within {most} seeds",
-        Bug::ALL.len()
-    );
-    if missed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
 }

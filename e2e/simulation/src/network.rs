@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::observer::Sent;
 use crate::wire::{Answer, Request};
-use crate::world::World;
+use crate::world::{World, spawn};
 
 /// Who cannot be heard by whom.
 #[derive(Debug, Default)]
@@ -85,9 +85,10 @@ pub(crate) async fn call(
     let sent = world.observer.sent(world, &request);
     if world.fault(profile.duplicate) {
         // The same request once more, some time later; nobody waits for its answer.
-        let (world, peer, request) = (Arc::clone(world), peer.to_owned(), request.clone());
-        let sent = sent.again(&world);
-        tokio::spawn(async move {
+        let (inside, peer, request) = (Arc::clone(world), peer.to_owned(), request.clone());
+        let sent = sent.again(world);
+        spawn(world, async move {
+            let world = inside;
             sleep(world.chance.ms(1, 20_000)).await;
             drop(deliver(&world, &peer, request, sent).await);
         });
@@ -97,9 +98,17 @@ pub(crate) async fn call(
         let delivery = deliver(world, peer, request.clone(), sent);
         timeout(within, delivery).await.ok()
     } else {
+        let spawned = world;
         let (world, peer, request) = (Arc::clone(world), peer.to_owned(), request.clone());
         let delivery = tokio::spawn(async move { deliver(&world, &peer, request, sent).await });
-        timeout(within, delivery).await.ok().and_then(Result::ok)
+        match timeout(within, delivery).await {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(panic)) => {
+                spawned.violate("nothing panics", panic);
+                None
+            }
+            Err(_elapsed) => None,
+        }
     };
     let answer =
         answer.unwrap_or_else(|| Err(Refusal::Unavailable("no answer in time".to_owned())));

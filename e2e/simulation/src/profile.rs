@@ -100,7 +100,7 @@ impl Profile {
             skewed: some(400, 1000),
             renamed: some(400, 600),
             bucket_fails: some(400, 150),
-            damage: some(400, 40),
+            damage: some(400, 120),
             trainer_fails: some(500, 80),
             step_ms: chance.within(50, 6000),
             orders: some(700, 10),

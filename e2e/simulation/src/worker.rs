@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::attempt;
 use crate::network::call;
 use crate::wire::{Answer, Request};
-use crate::world::World;
+use crate::world::{World, spawn};
 
 /// How long one request for a task waits.
 const ACQUIRE_WAIT_MS: u64 = 10_000;
@@ -95,11 +95,11 @@ pub(crate) async fn live(world: Arc<World>, number: u64) {
 
 async fn one_life(worker: &Arc<Worker>) {
     let world = &worker.world;
-    let life = tokio::spawn({
+    let life = spawn(world, {
         let worker = Arc::clone(worker);
         async move {
             let killed = worker.killed.clone();
-            killed.run_until_cancelled(worker.session()).await
+            killed.run_until_cancelled(worker.session()).await;
         }
     });
     let mean = world.profile.worker_life_ms;
@@ -197,15 +197,15 @@ impl Worker {
             device: "cpu".to_owned(),
             ..v1::RegisterRequest::default()
         });
-        match self.call(request, ANSWER_WITHIN).await? {
-            Answer::Terms(terms) => Ok(Terms {
-                lease_ttl: Duration::from_millis(terms.lease_ttl_ms),
-                renew_every: Duration::from_millis(terms.renew_every_ms),
-            }),
-            other => Err(Refusal::Internal(format!(
-                "expected terms, found {other:?}"
-            ))),
-        }
+        let answer = self.call(request, ANSWER_WITHIN).await?;
+        let Answer::Terms(terms) = answer else {
+            let text = format!("expected terms, found {answer:?}");
+            return Err(Refusal::Internal(text));
+        };
+        Ok(Terms {
+            lease_ttl: Duration::from_millis(terms.lease_ttl_ms),
+            renew_every: Duration::from_millis(terms.renew_every_ms),
+        })
     }
 
     /// Takes and does tasks until the coordinator is lost.
@@ -228,7 +228,7 @@ impl Worker {
                         attempt::run(self, assignment, terms).await;
                     }
                     None if self.world.now_ms() - asked_ms < TOO_SOON_MS => {
-                        backoff.wait(self).await
+                        backoff.wait(self).await;
                     }
                     None => *backoff = Backoff::new(),
                 },

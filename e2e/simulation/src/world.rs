@@ -1,11 +1,15 @@
 //! One world: a store, a bucket, coordinators, workers and a person, on one thread with one clock
 //! and one source of chance.
 
+use std::any::Any;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +45,8 @@ pub(crate) struct World {
     broken: CancellationToken,
 }
 
-/// Nothing may take longer once nothing fails: 40 rounds of the longest lease.
-const PATIENCE: Duration = Duration::from_mins(60);
+/// Nothing may take longer once nothing fails: 120 rounds of the longest lease.
+const PATIENCE: Duration = Duration::from_hours(1);
 
 impl World {
     fn new(seed: u64, print: bool) -> Self {
@@ -101,6 +105,26 @@ impl World {
     }
 }
 
+/// Lets something live beside the rest. A panic in it is a finding, not an end that nobody sees.
+pub(crate) fn spawn(
+    world: &Arc<World>,
+    life: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        if let Err(panic) = AssertUnwindSafe(life).catch_unwind().await {
+            world.violate("nothing panics", text(&*panic));
+        }
+    })
+}
+
+/// What a panic says.
+pub(crate) fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|it| (*it).to_owned()))
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
 /// Runs the world of a seed from its beginning to its end, or to the first violation.
 pub(crate) async fn run(seed: u64, print: bool) -> Run {
     let world = Arc::new(World::new(seed, print));
@@ -122,11 +146,11 @@ pub(crate) async fn run(seed: u64, print: bool) -> Run {
 }
 
 async fn live(world: &Arc<World>) {
-    tokio::spawn(coordinators::keep_one_running(Arc::clone(world)));
+    spawn(world, coordinators::keep_one_running(Arc::clone(world)));
     for number in 0..world.profile.workers {
-        tokio::spawn(worker::live(Arc::clone(world), number));
+        spawn(world, worker::live(Arc::clone(world), number));
     }
-    tokio::spawn(crate::network::cut_now_and_then(Arc::clone(world)));
+    spawn(world, crate::network::cut_now_and_then(Arc::clone(world)));
     let faults = async {
         person::live(world).await;
         let left = world.profile.fault_ms.saturating_sub(world.now_ms());

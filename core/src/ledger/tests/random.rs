@@ -247,7 +247,11 @@ impl World {
     }
 }
 
-fn restored(ledger: &Ledger, records: &BTreeMap<TaskId, TaskRecord>, now_ms: u64) -> Ledger {
+pub(super) fn restored(
+    ledger: &Ledger,
+    records: &BTreeMap<TaskId, TaskRecord>,
+    now_ms: u64,
+) -> Ledger {
     let sweeps = (ledger.sweeps())
         .map(|sweep| RestoredSweep {
             name: sweep.name().clone(),

@@ -48,9 +48,10 @@ impl Observer {
                 .filter(|sweep| know.frozen.contains_key(*sweep))
                 .cloned()
                 .collect(),
-            acquirer: match request {
-                Request::Acquire(request) => Some((Arc::clone(world), request.worker.clone())),
-                _ => None,
+            acquirer: if let Request::Acquire(request) = request {
+                Some((Arc::clone(world), request.worker.clone()))
+            } else {
+                None
             },
         }
     }
@@ -171,8 +172,28 @@ impl Knowledge {
         }
     }
 
-    /// Who repeats a call gets the answer that it had.
+    /// Who repeats a call gets the answer that it had, and nobody is told that a lease has ended
+    /// while it lives: the worker would drop its work.
     fn repeated(&self, world: &World, newest: bool, request: &Request, refusal: &Refusal) {
+        if let (Refusal::Stale { .. } | Refusal::UnknownTask(_), Some(claim)) =
+            (refusal, request.claim())
+            && let Some(record) = self.durable.get(&claim.task)
+            && record.generation == claim.generation
+            && matches!(record.state, RecordedState::Leased { .. })
+        {
+            let text = format!("{}: {refusal}", request.line());
+            world.violate("a lease that lives is not refused", text);
+        }
+        if let Request::Commit(commit) = request
+            && newest
+            && let Some(checkpoint) = checkpoint(commit.checkpoint.as_ref())
+            && let Some(record) = self.durable.get(&checkpoint.task)
+            && record.generation == checkpoint.generation
+            && self.head(checkpoint.task, &checkpoint.role) == Some(Head::of(&checkpoint))
+        {
+            let text = format!("{}: {refusal}", request.line());
+            world.violate("a repeated commit gets the same answer", text);
+        }
         if let (Request::Finish(_), Some(claim)) = (request, request.claim())
             && newest
             && let Some(record) = self.durable.get(&claim.task)
@@ -199,6 +220,8 @@ impl Knowledge {
             (Request::Acquire(request), Answer::Work(work)) => {
                 if let Some(assignment) = &work.assignment {
                     self.granted(world, newest, &request.worker, assignment);
+                } else if work.idle && newest {
+                    self.idle(world);
                 }
             }
             (Request::Submit(request), _) => self.submitted(world, &request.manifest),
@@ -217,6 +240,10 @@ impl Knowledge {
                     let tasks = self.only_of(&request.sweep);
                     self.frozen.insert(request.sweep.clone(), tasks);
                 }
+            }
+            (_, Answer::Sweeps(sweeps)) if newest => self.listed(world, sweeps),
+            (Request::Front(request), Answer::Front(front)) if newest => {
+                self.front_told(world, &request.sweep, front);
             }
             _ => {}
         }

@@ -66,6 +66,12 @@ impl Knowledge {
                 line(&format!("was g{}", old.generation)),
             );
         }
+        let starts_anew = is_done(&new) || is_done(&old) || old.state == RecordedState::GaveUp;
+        let (spent, spent_before) = (new.spent.attempts(), old.spent.attempts());
+        if spent < spent_before && !starts_anew {
+            let text = line(&format!("{} were counted, now {}", spent_before, spent));
+            world.violate("attempts are counted", text);
+        }
         for frozen in self.frozen.values() {
             if frozen.get(&task).is_some_and(|frozen| *frozen != new) {
                 world.violate("nothing of a cancelled sweep changes", line(state));
@@ -91,6 +97,8 @@ impl Knowledge {
                 world.violate("done stays done", format!("{id}: {old:?} -> {new:?}"));
             } else if after.is_none() {
                 *self.reopened.entry(task).or_default() += 1;
+                // Its readers wait for it now, for as long as that takes.
+                self.waiting_until.clear();
             }
         } else if let Some(after) = result(new) {
             // The seconds tell under which lease it was measured.
@@ -165,6 +173,8 @@ impl Knowledge {
             old.failures.last() != Some(failure)
                 && failure.generation == new.generation
                 && failure.class != FailureClass::WorkerLost
+                // It waits for the task that made the checkpoint, if for anything.
+                && failure.class != FailureClass::BadCheckpoint
         });
         if let Some(failed) = failed
             && new.state == RecordedState::Open
@@ -221,11 +231,9 @@ impl Knowledge {
                 generation: new.generation.0,
                 worker: worker.0.clone(),
                 until_ms: began_ms + world.profile.lease_ttl_ms(),
-                // Another request of the same worker may be waiting already.
-                excused: self
-                    .open_acquires
-                    .get(&worker.0)
-                    .is_some_and(|open| *open > 1),
+                // Another request of the same worker, or a person's, may be waiting already.
+                excused: self.open_orders > 0
+                    || (self.open_acquires.get(&worker.0)).is_some_and(|open| *open > 1),
             };
             self.live.insert(task, live);
         }

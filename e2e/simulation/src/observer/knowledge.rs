@@ -58,6 +58,8 @@ impl Proposed {
 pub(super) struct Knowledge {
     pub(super) durable: Tasks,
     pub(super) sweeps: BTreeMap<String, SweepRow>,
+    /// The sweep and the plan's digest of each manifest that was submitted.
+    pub(super) manifests: BTreeMap<String, (String, Digest)>,
     pub(super) plans: BTreeMap<Digest, Arc<Plan>>,
     pub(super) writes: u64,
     pub(super) starts: u64,
@@ -94,11 +96,15 @@ pub(super) struct Knowledge {
 impl Knowledge {
     /// The plan of a manifest; expanded once per manifest.
     pub(super) fn learn_plan(&mut self, text: &str) -> Option<(String, Digest)> {
+        if let Some(known) = self.manifests.get(text) {
+            return Some(known.clone());
+        }
         let manifest = manifest::parse_within(text, 1000).ok()?;
         let plan = Plan::expand(&manifest);
-        let digest = plan.digest();
-        self.plans.entry(digest).or_insert_with(|| Arc::new(plan));
-        Some((manifest.name.to_string(), digest))
+        let learnt = (manifest.name.to_string(), plan.digest());
+        self.plans.insert(learnt.1, Arc::new(plan));
+        self.manifests.insert(text.to_owned(), learnt.clone());
+        Some(learnt)
     }
 
     /// Whether a durable sweep other than `but` that is not cancelled wants the task; paused ones

@@ -19,6 +19,7 @@ use crate::world::World;
 mod answers;
 mod durable;
 mod knowledge;
+mod reads;
 
 use knowledge::Knowledge;
 

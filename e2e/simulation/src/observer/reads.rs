@@ -1,0 +1,84 @@
+//! Rules for answers that only tell: they tell what is durable, as long as nobody has taken over.
+
+use autorep_core::front::SweepFront;
+use autorep_core::ledger::{RecordedState, TaskRecord};
+use autorep_core::plan::{Plan, PlannedTask};
+use autorep_proto::v1;
+
+use super::knowledge::{Knowledge, is_done, result};
+use crate::world::World;
+
+impl Knowledge {
+    /// A worker is told that nothing runs and nothing will before a person does something.
+    pub(super) fn idle(&self, world: &World) {
+        for (name, row) in self.sweeps.iter().filter(|(_, row)| !row.cancelled) {
+            let plan = self.plans.get(&row.plan);
+            for task in plan.iter().flat_map(|plan| &plan.tasks) {
+                let state = self.durable.get(&task.id).map(|record| &record.state);
+                let runs = matches!(state, Some(RecordedState::Leased { .. }));
+                let will = matches!(state, None | Some(RecordedState::Open))
+                    && !row.paused
+                    && self.parents_are_done(task);
+                if runs || will {
+                    let text = format!("{} of {name}: {state:?}", task.id.short());
+                    return world.violate("idle is only said when nothing will run", text);
+                }
+            }
+        }
+    }
+
+    fn parents_are_done(&self, task: &PlannedTask) -> bool {
+        let mut parents = task.spec.inputs().into_iter();
+        parents.all(|input| self.durable.get(&input.task).is_some_and(is_done))
+    }
+
+    /// The sweeps are told with their counts.
+    pub(super) fn listed(&self, world: &World, sweeps: &[v1::SweepSummary]) {
+        if sweeps.len() != self.sweeps.len() {
+            let text = format!("{} sweeps, {} are durable", sweeps.len(), self.sweeps.len());
+            world.violate("a list tells what is durable", text);
+        }
+        for summary in sweeps {
+            let Some(plan) = self.plan_of(&summary.sweep) else {
+                return world.violate("a list tells what is durable", &summary.sweep);
+            };
+            let told = summary.counts.unwrap_or_default();
+            let count = |is: fn(&TaskRecord) -> bool| {
+                let records = plan
+                    .tasks
+                    .iter()
+                    .filter_map(|task| self.durable.get(&task.id));
+                records.filter(|record| is(record)).count() as u64
+            };
+            let leased = count(|record| matches!(record.state, RecordedState::Leased { .. }));
+            let gave_up = count(|record| matches!(record.state, RecordedState::GaveUp));
+            if (told.done, told.leased, told.gave_up) != (count(is_done), leased, gave_up) {
+                let text = format!("{}: {told:?}, {leased} are leased", summary.sweep);
+                world.violate("a list tells what is durable", text);
+            }
+        }
+    }
+
+    /// A front is told.
+    pub(super) fn front_told(&self, world: &World, sweep: &str, told: &v1::Front) {
+        let Some(plan) = self.plan_of(sweep) else {
+            return world.violate("a front tells what is durable", sweep);
+        };
+        let name = sweep.parse().expect("a sweep that exists has a name");
+        let mut front = SweepFront::new(&name, &plan.candidates);
+        for task in &plan.tasks {
+            if let Some(observation) = self.durable.get(&task.id).and_then(result) {
+                front.observe(task.id, observation);
+            }
+        }
+        if v1::Front::from(front.report()) != *told {
+            let text = format!("{sweep}: {told:?}, durable is {:?}", front.report());
+            world.violate("a front tells what is durable", text);
+        }
+    }
+
+    fn plan_of(&self, sweep: &str) -> Option<&Plan> {
+        let row = self.sweeps.get(sweep)?;
+        self.plans.get(&row.plan).map(AsRef::as_ref)
+    }
+}
