@@ -61,6 +61,9 @@ pub const TENSORS_PART: &str = "tensors.safetensors";
 /// The part that holds everything else: the task's spec, step and schedule position.
 pub const STATE_PART: &str = "state.json";
 
+/// Parts of a checkpoint at most.
+pub const MAX_PARTS: usize = 64;
+
 /// One object of a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Part {
@@ -86,3 +89,60 @@ pub struct CheckpointManifest {
     /// The parts, sorted by name.
     pub parts: Vec<Part>,
 }
+
+impl CheckpointManifest {
+    /// The manifest that `text` holds, if it is the one that `checkpoint` names and its parts can
+    /// be files of one folder; otherwise what was expected and found.
+    pub fn read(checkpoint: &CheckpointRef, text: &[u8]) -> Result<Self, String> {
+        let found = Digest::of(text);
+        if found != checkpoint.manifest {
+            return Err(format!(
+                "expected a manifest with the sha256 {}, found {found}",
+                checkpoint.manifest
+            ));
+        }
+        let manifest: Self = serde_json::from_slice(text)
+            .map_err(|error| format!("the manifest is none: {error}"))?;
+        let belongs = manifest.task == checkpoint.task
+            && manifest.generation == checkpoint.generation
+            && manifest.role == checkpoint.role
+            && manifest.step == checkpoint.step;
+        if !belongs {
+            return Err("the manifest describes another checkpoint".to_owned());
+        }
+        manifest.check_parts()?;
+        Ok(manifest)
+    }
+
+    fn check_parts(&self) -> Result<(), String> {
+        let parts = &self.parts;
+        if parts.len() > MAX_PARTS {
+            let found = parts.len();
+            return Err(format!("expected at most {MAX_PARTS} parts, found {found}"));
+        }
+        if let Some(part) = parts.iter().find(|it| !is_part_name(&it.name)) {
+            return Err(format!(
+                "expected part names of 1 to 128 letters, digits, dashes, underscores and dots \
+                 that do not begin with a dot, found {:?}",
+                part.name
+            ));
+        }
+        if !parts.is_sorted_by(|a, b| a.name < b.name) {
+            return Err("expected parts sorted by name, each once".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` can be both a file's name and the last segment of a storage key.
+pub fn is_part_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && !name.starts_with('.')
+        && name != MANIFEST_OBJECT
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;
