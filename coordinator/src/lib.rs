@@ -10,6 +10,7 @@
 mod ask;
 mod clock;
 pub mod config;
+pub mod inside;
 mod measure;
 pub mod offline;
 mod owner;
