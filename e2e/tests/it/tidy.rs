@@ -11,7 +11,7 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("autorep-core", &[]),
     ("autorep-data", &["autorep-core"]),
     ("autorep-proto", &["autorep-core"]),
@@ -39,6 +39,15 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "autorep-coordinator",
             "autorep-worker",
             "autorep-cli",
+        ],
+    ),
+    (
+        "autorep-fuzzing",
+        &[
+            "autorep-core",
+            "autorep-proto",
+            "autorep-coordinator",
+            "autorep-trainer",
         ],
     ),
 ];
