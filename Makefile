@@ -1,6 +1,6 @@
 # The steps are in scripts/; every target may be called again at any time.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity bench libtorch
+.PHONY: help demo test test-parity bench fuzz libtorch
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,6 +19,9 @@ test-parity: ## hold nets, weights and training against PyTorch (downloads 600 M
 
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)
 	@bash scripts/bench.sh "$(ONLY)"
+
+fuzz: ## run the fuzz targets under libFuzzer (TARGET=one, SECONDS=600 each)
+	@bash scripts/fuzz.sh "$(TARGET)" "$(or $(SECONDS),600)"
 
 libtorch: ## get libtorch and link it as .libtorch, so that cargo builds the trainer too
 	@python3 scripts/stage-libtorch.py

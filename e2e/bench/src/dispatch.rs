@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::disk;
 use crate::lab::Lab;
 use crate::process::median;
+use crate::sweep;
 
 /// Tasks of a sweep that lasts longer than any count.
 const PLENTY: u64 = 90_010;
@@ -19,7 +20,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Tasks per second, each from Acquire to durable Finish with its commits between.
 pub(crate) async fn rate(autorep: &Path, workers: usize, seconds: f64) -> Result<Value> {
-    let mut lab = Lab::start(autorep, PLENTY).await?;
+    let mut lab = Lab::start(autorep, &sweep::manifest("load", PLENTY)).await?;
     let mut workers = lab.workers(workers).await?;
     let first = workers.first_mut().context("at least one worker")?;
     lab.open_up(first).await?;
@@ -55,7 +56,7 @@ async fn work(workers: &mut [crate::worker::Worker], time: Duration) -> Result<u
 pub(crate) async fn first_lease(autorep: &Path, runs: usize) -> Result<Value> {
     let mut times = Vec::new();
     for _ in 0..runs {
-        let mut lab = Lab::start(autorep, 100).await?;
+        let mut lab = Lab::start(autorep, &sweep::manifest("first", 100)).await?;
         let mut workers = lab.workers(1).await?;
         let first = workers.first_mut().context("one worker")?;
         first.acquire().await?.context("a task")?;

@@ -19,8 +19,8 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// A coordinator on an empty store, with a sweep of so many tasks.
-    pub(crate) async fn start(autorep: &Path, tasks: u64) -> Result<Self> {
+    /// A coordinator on an empty store, to which a manifest is submitted.
+    pub(crate) async fn start(autorep: &Path, manifest: &str) -> Result<Self> {
         let relu_total = sweep::relu_total()?;
         let folder = folder()?;
         let store = folder.path().join("store");
@@ -31,7 +31,7 @@ impl Lab {
             relu_total,
         };
         let request = v1::SubmitRequest {
-            manifest: sweep::manifest("load", tasks),
+            manifest: manifest.to_owned(),
             dry_run: false,
         };
         let channel = lab.coordinator.channel().await?;

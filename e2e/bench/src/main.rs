@@ -1,6 +1,7 @@
 //! Load for the coordinator: what `make bench` measures of it. Each command prints one JSON object
 //! of figures; `scripts/bench.py` knows their names, units and targets.
 
+mod crash;
 mod crowd;
 mod disk;
 mod dispatch;
@@ -78,6 +79,15 @@ enum Command {
         #[arg(long, default_value_t = 30.0)]
         seconds: f64,
     },
+    /// Tasks that run twice because the coordinator was killed.
+    Crash {
+        /// Tasks of the sweep, each of half a second.
+        #[arg(long, default_value_t = 190)]
+        tasks: u64,
+        /// It is killed when so many are done.
+        #[arg(long, default_value_t = 114)]
+        kill_after: usize,
+    },
     /// Makes a store in which a sweep's tasks are done.
     Fill {
         /// The store.
@@ -120,9 +130,10 @@ async fn main() -> Result<()> {
             renew_every_ms,
             seconds,
         } => crowd::renew(&autorep, workers, renew_every_ms, seconds).await?,
+        Command::Crash { tasks, kill_after } => crash::measure(&autorep, tasks, kill_after).await?,
         Command::Fill { store, tasks, open } => fill::fill(&store, tasks, open).await?,
         Command::Restart { store } => fill::restart(&autorep, &store).await?,
-        Command::Ledger => ledger::cost(),
+        Command::Ledger => ledger::cost()?,
     };
     print(&found)
 }

@@ -1,7 +1,7 @@
 //! The process of a coordinator, and what the kernel says of it.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ pub(crate) struct Coordinator {
     pub(crate) began: Instant,
     child: Child,
     log: PathBuf,
+    store: PathBuf,
+    address: SocketAddr,
 }
 
 /// A folder for a store. In the build folder's file system rather than in one in memory, where a
@@ -31,6 +33,10 @@ impl Coordinator {
     /// Starts one; it need not answer yet.
     pub(crate) fn start(autorep: &Path, store: &Path) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start_at(autorep, store, address)
+    }
+
+    fn start_at(autorep: &Path, store: &Path, address: SocketAddr) -> Result<Self> {
         let log = store.with_extension("log");
         let began = Instant::now();
         let child = Command::new(autorep)
@@ -49,7 +55,16 @@ impl Coordinator {
             began,
             child,
             log,
+            store: store.to_owned(),
+            address,
         })
+    }
+
+    /// Ends it with SIGKILL and starts another at its place.
+    pub(crate) async fn kill_and_restart(&mut self, autorep: &Path) -> Result<()> {
+        self.child.kill().await?;
+        *self = Self::start_at(autorep, &self.store, self.address)?;
+        Ok(())
     }
 
     /// A connection of one's own, as soon as there can be one.
@@ -86,7 +101,9 @@ impl Coordinator {
         let status = self.proc("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.with_context(|| format!("{name} of a process"))?.parse()?;
+        let kib: u64 = kib
+            .with_context(|| format!("{name} of a process"))?
+            .parse()?;
         Ok(kib * 1024)
     }
 
@@ -97,7 +114,10 @@ impl Coordinator {
         let (_, rest) = stat.rsplit_once(')').context("a process's stat")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let ticks = |at: usize| -> Result<f64> {
-            Ok(fields.get(at).context("a process's times")?.parse::<f64>()?)
+            Ok(fields
+                .get(at)
+                .context("a process's times")?
+                .parse::<f64>()?)
         };
         Ok((ticks(11)? + ticks(12)?) / rustix::param::clock_ticks_per_second() as f64)
     }

@@ -1,15 +1,18 @@
 //! Sweeps of a wanted size.
 
+use anyhow::{Result, anyhow};
 use autorep_core::manifest;
 use autorep_core::plan::Plan;
-use anyhow::{Result, anyhow};
 
 /// A manifest of about `tasks` tasks: 5 seeds with a baseline and its evaluation each, and for
 /// each grid point and each of 6 budgets a search, a finetune and an evaluation. Exactly as many
 /// where `tasks - 10` is 90 times a number.
 pub(crate) fn manifest(name: &str, tasks: u64) -> String {
     let points = (tasks.saturating_sub(10) / 90).max(1);
-    let second = (1..=300).rev().find(|steps| points % steps == 0).unwrap_or(1);
+    let second = (1..=300)
+        .rev()
+        .find(|steps| points % steps == 0)
+        .unwrap_or(1);
     let axis = |field: &str, from: &str, to: &str, steps: u64| match steps {
         0 | 1 => format!("    {field}: [{from}]\n"),
         steps => format!("    {field}: {{ from: {from}, to: {to}, steps: {steps}, scale: log }}\n"),
@@ -33,6 +36,11 @@ spec:
   grid:
 {first}{second}"
     )
+}
+
+/// A manifest whose first task is the only one that can be leased before it is done.
+pub(crate) fn of_one_baseline() -> String {
+    manifest("one", 100).replace("seeds: 5", "seeds: 1")
 }
 
 /// The plan of a manifest.

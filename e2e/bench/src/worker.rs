@@ -8,8 +8,8 @@ use autorep_core::digest::Digest;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::{Accuracy, Observation};
 use autorep_core::task::{TaskSpec, Work};
-use autorep_proto::{PROTOCOL_VERSION, v1};
 use autorep_proto::v1::fleet_client::FleetClient;
+use autorep_proto::{PROTOCOL_VERSION, v1};
 use tonic::transport::Channel;
 
 /// The longest wait for a task.
@@ -29,6 +29,17 @@ pub(crate) struct Held {
     spec: TaskSpec,
 }
 
+impl Held {
+    /// What an assignment says.
+    pub(crate) fn of(assignment: v1::Assignment) -> Result<Self> {
+        let claim = assignment.claim.context("an assignment has a claim")?;
+        Ok(Self {
+            claim: claim.try_into()?,
+            spec: serde_json::from_slice(&assignment.spec)?,
+        })
+    }
+}
+
 impl Worker {
     /// Registers; also says how long leases live.
     pub(crate) async fn register(
@@ -36,36 +47,38 @@ impl Worker {
         name: String,
         relu_total: u64,
     ) -> Result<(Self, Duration)> {
-        let mut fleet = FleetClient::new(channel);
+        let mut worker = Self {
+            name,
+            fleet: FleetClient::new(channel),
+            relu_total,
+        };
+        let ttl = worker.greet().await?;
+        Ok((worker, ttl))
+    }
+
+    /// Registers again; says how long leases live.
+    pub(crate) async fn greet(&mut self) -> Result<Duration> {
         let request = v1::RegisterRequest {
-            worker: name.clone(),
+            worker: self.name.clone(),
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
         };
-        let known = fleet.register(request).await?.into_inner();
-        let worker = Self {
-            name,
-            fleet,
-            relu_total,
-        };
-        Ok((worker, Duration::from_millis(known.lease_ttl_ms)))
+        let known = self.fleet.register(request).await?.into_inner();
+        Ok(Duration::from_millis(known.lease_ttl_ms))
     }
 
     /// The next task; `None` when there is none.
     pub(crate) async fn acquire(&mut self) -> Result<Option<Held>> {
+        self.ask().await?.assignment.map(Held::of).transpose()
+    }
+
+    /// The answer to a request for a task.
+    pub(crate) async fn ask(&mut self) -> Result<v1::AcquireResponse> {
         let request = v1::AcquireRequest {
             worker: self.name.clone(),
             wait_ms: u64::try_from(WAIT.as_millis())?,
         };
-        let answer = self.fleet.acquire(request).await?.into_inner();
-        let Some(assignment) = answer.assignment else {
-            return Ok(None);
-        };
-        let claim = assignment.claim.context("an assignment has a claim")?;
-        Ok(Some(Held {
-            claim: claim.try_into()?,
-            spec: serde_json::from_slice(&assignment.spec)?,
-        }))
+        Ok(self.fleet.acquire(request).await?.into_inner())
     }
 
     /// Keeps a lease.

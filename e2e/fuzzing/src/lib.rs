@@ -105,6 +105,24 @@ pub fn run(name: &str, input: &[u8]) {
     target.expect("a target's name").run(input);
 }
 
+/// Writes the seeds of the target of this name into the folder that `AUTOREP_FUZZ_SEEDS` names, if
+/// it names one: a fuzzer reads its inputs from files.
+///
+/// # Panics
+///
+/// Where that cannot be done, and where no target has the name.
+pub fn write_seeds(name: &str) {
+    let Some(folder) = std::env::var_os("AUTOREP_FUZZ_SEEDS") else {
+        return;
+    };
+    let target = TARGETS.iter().find(|target| target.name == name);
+    let seeds = (target.expect("a target's name").seeds)();
+    for (number, seed) in seeds.iter().enumerate() {
+        let path = std::path::Path::new(&folder).join(format!("seed-{number}"));
+        std::fs::write(path, seed).expect("a folder for seeds that can be written to");
+    }
+}
+
 impl Target {
     /// Feeds `input` to the reader.
     ///
