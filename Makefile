@@ -1,6 +1,6 @@
 # The steps are in scripts/; every target may be called again at any time.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity bench simulate libtorch
+.PHONY: help demo test test-parity bench simulate fuzz libtorch
 
 help: ## say what there is
 	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,6 +22,9 @@ bench: ## measure the figures against their targets, into target/bench.json (ONL
 
 simulate: ## run seeded worlds over the real coordinator (N=, FROM=, SIM_SEED=, MUTANTS=1)
 	@N="$(N)" FROM="$(FROM)" SIM_SEED="$(SIM_SEED)" MUTANTS="$(MUTANTS)" BUG="$(BUG)" PROFILE="$(PROFILE)" bash scripts/simulate.sh
+
+fuzz: ## run the fuzz targets under libFuzzer (TARGET=one, SECONDS=600 each)
+	@bash scripts/fuzz.sh "$(TARGET)" "$(or $(SECONDS),600)"
 
 libtorch: ## get libtorch and link it as .libtorch, so that cargo builds the trainer too
 	@python3 scripts/stage-libtorch.py

@@ -10,13 +10,14 @@ be measured is one.
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+import bench_load
+import bench_peers
+from bench_figure import ROOT, Unmeasured, figure, run, verdict
+
 QUICKSTART = "manifests/quickstart.yaml"
 
 # 5 seeds x (baseline and its evaluation + 41 x 271 grid points x 6 budgets x 3 tasks each): one
@@ -37,37 +38,6 @@ spec:
     replace.penalty: { from: 1.0e-5, to: 1.0e-3, steps: 41, scale: log }
     replace.hysteresis: { from: 1.0e-4, to: 1.0e-1, steps: 271, scale: log }
 """
-
-
-class Unmeasured(Exception):
-    """A figure could not be measured; the text says why."""
-
-
-def figure(name, value, unit, target, command):
-    return {
-        "name": name,
-        "value": value,
-        "unit": unit,
-        "target": target,
-        "better": "lower",
-        "command": command,
-    }
-
-
-def run(command):
-    """Runs a command to its end: its stdout, wall seconds and peak resident bytes."""
-    began = time.monotonic()
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - began
-        out.seek(0)
-        err.seek(0)
-        if child.returncode != 0:
-            tail = err.read().decode(errors="replace")[-2000:]
-            raise Unmeasured(f"{' '.join(command)} ended with {child.returncode}: {tail}")
-        return out.read(), seconds, usage.ru_maxrss * 1024
 
 
 def plan_million_tasks(autorep):
@@ -103,6 +73,8 @@ def run_overhead(autorep):
 BENCHES = [
     (("plan.million_tasks_s", "plan.million_tasks_peak_gb"), plan_million_tasks),
     (("run.overhead_share",), run_overhead),
+    *bench_load.BENCHES,
+    *bench_peers.BENCHES,
 ]
 
 
@@ -123,12 +95,8 @@ def main(autorep, prefix):
         for one in measured:
             if not one["name"].startswith(prefix):
                 continue
-            verdict = "met" if one["value"] <= one["target"] else "MISSED"
-            print(
-                f"{one['name']:<30} {one['value']:>10} {one['unit']:<20} "
-                f"target at most {one['target']}: {verdict}",
-                flush=True,
-            )
+            shown = f"{one['name']:<36} {one['value']:>10} {one['unit']:<20} {verdict(one)}"
+            print(shown.rstrip(), flush=True)
             figures.append(one)
     path = ROOT / "target" / "bench.json"
     path.parent.mkdir(exist_ok=True)

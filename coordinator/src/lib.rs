@@ -11,6 +11,7 @@ mod ask;
 mod clock;
 pub mod config;
 mod garbage;
+pub mod inside;
 mod measure;
 pub mod offline;
 mod owner;

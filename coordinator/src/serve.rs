@@ -9,11 +9,12 @@ use autorep_proto::v1::fleet_server::FleetServer;
 use autorep_proto::v1::lab_server::LabServer;
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
-use crate::ask::Desk;
+use crate::ask::{Ask, Desk};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, millis};
 use crate::garbage::collect_regularly;
@@ -80,32 +81,10 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let config = config.checked()?;
-    let clock = Clock::start();
-    let abilities = probe(&*store).await?;
-    reached(Point::CoordinatorBeforeOpen);
-    let state = State::open(Arc::clone(&store), abilities).await;
-    let state = state.map_err(RunError::Open)?;
-    reached(Point::CoordinatorAfterOpen);
-    let records = state.read().await?;
-    let (lease_ttl_ms, now_ms) = (millis(config.lease_ttl), clock.now_ms());
-    let quotas = config.quotas.clone();
-    let restoring =
-        tokio::task::spawn_blocking(move || restore(records, lease_ttl_ms, quotas, now_ms));
-    let restored = restoring.await.unwrap_or_else(|error| {
-        // Restoring is not cancelled, so it has panicked.
-        std::panic::resume_unwind(error.into_panic())
-    })?;
-    tracing::info!(
-        sweeps = restored.sweeps.len(),
-        tasks = restored.ledger.task_count(),
-        leases = restored.ledger.lease_count(),
-        took_ms = clock.now_ms(),
-        "coordinator ready"
-    );
+    let (owner, desk, asks) = open(&config, Arc::clone(&store)).await?;
 
     // Ends the services, when told to or when the owner has ended.
     let stop = shutdown.child_token();
-    let (desk, asks) = Desk::new(config.queue, config.max_calls);
     let fleet = FleetService::new(desk.clone(), config.clone());
     let beating = standby::beat(Arc::clone(&store));
     let heart = Arc::clone(&store);
@@ -114,7 +93,6 @@ pub async fn run(
     let router = router(fleet, lab).await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-    let owner = Owner::new(config.clone(), clock, state, restored);
     let owning = owner.run(asks, stop.clone());
     tokio::pin!(serving, owning);
     let ended = tokio::select! {
@@ -141,6 +119,39 @@ pub async fn run(
         Err(error) => tracing::error!(%error, "coordinator ended"),
     }
     ended
+}
+
+/// Takes the state from any other coordinator and reads it: the ledger's owner, and the two ends of
+/// the way to it.
+pub(crate) async fn open(
+    config: &Config,
+    store: Arc<dyn ObjectStore>,
+) -> Result<(Owner<State>, Desk, Receiver<Ask>), RunError> {
+    let clock = Clock::start();
+    let abilities = probe(&*store).await?;
+    reached(Point::CoordinatorBeforeOpen);
+    let state = State::open(store, abilities).await;
+    let state = state.map_err(RunError::Open)?;
+    reached(Point::CoordinatorAfterOpen);
+    let records = state.read().await?;
+    let (lease_ttl_ms, now_ms) = (millis(config.lease_ttl), clock.now_ms());
+    let quotas = config.quotas.clone();
+    let restoring =
+        tokio::task::spawn_blocking(move || restore(records, lease_ttl_ms, quotas, now_ms));
+    let restored = restoring.await.unwrap_or_else(|error| {
+        // Restoring is not cancelled, so it has panicked.
+        std::panic::resume_unwind(error.into_panic())
+    })?;
+    tracing::info!(
+        sweeps = restored.sweeps.len(),
+        tasks = restored.ledger.task_count(),
+        leases = restored.ledger.lease_count(),
+        took_ms = clock.now_ms(),
+        "coordinator ready"
+    );
+    let (desk, asks) = Desk::new(config.queue, config.max_calls);
+    let owner = Owner::new(config.clone(), clock, state, restored);
+    Ok((owner, desk, asks))
 }
 
 /// All services with their limits.

@@ -103,6 +103,9 @@ pub const TENSORS_PART: &str = "tensors.safetensors";
 /// The part that holds everything else: the task's spec, step and schedule position.
 pub const STATE_PART: &str = "state.json";
 
+/// Parts of a checkpoint at most.
+pub const MAX_PARTS: usize = 64;
+
 /// One object of a checkpoint.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Part {
@@ -129,41 +132,59 @@ pub struct CheckpointManifest {
     pub parts: Vec<Part>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl CheckpointManifest {
+    /// The manifest that `text` holds, if it is the one that `checkpoint` names and its parts can
+    /// be files of one folder; otherwise what was expected and found.
+    pub fn read(checkpoint: &CheckpointRef, text: &[u8]) -> Result<Self, String> {
+        let found = Digest::of(text);
+        if found != checkpoint.manifest {
+            return Err(format!(
+                "expected a manifest with the sha256 {}, found {found}",
+                checkpoint.manifest
+            ));
+        }
+        let manifest: Self = serde_json::from_slice(text)
+            .map_err(|error| format!("the manifest is none: {error}"))?;
+        let belongs = manifest.task == checkpoint.task
+            && manifest.generation == checkpoint.generation
+            && manifest.role == checkpoint.role
+            && manifest.step == checkpoint.step;
+        if !belongs {
+            return Err("the manifest describes another checkpoint".to_owned());
+        }
+        manifest.check_parts()?;
+        Ok(manifest)
+    }
 
-    #[test]
-    fn the_place_of_an_object_is_read_from_its_key_and_nothing_else_is_one() {
-        let task = TaskId(Digest::of(b"task"));
-        for role in [
-            CheckpointRole::Resume,
-            CheckpointRole::Output("b-100".to_owned()),
-        ] {
-            let step = if role == CheckpointRole::Resume {
-                120
-            } else {
-                0
-            };
-            let place = Place {
-                task,
-                generation: Generation(7),
-                role,
-                step,
-            };
-            let key = format!("{}/{MANIFEST_OBJECT}", place.folder());
-            assert_eq!(Place::of(&key), Some(place));
+    fn check_parts(&self) -> Result<(), String> {
+        let parts = &self.parts;
+        if parts.len() > MAX_PARTS {
+            let found = parts.len();
+            return Err(format!("expected at most {MAX_PARTS} parts, found {found}"));
         }
-        for other in [
-            format!("tasks/{task}/g7/trainer.log"),
-            format!("tasks/{task}/g7/resume-x/a"),
-            format!("tasks/{task}/g7/resume-1"),
-            format!("tasks/{task}/g7/resume-1/a/b"),
-            format!("tasks/{task}/7/resume-1/a"),
-            "tasks/abc/g7/resume-1/a".to_owned(),
-            "state/manifest/1".to_owned(),
-        ] {
-            assert_eq!(Place::of(&other), None, "{other}");
+        if let Some(part) = parts.iter().find(|it| !is_part_name(&it.name)) {
+            return Err(format!(
+                "expected part names of 1 to 128 letters, digits, dashes, underscores and dots \
+                 that do not begin with a dot, found {:?}",
+                part.name
+            ));
         }
+        if !parts.is_sorted_by(|a, b| a.name < b.name) {
+            return Err("expected parts sorted by name, each once".to_owned());
+        }
+        Ok(())
     }
 }
+
+/// Whether `name` can be both a file's name and the last segment of a storage key.
+pub fn is_part_name(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && !name.starts_with('.')
+        && name != MANIFEST_OBJECT
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests;

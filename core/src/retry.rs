@@ -51,6 +51,13 @@ pub enum Limit {
     None,
 }
 
+impl Default for Retry {
+    /// A manifest's, if it says nothing.
+    fn default() -> Self {
+        Self::new(3, 10_000)
+    }
+}
+
 impl Retry {
     /// The policy with one limit for all, but for what hardly ends otherwise the third time: being
     /// out of memory and diverging.

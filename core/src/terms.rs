@@ -6,7 +6,7 @@ use crate::offer::Requirements;
 use crate::retry::Retry;
 
 /// What a sweep wants beside its tasks.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Terms {
     /// How often and how soon failed tasks are tried again.
     pub retry: Retry,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use autorep_core::checkpoint::{
-    CheckpointManifest, CheckpointRef, CheckpointRole, MANIFEST_OBJECT, Part, folder,
+    CheckpointManifest, CheckpointRef, CheckpointRole, MANIFEST_OBJECT, MAX_PARTS, Part, folder,
+    is_part_name,
 };
 use autorep_core::lease::LeaseClaim;
 use autorep_failpoint::{Point, reached};
@@ -15,7 +16,6 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use crate::fleet::Fleet;
-use crate::inputs::{MAX_PARTS, is_part_name};
 use crate::store::{PutError, Store};
 
 /// A checkpoint that lies complete in a folder.

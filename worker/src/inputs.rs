@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use autorep_core::checkpoint::{CheckpointManifest, CheckpointRef, MANIFEST_OBJECT};
-use autorep_core::digest::Digest;
 
 use crate::scratch::AttemptFolder;
 use crate::store::{GetError, Store, Stored};
@@ -11,9 +10,6 @@ use crate::task::Task;
 
 /// More is no manifest: a part's entry takes about 150 bytes.
 const MANIFEST_LIMIT: usize = 1 << 20;
-
-/// Parts of a checkpoint at most.
-pub(crate) const MAX_PARTS: usize = 64;
 
 /// Verified checkpoints in folders.
 #[derive(Debug)]
@@ -105,7 +101,7 @@ async fn fetch_checkpoint(
         .get(&format!("{prefix}/{MANIFEST_OBJECT}"), MANIFEST_LIMIT)
         .await
         .map_err(failed)?;
-    let manifest = read_manifest(checkpoint, &text).map_err(|what| FetchError::Bad {
+    let manifest = CheckpointManifest::read(checkpoint, &text).map_err(|what| FetchError::Bad {
         checkpoint: checkpoint.clone(),
         what,
     })?;
@@ -121,138 +117,4 @@ async fn fetch_checkpoint(
             .map_err(failed)?;
     }
     Ok(())
-}
-
-/// The manifest that `text` holds, if it is the one that `checkpoint` names and its parts can be
-/// files of one folder.
-fn read_manifest(checkpoint: &CheckpointRef, text: &[u8]) -> Result<CheckpointManifest, String> {
-    let found = Digest::of(text);
-    if found != checkpoint.manifest {
-        return Err(format!(
-            "expected a manifest with the sha256 {}, found {found}",
-            checkpoint.manifest
-        ));
-    }
-    let manifest: CheckpointManifest =
-        serde_json::from_slice(text).map_err(|error| format!("the manifest is none: {error}"))?;
-    let belongs = manifest.task == checkpoint.task
-        && manifest.generation == checkpoint.generation
-        && manifest.role == checkpoint.role
-        && manifest.step == checkpoint.step;
-    if !belongs {
-        return Err("the manifest describes another checkpoint".to_owned());
-    }
-    if manifest.parts.len() > MAX_PARTS {
-        return Err(format!(
-            "expected at most {MAX_PARTS} parts, found {}",
-            manifest.parts.len()
-        ));
-    }
-    if let Some(part) = manifest.parts.iter().find(|it| !is_part_name(&it.name)) {
-        return Err(format!(
-            "expected part names of 1 to 128 letters, digits, dashes, underscores and dots that do not begin with a dot, found {:?}",
-            part.name
-        ));
-    }
-    if !manifest.parts.is_sorted_by(|a, b| a.name < b.name) {
-        return Err("expected parts sorted by name, each once".to_owned());
-    }
-    Ok(manifest)
-}
-
-/// Whether `name` can be both a file's name and the last segment of a storage key.
-pub(crate) fn is_part_name(name: &str) -> bool {
-    (1..=128).contains(&name.len())
-        && !name.starts_with('.')
-        && name != MANIFEST_OBJECT
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-}
-
-#[cfg(test)]
-mod tests {
-    use autorep_core::checkpoint::{CheckpointRole, Part};
-    use autorep_core::id::{Generation, TaskId};
-
-    use super::*;
-
-    fn manifest(names: &[&str]) -> CheckpointManifest {
-        CheckpointManifest {
-            task: TaskId(Digest::of(b"task")),
-            generation: Generation(1),
-            role: CheckpointRole::Output("net".to_owned()),
-            step: 10,
-            parts: names
-                .iter()
-                .map(|name| Part {
-                    name: (*name).to_owned(),
-                    bytes: 1,
-                    sha256: Digest::of(b"x"),
-                })
-                .collect(),
-        }
-    }
-
-    fn named(manifest: &CheckpointManifest) -> (CheckpointRef, Vec<u8>) {
-        let text = serde_json::to_vec(manifest).unwrap();
-        let checkpoint = CheckpointRef {
-            task: manifest.task,
-            generation: manifest.generation,
-            role: manifest.role.clone(),
-            step: manifest.step,
-            manifest: Digest::of(&text),
-        };
-        (checkpoint, text)
-    }
-
-    #[test]
-    fn a_manifest_is_good_when_its_digest_its_subject_and_its_part_names_are() {
-        let good = manifest(&["state.json", "tensors.safetensors"]);
-        let (checkpoint, text) = named(&good);
-        assert_eq!(read_manifest(&checkpoint, &text), Ok(good));
-    }
-
-    #[test]
-    fn a_changed_byte_is_found_by_the_digest() {
-        let (checkpoint, mut text) = named(&manifest(&["state.json"]));
-        let last = text.len() - 3;
-        text[last] ^= 1;
-        assert!(read_manifest(&checkpoint, &text).is_err());
-    }
-
-    #[test]
-    fn a_manifest_of_another_checkpoint_is_refused() {
-        let (checkpoint, text) = named(&manifest(&["state.json"]));
-        let other = CheckpointRef {
-            step: 11,
-            ..checkpoint
-        };
-        assert!(read_manifest(&other, &text).is_err());
-    }
-
-    #[test]
-    fn part_names_that_could_leave_the_folder_or_hide_in_it_are_refused() {
-        let bad = [
-            "",
-            ".",
-            "..",
-            ".hidden",
-            "../x",
-            "a/b",
-            "a\\b",
-            "/etc/passwd",
-            "a b",
-            "ü",
-            MANIFEST_OBJECT,
-        ];
-        for name in bad {
-            let (checkpoint, text) = named(&manifest(&[name]));
-            assert!(read_manifest(&checkpoint, &text).is_err(), "{name:?}");
-        }
-        for names in [&["b", "a"], &["a", "a"]] {
-            let (checkpoint, text) = named(&manifest(names));
-            assert!(read_manifest(&checkpoint, &text).is_err(), "{names:?}");
-        }
-    }
 }

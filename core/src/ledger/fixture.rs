@@ -9,12 +9,11 @@ use crate::candidate::{Candidate, PointKind};
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::data::{DataSet, DataSpec, Preparation};
 use crate::digest::Digest;
-use crate::id::{CandidateId, OwnerName, TaskId, WorkerId};
+use crate::id::{CandidateId, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
-use crate::manifest::Keep;
 use crate::net::{Family, NetSpec};
 use crate::observation::{Accuracy, Observation};
-use crate::offer::{Offer, Requirements};
+use crate::offer::Offer;
 use crate::plan::{Plan, PlannedTask};
 use crate::recipe::{
     BaselineRecipe, BudgetSchedule, Distillation, FinetuneRecipe, LatentInit, OptimizerKind,
@@ -169,10 +168,7 @@ pub(crate) fn submission(name: &str, plan: Plan, attempts: u32) -> Submission {
 pub(crate) fn terms(attempts: u32) -> Terms {
     Terms {
         retry: Retry::new(attempts, 100),
-        owner: OwnerName::default(),
-        priority: 0,
-        needs: Requirements::default(),
-        keep: Keep::All,
+        ..Terms::default()
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("autorep-core", &[]),
     ("autorep-data", &["autorep-core"]),
     ("autorep-proto", &["autorep-core"]),
@@ -53,6 +53,23 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "autorep-worker",
             "autorep-cli",
         ],
+    ),
+    (
+        "autorep-bench",
+        &["autorep-core", "autorep-proto", "autorep-coordinator"],
+    ),
+    (
+        "autorep-fuzzing",
+        &[
+            "autorep-core",
+            "autorep-proto",
+            "autorep-coordinator",
+            "autorep-trainer",
+        ],
+    ),
+    (
+        "autorep-simulation",
+        &["autorep-core", "autorep-proto", "autorep-coordinator"],
     ),
 ];
 

@@ -36,7 +36,11 @@ impl Tensors {
     /// Reads the tensors of the checkpoint in `folder` and checks the file's structure.
     pub fn read(folder: &Path) -> Result<Self, CheckpointError> {
         let path = folder.join(TENSORS_PART);
-        let bytes = read_file(&path, TENSORS_LIMIT)?;
+        Self::parse(read_file(&path, TENSORS_LIMIT)?, path)
+    }
+
+    /// The tensors in these bytes, which `path` holds.
+    pub fn parse(bytes: Vec<u8>, path: PathBuf) -> Result<Self, CheckpointError> {
         let this = Self { path, bytes };
         this.parsed()?;
         Ok(this)

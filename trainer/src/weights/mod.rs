@@ -127,7 +127,7 @@ impl StateDict {
     }
 
     /// The tensors in these bytes, which `path` holds.
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, WeightsError> {
         let parsed = if torch_file::is_torch_file(bytes) {
             // What does not fit a reader's plan is refused by name; libtorch's own doubts become
             // errors too.

@@ -45,8 +45,9 @@ pub(super) enum Global {
 #[derive(Clone, Debug)]
 pub(super) struct Storage {
     pub(super) dtype: Dtype,
-    /// Its name among the file's storages.
-    pub(super) key: String,
+    /// Its name among the file's storages, as a text of the arena: one name may be that of as many
+    /// storages as a pickle has opcodes, so it is not copied for each.
+    pub(super) key: usize,
     /// How many numbers it has.
     pub(super) count: u64,
 }
@@ -92,6 +93,11 @@ impl Arena {
     fn dict(&mut self, entries: Vec<(Value, Value)>) -> Value {
         self.dicts.push(entries);
         Value::Dict(self.dicts.len() - 1)
+    }
+
+    /// The name of a storage.
+    pub(super) fn key(&self, storage: &Storage) -> &str {
+        self.texts.get(storage.key).map_or("", String::as_str)
     }
 
     /// The text of a value, if it is one.
@@ -392,10 +398,12 @@ impl<'b> Machine<'_, 'b> {
                 ],
             ) if arena.as_text(kind) == Some("storage") => Storage {
                 dtype: *dtype,
-                key: arena
-                    .as_text(key)
-                    .ok_or("expected the key of a storage, found another value")?
-                    .to_owned(),
+                key: match key {
+                    Value::Text(at) => *at,
+                    _ => {
+                        return Err("expected the key of a storage, found another value".to_owned());
+                    }
+                },
                 count: u64::try_from(*count)
                     .map_err(|_negative| format!("expected a size, found {count}"))?,
             },

@@ -47,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
         left -= size;
         let tensor = view_tensor(&arena, view, &storages)
             .map_err(|problem| format!("{problem} in tensor {name}"))?;
-        tensors.insert(name, tensor);
+        tensors.insert(name.to_owned(), tensor);
     }
     Ok(tensors)
 }
@@ -87,10 +87,11 @@ fn zip_form(arena: &mut Arena, bytes: &[u8]) -> Result<(Value, Storages<'static>
     // Entries that overlap could otherwise make more of a small file than fits in memory.
     let mut left = bytes.len() as u64;
     for storage in &arena.storages {
-        if !storages.contains_key(&storage.key) {
-            let content = entry(&format!("{folder}data/{}", storage.key), left)?;
+        let key = arena.key(storage);
+        if !storages.contains_key(key) {
+            let content = entry(&format!("{folder}data/{key}"), left)?;
             left -= content.len() as u64;
-            storages.insert(storage.key.clone(), content.into());
+            storages.insert(key.to_owned(), content.into());
         }
     }
     Ok((root, storages))
@@ -113,10 +114,15 @@ fn legacy_form<'a>(arena: &mut Arena, bytes: &'a [u8]) -> Result<(Value, Storage
     let root = pickle::read(arena, &mut rest)?;
     let keys = pickle::read(arena, &mut rest)?;
     let keys = arena.as_items(&keys).ok_or("expected a list of storages")?;
+    // The first of each name, as a list may name as many as there are.
+    let mut known = BTreeMap::new();
+    for storage in &arena.storages {
+        known.entry(arena.key(storage)).or_insert(storage);
+    }
     let mut storages = Storages::new();
     for key in keys {
         let key = arena.as_text(key).ok_or("expected the key of a storage")?;
-        let storage = arena.storages.iter().find(|storage| storage.key == key);
+        let storage = known.get(key);
         let storage = storage.ok_or_else(|| format!("found storage {key} that no tensor uses"))?;
         let (count, after) = rest
             .split_first_chunk::<8>()
@@ -139,7 +145,8 @@ fn bytes_of(storage: &Storage, count: u64) -> Result<usize, String> {
 }
 
 /// The tensors of the saved dict, or of its entry `state_dict` as training scripts save it.
-fn state_dict(arena: &Arena, root: &Value) -> Result<Vec<(String, usize)>, String> {
+/// Names are not copied: entries may share one that is as long as the file.
+fn state_dict<'a>(arena: &'a Arena, root: &Value) -> Result<Vec<(&'a str, usize)>, String> {
     let entries = arena.as_dict(root);
     let entries = entries.ok_or("expected a state dict, found another value")?;
     let inner = ["state_dict", "model_state_dict", "model"]
@@ -160,7 +167,7 @@ fn state_dict(arena: &Arena, root: &Value) -> Result<Vec<(String, usize)>, Strin
                 "expected a tensor under {name}, found another value"
             ));
         };
-        tensors.push((name.to_owned(), *view));
+        tensors.push((name, *view));
     }
     Ok(tensors)
 }
@@ -168,8 +175,9 @@ fn state_dict(arena: &Arena, root: &Value) -> Result<Vec<(String, usize)>, Strin
 fn view_tensor(arena: &Arena, view: usize, storages: &Storages<'_>) -> Result<Tensor, String> {
     let view: &TensorView = &arena.tensors[view];
     let storage = &arena.storages[view.storage];
-    let bytes = storages.get(&storage.key);
-    let bytes = bytes.ok_or_else(|| format!("expected storage {}, found none", storage.key))?;
+    let key = arena.key(storage);
+    let bytes = storages.get(key);
+    let bytes = bytes.ok_or_else(|| format!("expected storage {key}, found none"))?;
     let expected = bytes_of(storage, storage.count)?;
     if bytes.len() != expected {
         let found = bytes.len();

@@ -1,0 +1,144 @@
+//! Load for the coordinator: what `make bench` measures of it. Each command prints one JSON object
+//! of figures; `scripts/bench.py` knows their names, units and targets.
+
+mod crash;
+mod crowd;
+mod disk;
+mod dispatch;
+mod fill;
+mod lab;
+mod ledger;
+mod process;
+mod reclaim;
+mod sweep;
+mod worker;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures the coordinator under load")]
+struct Args {
+    /// The binary `autorep` to measure.
+    #[arg(long, env = "AUTOREP_BIN", default_value = "autorep")]
+    autorep: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tasks per second from Acquire to durable Finish.
+    Dispatch {
+        /// Workers that ask at the same time.
+        #[arg(long, default_value_t = 64)]
+        workers: usize,
+        /// How long to count.
+        #[arg(long, default_value_t = 8.0)]
+        seconds: f64,
+    },
+    /// From the start of a process on an empty store to the first lease.
+    FirstLease {
+        /// Starts; the median counts.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+    },
+    /// From the last renewal of a worker that is killed to the next lease of its task.
+    Reclaim,
+    /// Holds a lease, for Reclaim to kill.
+    Hold {
+        /// The coordinator.
+        #[arg(long)]
+        url: String,
+    },
+    /// How long Acquire takes while many workers are busy.
+    Acquire {
+        /// Workers.
+        #[arg(long, default_value_t = 1000)]
+        workers: usize,
+        /// How long each works on a task.
+        #[arg(long, default_value_t = 1000)]
+        task_ms: u64,
+        /// How long to count.
+        #[arg(long, default_value_t = 10.0)]
+        seconds: f64,
+    },
+    /// Memory and processor time of a coordinator whose workers only renew.
+    Crowd {
+        /// Workers, each with its own connection and lease.
+        #[arg(long, default_value_t = 10_000)]
+        workers: usize,
+        /// How often each renews.
+        #[arg(long, default_value_t = 15_000)]
+        renew_every_ms: u64,
+        /// How long to count.
+        #[arg(long, default_value_t = 30.0)]
+        seconds: f64,
+    },
+    /// Tasks that run twice because the coordinator was killed.
+    Crash {
+        /// Tasks of the sweep, each of half a second.
+        #[arg(long, default_value_t = 190)]
+        tasks: u64,
+        /// It is killed when so many are done.
+        #[arg(long, default_value_t = 114)]
+        kill_after: usize,
+    },
+    /// Makes a store in which a sweep's tasks are done.
+    Fill {
+        /// The store.
+        #[arg(long)]
+        store: PathBuf,
+        /// Tasks of the sweep.
+        #[arg(long)]
+        tasks: u64,
+        /// Of them, those that are left to do.
+        #[arg(long, default_value_t = 0)]
+        open: u64,
+    },
+    /// From the start of a process to its first answer, on a store that holds much.
+    Restart {
+        /// The store.
+        #[arg(long)]
+        store: PathBuf,
+    },
+    /// What an event costs the ledger, by its size.
+    Ledger,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let Args { autorep, command } = Args::parse();
+    let found = match command {
+        Command::Dispatch { workers, seconds } => {
+            dispatch::rate(&autorep, workers, seconds).await?
+        }
+        Command::FirstLease { runs } => dispatch::first_lease(&autorep, runs).await?,
+        Command::Reclaim => reclaim::measure(&autorep).await?,
+        Command::Hold { url } => return reclaim::hold(&url).await,
+        Command::Acquire {
+            workers,
+            task_ms,
+            seconds,
+        } => crowd::acquire(&autorep, workers, task_ms, seconds).await?,
+        Command::Crowd {
+            workers,
+            renew_every_ms,
+            seconds,
+        } => crowd::renew(&autorep, workers, renew_every_ms, seconds).await?,
+        Command::Crash { tasks, kill_after } => crash::measure(&autorep, tasks, kill_after).await?,
+        Command::Fill { store, tasks, open } => fill::fill(&store, tasks, open).await?,
+        Command::Restart { store } => fill::restart(&autorep, &store).await?,
+        Command::Ledger => ledger::cost()?,
+    };
+    print(&found)
+}
+
+fn print(found: &Value) -> Result<()> {
+    writeln!(std::io::stdout(), "{found:#}")?;
+    Ok(())
+}
