@@ -65,6 +65,7 @@ async fn work(
         worker: worker.clone(),
         protocol_version: PROTOCOL_VERSION,
         device: "cpu".to_owned(),
+        ..v1::RegisterRequest::default()
     };
     fleet.register(Request::new(request)).await?;
     let mut done = 0;

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use autorep_core::id::WorkerId;
-use autorep_core::ledger::{Acquired, Decision, Grant, Ledger, Retry, Submission};
+use autorep_core::ledger::{Acquired, Decision, Grant, Ledger, Submission};
+use autorep_core::offer::Offer;
+use autorep_core::terms::Terms;
 use serde_json::{Value, json};
 
 use crate::sweep;
@@ -67,10 +69,7 @@ impl Run {
         let submission = Submission {
             sweep: "cost".parse()?,
             plan,
-            retry: Retry {
-                attempts: 3,
-                backoff_ms: 0,
-            },
+            terms: Terms::default(),
         };
         for event in ledger.submit(submission)?.events {
             ledger.apply(&event);
@@ -98,7 +97,8 @@ impl Run {
                 } else if self.events < events {
                     self.now_ms += 1;
                     let now_ms = self.now_ms;
-                    let outcome = self.step(|ledger| Ok(ledger.acquire(name, now_ms)))?;
+                    let outcome =
+                        self.step(|ledger| Ok(ledger.acquire(name, &Offer::default(), now_ms)))?;
                     if let Acquired::Granted(grant) = outcome {
                         *held = Some(grant);
                         idle = false;

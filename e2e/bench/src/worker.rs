@@ -62,6 +62,7 @@ impl Worker {
             worker: self.name.clone(),
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
+            ..v1::RegisterRequest::default()
         };
         let known = self.fleet.register(request).await?.into_inner();
         Ok(Duration::from_millis(known.lease_ttl_ms))
