@@ -23,7 +23,7 @@ once failed failed by bad luck
 once lost hold
 once held hold
 once refused refuse what was left
-work 6 2 BYTES
+work 6 2 BYTES 3
 ";
 
 /// Steps that a killed worker's attempt may have done since its last checkpoint.

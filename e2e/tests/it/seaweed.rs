@@ -107,7 +107,7 @@ fn a_coordinator_or_worker_that_is_killed_at_any_point_on_a_bucket_loses_and_rep
 fn with_a_store_that_dies(store: &str, mut weed: Option<&mut Weed>) -> Lived {
     let sandbox = Sandbox::new();
     sandbox.write("sweep.yaml", &tiny());
-    sandbox.write("data/fashion-mnist/script", "work 40 2 4096\n");
+    sandbox.write("data/fashion-mnist/script", "work 40 2 4096 3\n");
     let setting = Setting {
         store: store.to_owned(),
         variables: weed.as_ref().map(|it| it.variables()).unwrap_or_default(),
