@@ -60,6 +60,13 @@ stage_libtorch() {
 	export LIBTORCH
 }
 
+# Gets SeaweedFS for the tests that keep sweeps in a bucket; without it they say that they are left
+# out.
+stage_seaweedfs() {
+	AUTOREP_WEED=$(python3 scripts/stage-seaweedfs.py) || AUTOREP_WEED=
+	export AUTOREP_WEED
+}
+
 # Holds the build folder until the script ends, and makes sure that what is built is this checkout.
 # Cargo names a workspace's crates by their place in it and judges them by file times: in a build
 # folder that two checkouts share, it takes the crates of one, if they are newer, for the other's.

@@ -46,7 +46,7 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
     loop {
         tokio::select! {
             ended = &mut serving => {
-                ended.context("serve")?;
+                ended.with_context(|| format!("serve with the store {}", args.store))?;
                 return Ok(exit);
             }
             () = signals.next() => {

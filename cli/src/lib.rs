@@ -105,7 +105,11 @@ fn wait(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
 fn report(error: &anyhow::Error) {
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
-        let _ = writeln!(text, "  because: {cause}");
+        let cause = cause.to_string();
+        // Some errors print their cause themselves.
+        if !text.contains(&cause) {
+            let _ = writeln!(text, "  because: {cause}");
+        }
     }
     output::stderr(&text);
 }

@@ -22,7 +22,8 @@
 //! | `failed TEXT` | reports a divergence |
 //! | `refuse TEXT` | reports a checkpoint that it cannot use |
 //! | `done` | reports a result |
-//! | `work STEPS EVERY BYTES` | works on the task whatever it is, with checkpoints, and exits |
+//! | `work STEPS EVERY BYTES MS` | works on the task whatever it is, with checkpoints, and exits |
+//! | `work STEPS EVERY BYTES MS SALT` | the same with another result |
 //! | `hold` | waits to be told to stop, leaves a checkpoint, and exits |
 //! | `once NAME STEP…` | unless the file NAME is beside the script: makes it, does STEP, exits |
 //! | `exit CODE` | exits |
@@ -36,6 +37,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use autorep_proto::frame::{read_message, write_message};
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event::Event};
@@ -121,13 +123,14 @@ impl Double {
                 skipped_images: 0,
                 ..v1::Observation::default()
             }))?,
-            ["work", steps, every, bytes] => {
+            ["work", steps, every, bytes, step_ms, ref salt @ ..] => {
                 let pace = Pace {
                     steps: steps.parse()?,
                     every: every.parse()?,
                     bytes: bytes.parse()?,
+                    step: Duration::from_millis(step_ms.parse()?),
                 };
-                return self.work(pace).map(Some);
+                return self.work(pace, &salt.concat()).map(Some);
             }
             ["hold"] => return self.hold().map(Some),
             ["once", name, ref step @ ..] => {

@@ -42,6 +42,14 @@ pub(crate) enum PutError {
         key: String,
         source: object_store::Error,
     },
+    /// The store will not take it however often it is asked.
+    #[error(
+        "the store refuses {key}: give this worker's credentials the right to create and read objects (for S3: s3:PutObject and s3:GetObject), or give it others"
+    )]
+    Forbidden {
+        key: String,
+        source: object_store::Error,
+    },
     /// The key is taken by something else.
     #[error("expected no object {key} or the same, found another")]
     Taken { key: String },
@@ -59,6 +67,14 @@ pub(crate) enum GetError {
     /// The store failed for longer than this worker is patient.
     #[error("the store fails to give {key}")]
     Store {
+        key: String,
+        source: object_store::Error,
+    },
+    /// The store will not give it however often it is asked.
+    #[error(
+        "the store refuses {key}: give this worker's credentials the right to create and read objects (for S3: s3:PutObject and s3:GetObject), or give it others"
+    )]
+    Forbidden {
         key: String,
         source: object_store::Error,
     },
@@ -113,10 +129,7 @@ impl Store {
     }
 
     async fn create(&self, key: &str, content: Bytes, sha256: Digest) -> Result<(), PutError> {
-        let failed = |source| PutError::Store {
-            key: key.to_owned(),
-            source,
-        };
+        let failed = |source| unstored(key, source);
         let options = PutOptions::from(PutMode::Create);
         let path = Key::from(key);
         let put = self
@@ -162,10 +175,7 @@ impl Store {
             path: path.to_owned(),
             source,
         };
-        let failed = |source| PutError::Store {
-            key: key.to_owned(),
-            source,
-        };
+        let failed = |source| unstored(key, source);
         let mut file = File::open(path).await.map_err(unreadable)?;
         let upload = self.objects.put_multipart(&Key::from(key)).await;
         let mut upload = WriteMultipart::new_with_chunk_size(upload.map_err(failed)?, PIECE_BYTES);
@@ -338,10 +348,27 @@ impl Transient for GetError {
     }
 }
 
+fn unstored(key: &str, source: object_store::Error) -> PutError {
+    let key = key.to_owned();
+    if is_refusal(&source) {
+        PutError::Forbidden { key, source }
+    } else {
+        PutError::Store { key, source }
+    }
+}
+
+/// Whether the store knows what is asked for and lets us not have it.
+const fn is_refusal(error: &object_store::Error) -> bool {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    matches!(error, PermissionDenied { .. } | Unauthenticated { .. })
+}
+
 fn lost(key: &str, source: object_store::Error) -> GetError {
     let key = key.to_owned();
     if let object_store::Error::NotFound { .. } = source {
         GetError::Missing { key }
+    } else if is_refusal(&source) {
+        GetError::Forbidden { key, source }
     } else {
         GetError::Store { key, source }
     }

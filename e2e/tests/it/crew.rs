@@ -52,6 +52,11 @@ impl<'a> Crew<'a> {
         crew
     }
 
+    /// Where it works.
+    pub(crate) const fn sandbox(&self) -> &'a Sandbox {
+        self.sandbox
+    }
+
     fn start_coordinator(&mut self) {
         let mut command = self.command(&["coordinator", "--listen", &self.address]);
         command
@@ -146,6 +151,12 @@ impl<'a> Crew<'a> {
             self.look_after();
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Looks after the processes for a while.
+    pub(crate) fn look_after_for(&mut self, time: Duration) {
+        let since = Instant::now();
+        self.wait_until("the time is over", |_| since.elapsed() >= time);
     }
 
     /// Waits until a sweep is done.

@@ -23,7 +23,7 @@ once failed failed by bad luck
 once lost hold
 once held hold
 once refused refuse what was left
-work 6 2 BYTES
+work 6 2 BYTES 3
 ";
 
 /// Steps that a killed worker's attempt may have done since its last checkpoint.
@@ -31,16 +31,25 @@ const BETWEEN_CHECKPOINTS: usize = 2;
 
 /// What is left of a sweep that was lived through.
 #[derive(Debug)]
-struct Lived {
-    front: String,
+pub(crate) struct Lived {
+    pub(crate) front: String,
     /// By task, how often each step was done.
     steps: BTreeMap<String, BTreeMap<u64, usize>>,
     died: bool,
 }
 
 impl Lived {
+    /// Takes stock of a sweep that is done.
+    pub(crate) fn new(mut crew: Crew<'_>, died: bool) -> Self {
+        Self {
+            front: crew.person(&["front", "tiny", "--format", "csv"]),
+            steps: steps(crew.sandbox()),
+            died,
+        }
+    }
+
     /// Steps that were done more than once, by task.
-    fn redone(&self) -> BTreeMap<&str, usize> {
+    pub(crate) fn redone(&self) -> BTreeMap<&str, usize> {
         let of = |steps: &BTreeMap<u64, usize>| -> usize { steps.values().map(|it| it - 1).sum() };
         let tasks = self
             .steps
@@ -50,12 +59,20 @@ impl Lived {
     }
 }
 
+/// The smallest sweep that has every kind of task, and patience.
+pub(crate) fn tiny() -> String {
+    TINY.replace("[450, 40%]", "[450]")
+        .replace("attempts: 3", "attempts: 9")
+}
+
 /// A sweep with everything that happens to sweeps, and with one process that dies at `point`.
-fn live_through(store: &str, variables: &[(String, String)], point: Option<Point>) -> Lived {
+pub(crate) fn live_through(
+    store: &str,
+    variables: &[(String, String)],
+    point: Option<Point>,
+) -> Lived {
     let sandbox = Sandbox::new();
-    let tiny = TINY
-        .replace("[450, 40%]", "[450]")
-        .replace("attempts: 3", "attempts: 9");
+    let tiny = tiny();
     sandbox.write("sweep.yaml", &tiny);
     sandbox.write(
         "other.yaml",
@@ -91,13 +108,7 @@ fn live_through(store: &str, variables: &[(String, String)], point: Option<Point
         crew.signal_worker(signal);
     }
     crew.wait_until_done("tiny");
-    let front = crew.person(&["front", "tiny", "--format", "csv"]);
-    drop(crew);
-    Lived {
-        front,
-        steps: steps(&sandbox),
-        died: mark.exists(),
-    }
+    Lived::new(crew, mark.exists())
 }
 
 /// The variables that make a process die at a point.
@@ -111,8 +122,10 @@ fn order(point: Option<Point>, mark: &Path) -> Vec<(String, String)> {
     ]
 }
 
-fn steps(sandbox: &Sandbox) -> BTreeMap<String, BTreeMap<u64, usize>> {
-    let text = fs::read_to_string(sandbox.path("data/fashion-mnist/steps")).unwrap();
+/// By task, how often each step was done until now.
+pub(crate) fn steps(sandbox: &Sandbox) -> BTreeMap<String, BTreeMap<u64, usize>> {
+    let path = sandbox.path("data/fashion-mnist/steps");
+    let text = fs::read_to_string(path).unwrap_or_default();
     let mut steps: BTreeMap<String, BTreeMap<u64, usize>> = BTreeMap::new();
     for line in text.lines() {
         let [task, _, step, _] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -192,7 +205,7 @@ fn at_once(points: Vec<Point>, problem_at: impl Fn(Point) -> Option<String> + Sy
 }
 
 /// Lives through one sweep for each point at which the coordinator or the worker can die.
-fn live_through_all(live: impl Fn(Option<Point>) -> Lived + Sync) {
+pub(crate) fn live_through_all(live: impl Fn(Option<Point>) -> Lived + Sync) {
     let undisturbed = live(None);
     assert!(undisturbed.redone().is_empty(), "{undisturbed:#?}");
     assert_eq!(undisturbed.steps.len(), 5, "{undisturbed:#?}");

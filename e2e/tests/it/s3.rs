@@ -34,7 +34,7 @@ pub(crate) struct S3 {
 
 /// What the server has answered.
 #[derive(Debug)]
-struct Moments {
+pub(crate) struct Moments {
     /// One request in so many is answered with 503.
     bad_every: u64,
     requests: AtomicU64,
@@ -42,8 +42,23 @@ struct Moments {
 }
 
 impl Moments {
+    /// Bad moments for one request in `bad_every`.
+    pub(crate) fn new(bad_every: u64) -> Self {
+        Self {
+            bad_every,
+            requests: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// How many requests came, and how many of them were refused.
+    pub(crate) fn requests(&self) -> (u64, u64) {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (of(&self.requests), of(&self.refused))
+    }
+
     /// Counts a request; whether it is to be refused.
-    fn is_bad(&self) -> bool {
+    pub(crate) fn is_bad(&self) -> bool {
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let bad = number.is_multiple_of(self.bad_every);
         if bad {
@@ -60,11 +75,7 @@ impl S3 {
         fs::create_dir(folder.path().join(bucket)).unwrap();
         let mut service = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
         service.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let moments = Arc::new(Moments {
-            bad_every,
-            requests: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-        });
+        let moments = Arc::new(Moments::new(bad_every));
         let runtime = Runtime::new().unwrap();
         let listener = runtime
             .block_on(TcpListener::bind(("127.0.0.1", 0)))
@@ -96,8 +107,7 @@ impl S3 {
 
     /// How many requests came, and how many of them were refused.
     pub(crate) fn requests(&self) -> (u64, u64) {
-        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (of(&self.moments.requests), of(&self.moments.refused))
+        self.moments.requests()
     }
 }
 

@@ -77,7 +77,7 @@ impl From<FetchError> for Failure {
                 ..failure(v1::FailureClass::BadCheckpoint, message)
             },
             FetchError::Store {
-                source: GetError::Store { .. },
+                source: GetError::Store { .. } | GetError::Forbidden { .. },
                 ..
             } => failure(v1::FailureClass::StoreUnavailable, message),
             FetchError::Store { .. } | FetchError::Folder { .. } => {
@@ -91,7 +91,9 @@ impl From<UploadError> for Failure {
     fn from(error: UploadError) -> Self {
         let message = chain(&error);
         let class = match error {
-            UploadError::Store(PutError::Store { .. }) => v1::FailureClass::StoreUnavailable,
+            UploadError::Store(PutError::Store { .. } | PutError::Forbidden { .. }) => {
+                v1::FailureClass::StoreUnavailable
+            }
             UploadError::Store(PutError::Taken { .. } | PutError::File { .. })
             | UploadError::Folder { .. }
             | UploadError::Io { .. }
