@@ -213,7 +213,7 @@ impl Desk {
 }
 
 /// There is no room now.
-fn overloaded(limit: &str) -> Refusal {
+pub(crate) fn overloaded(limit: &str) -> Refusal {
     Refusal::Overloaded {
         what: format!("the coordinator has as many {limit} as it may; try again in a second"),
         retry_after_ms: STAY_AWAY_MS,

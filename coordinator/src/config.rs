@@ -34,6 +34,10 @@ pub struct Config {
     pub max_calls: usize,
     /// The most requests that are decided before their records are written together.
     pub batch: usize,
+    /// The most connections at a time; more are closed at once.
+    pub max_connections: usize,
+    /// The most streams at a time: fronts that are watched and logs that are followed.
+    pub max_streams: usize,
     /// What owners of sweeps may have.
     pub quotas: Quotas,
     /// How often checkpoints that nothing can reach are deleted; zero for never.
@@ -57,6 +61,8 @@ impl Default for Config {
             max_workers: 100_000,
             queue: 4096,
             max_calls: 16_384,
+            max_connections: 20_000,
+            max_streams: 1024,
             batch: 1024,
             quotas: Quotas::default(),
             gc_every: Duration::from_mins(10),

@@ -10,6 +10,7 @@
 mod ask;
 mod clock;
 pub mod config;
+mod connections;
 mod garbage;
 pub mod inside;
 mod measure;

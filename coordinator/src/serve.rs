@@ -17,6 +17,7 @@ use tonic::transport::server::{Router, TcpIncoming};
 use crate::ask::{Ask, Desk};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, millis};
+use crate::connections::limited;
 use crate::garbage::collect_regularly;
 use crate::owner::Owner;
 use crate::probe::{ProbeError, probe};
@@ -92,6 +93,7 @@ pub async fn run(
     let lab = LabService::new(desk, config.clone(), store, stop.clone());
     let router = router(fleet, lab).await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = limited(incoming, config.max_connections);
     let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let owning = owner.run(asks, stop.clone());
     tokio::pin!(serving, owning);

@@ -14,13 +14,13 @@ use autorep_proto::v1;
 use autorep_proto::v1::lab_server::Lab;
 use futures::{Stream, StreamExt as _, stream};
 use object_store::ObjectStore;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{beginning_of, logs};
-use crate::ask::{Ask, Desk, NewSweep, gone};
+use crate::ask::{Ask, Desk, NewSweep, gone, overloaded};
 use crate::config::Config;
 use crate::garbage::Collection;
 
@@ -38,6 +38,7 @@ pub(crate) struct LabService {
     shutdown: CancellationToken,
     expansions: Arc<Semaphore>,
     collections: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
 }
 
 impl LabService {
@@ -47,6 +48,7 @@ impl LabService {
         store: Arc<dyn ObjectStore>,
         shutdown: CancellationToken,
     ) -> Self {
+        let streams = config.max_streams.min(Semaphore::MAX_PERMITS);
         Self {
             desk,
             config,
@@ -54,6 +56,7 @@ impl LabService {
             shutdown,
             expansions: Arc::new(Semaphore::new(EXPANSIONS)),
             collections: Arc::new(Semaphore::new(1)),
+            streams: Arc::new(Semaphore::new(streams)),
         }
     }
 
@@ -79,6 +82,12 @@ impl LabService {
 }
 
 impl LabService {
+    /// Counts one more stream, for as long as what is returned lives.
+    fn stream(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let streams = Arc::clone(&self.streams);
+        (streams.try_acquire_owned()).map_err(|_full| overloaded("streams at a time"))
+    }
+
     async fn submit_expanded(
         &self,
         sweep: Box<NewSweep>,
@@ -195,11 +204,16 @@ impl Lab for LabService {
     ) -> Result<Response<Self::WatchFrontStream>, Status> {
         let v1::WatchFrontRequest { sweep, follow } = request.into_inner();
         let sweep = sweep_name("WatchFrontRequest.sweep", &sweep)?;
+        let counted = self.stream()?;
         let reports = (self.desk).ask(|reply| Ask::Watch { sweep, reply }).await?;
         let front = |report: Arc<FrontReport>| Ok(v1::Front::from((*report).clone()));
         Ok(Response::new(if follow {
             let stop = self.shutdown.clone().cancelled_owned();
-            Box::pin(WatchStream::new(reports).map(front).take_until(stop))
+            let fronts = WatchStream::new(reports).map(move |report| {
+                let _counted = &counted;
+                front(report)
+            });
+            Box::pin(fronts.take_until(stop))
         } else {
             let now = Arc::clone(&reports.borrow());
             Box::pin(stream::iter([front(now)]))
@@ -215,7 +229,11 @@ impl Lab for LabService {
         let v1::LogsRequest { task, follow } = request.into_inner();
         let task = task_prefix("LogsRequest.task", task)?;
         let store = Arc::clone(&self.store);
+        let counted = self.stream()?;
         let logs = logs::open(self.desk.clone(), store, task, follow).await?;
+        let logs = logs.inspect(move |_| {
+            let _counted = &counted;
+        });
         let stop = self.shutdown.clone().cancelled_owned();
         Ok(Response::new(Box::pin(logs.take_until(stop))))
     }

@@ -289,6 +289,52 @@ async fn an_overloaded_coordinator_says_when_to_come_back_and_stays_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_and_connections_beyond_the_limits_are_refused_and_the_others_stay() {
+    let lab = Lab::new();
+    let config = Config {
+        max_streams: 1,
+        max_connections: 3,
+        ..Config::default()
+    };
+    let coordinator = lab.start(config).await;
+    coordinator.submit("tiny").await;
+    let mut people = coordinator.people().await;
+    let request = v1::WatchFrontRequest {
+        sweep: "tiny".to_owned(),
+        follow: true,
+    };
+    let mut first = people
+        .watch_front(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(first.message().await.unwrap().is_some());
+    let refused = people.watch_front(request.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+
+    let mut held = Vec::new();
+    let mut closed = 0;
+    for _ in 0..4 {
+        let mut other = coordinator.people().await;
+        match other.list(v1::ListRequest {}).await {
+            Ok(_) => held.push(other),
+            Err(status) => {
+                assert!(Refusal::from(&status).is_transient(), "{status:?}");
+                closed += 1;
+            }
+        }
+    }
+    assert!(closed > 0 && !held.is_empty(), "{closed} were closed");
+    people.list(v1::ListRequest {}).await.unwrap();
+    drop((first, held));
+    let free = async || {
+        let mut other = coordinator.people().await;
+        other.watch_front(request.clone()).await.ok()
+    };
+    drop(crate::lab::until("room again", free).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn owners_have_their_caps() {
     let lab = Lab::new();
     let mut config = Config::default();
