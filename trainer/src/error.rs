@@ -27,7 +27,9 @@ pub enum TrainError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A checkpoint could not be written.
-    #[error(transparent)]
+    #[error(
+        "{0}; expected that a checkpoint can be written: make room in the worker's scratch folder and let the worker write there, or give it another with --scratch"
+    )]
     Write(CheckpointError),
     /// The loss is infinite or not a number.
     #[error(

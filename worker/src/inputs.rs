@@ -40,7 +40,9 @@ pub(crate) enum FetchError {
         source: GetError,
     },
     /// The folder could not be made.
-    #[error("the folder {path:?} cannot be made")]
+    #[error(
+        "the folder {path:?} cannot be made; give this worker a scratch folder with room that it can write to"
+    )]
     Folder {
         /// The folder.
         path: PathBuf,

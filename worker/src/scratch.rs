@@ -19,7 +19,9 @@ pub enum ScratchError {
         folder: PathBuf,
     },
     /// The file system refused.
-    #[error("the scratch folder {path:?} cannot be used")]
+    #[error(
+        "expected a scratch folder with room that this worker can write to, found that {path:?} cannot be made or changed; name another with --scratch"
+    )]
     Io {
         /// The file or folder.
         path: PathBuf,

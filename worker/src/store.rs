@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::causes::chain;
 
 /// Files up to this size are stored in one request; larger ones in pieces of it.
 const PIECE_BYTES: usize = 8 << 20;
@@ -89,7 +90,9 @@ pub(crate) enum GetError {
         found: String,
     },
     /// The file could not be written.
-    #[error("the file {path:?} cannot be written")]
+    #[error(
+        "the file {path:?} cannot be written; give this worker a scratch folder with room that it can write to"
+    )]
     File {
         path: PathBuf,
         source: std::io::Error,
@@ -309,7 +312,7 @@ impl Store {
     /// Repeats `operation` while the store fails, within this worker's patience.
     async fn patiently<T, E, O, F>(&self, operation: O) -> Result<T, E>
     where
-        E: Transient + std::fmt::Display,
+        E: Transient + std::error::Error,
         O: Fn() -> F,
         F: Future<Output = Result<T, E>>,
     {
@@ -322,7 +325,7 @@ impl Store {
                     if started.elapsed() + wait > self.patience {
                         return Err(error);
                     }
-                    tracing::warn!(%error, ?wait, "store fails; trying again");
+                    tracing::warn!(error = %chain(&error), ?wait, "store fails; trying again");
                     tokio::time::sleep(wait).await;
                 }
                 result => return result,

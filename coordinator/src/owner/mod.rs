@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::lease::LeaseClaim;
@@ -41,6 +42,9 @@ mod workers;
 
 /// Wake up at least so often.
 const MAX_SLEEP_MS: u64 = 1000;
+
+/// A write that takes longer is told to whoever reads the log.
+const LATE_WRITE: Duration = Duration::from_secs(3);
 
 pub(crate) struct Owner<S> {
     config: Config,
@@ -377,7 +381,20 @@ async fn write(state: &impl StateStore, batch: Batch) -> Result<(), WriteError> 
     }
     let records = batch.len();
     let start = tokio::time::Instant::now();
-    match state.write(batch).await {
+    let writing = state.write(batch);
+    tokio::pin!(writing);
+    let written = loop {
+        match tokio::time::timeout(LATE_WRITE, &mut writing).await {
+            Ok(written) => break written,
+            // The state store tries again by itself, and says nothing.
+            Err(_elapsed) => tracing::warn!(
+                "expected the store to take a record of the state, found that it has not for {} s; \
+                 see that it can be reached and has room: nothing is decided until then",
+                start.elapsed().as_secs()
+            ),
+        }
+    };
+    match written {
         Err(WriteError::Fenced) if planted(Bug::LostFence) => {}
         Err(WriteError::State(_)) if planted(Bug::FailedWriteIgnored) => {}
         written => written?,

@@ -82,7 +82,7 @@ impl<'a> Crew<'a> {
     }
 
     /// `autorep` with what everybody is given.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.autorep();
         command
             .args(arguments)
@@ -94,12 +94,12 @@ impl<'a> Crew<'a> {
     fn spawn(&self, name: &str, mut command: Command) -> Child {
         command
             .stdout(Stdio::null())
-            .stderr(self.log(name))
+            .stderr(self.open_log(name))
             .spawn()
             .unwrap()
     }
 
-    fn log(&self, name: &str) -> File {
+    fn open_log(&self, name: &str) -> File {
         let path = self.log_path(name);
         OpenOptions::new()
             .append(true)
@@ -188,9 +188,9 @@ impl<'a> Crew<'a> {
         );
     }
 
-    /// The worker's log.
-    pub(crate) fn worker_log(&self) -> String {
-        fs::read_to_string(self.log_path("worker")).unwrap_or_default()
+    /// What the coordinator or the worker has logged, over all their starts.
+    pub(crate) fn log(&self, name: &str) -> String {
+        fs::read_to_string(self.log_path(name)).unwrap_or_default()
     }
 }
 

@@ -250,7 +250,7 @@ fn train_through(point: Option<Point>) -> Trained {
     crew.wait_until_done("tiny");
     let front = crew.person(&["front", "tiny", "--format", "csv"]);
     let mut attempts = BTreeMap::new();
-    for line in crew.worker_log().lines() {
+    for line in crew.log("worker").lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         if line["message"] == "begins" {
             let task = line["span"]["task"].as_str().unwrap().to_owned();

@@ -13,7 +13,7 @@ use crate::sandbox::{PATIENCE, Running, Sandbox, finish, program};
 use crate::sweep::TINY;
 
 /// What the stand-in for the trainer does: half a second of work for each task, with checkpoints.
-const SHORT: &str = "work 150 30 4096 3\n";
+pub(crate) const SHORT: &str = "work 150 30 4096 3\n";
 
 /// The same, but the first attempt of all trains on and on, without a checkpoint and to another
 /// result: it has to be stopped, and nothing of it may be taken for the task's.
@@ -113,7 +113,7 @@ impl Net {
             &["front", "tiny", "--format", "csv"],
         );
         let front = finish(&mut front).expect_code(0).stdout;
-        assert_eq!(front, undisturbed().front);
+        assert_eq!(front, undisturbed(TINY).front);
         let steps = fs::read_to_string(self.sandbox.path("data/fashion-mnist/steps")).unwrap();
         assert_one_after_the_other(&steps);
     }
@@ -170,10 +170,10 @@ fn person(sandbox: &Sandbox, host: &Host, arguments: &[&str]) -> Command {
     on(host, &command)
 }
 
-/// The same sweep with nothing in its way.
-fn undisturbed() -> Lived {
+/// A sweep with nothing in its way.
+pub(crate) fn undisturbed(sweep: &str) -> Lived {
     let sandbox = Sandbox::new();
-    sandbox.write("sweep.yaml", TINY);
+    sandbox.write("sweep.yaml", sweep);
     sandbox.write("data/fashion-mnist/script", AT_ONCE);
     let setting = Setting {
         store: "store".to_owned(),

@@ -2,6 +2,7 @@
 //! server until it is let go: late, in order, and whole.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +19,15 @@ const UNDER_WAY: usize = 1024;
 pub(crate) struct Wire {
     address: SocketAddr,
     held: watch::Sender<bool>,
+    traffic: Arc<Traffic>,
     _runtime: Runtime,
+}
+
+/// What has come to the line, whether it was carried on or not.
+#[derive(Debug, Default)]
+struct Traffic {
+    from_clients: Mutex<Vec<u8>>,
+    from_server: Mutex<Vec<u8>>,
 }
 
 impl Wire {
@@ -29,6 +38,8 @@ impl Wire {
         let listener = runtime.block_on(listener).unwrap();
         let address = listener.local_addr().unwrap();
         let (held, hold) = watch::channel(false);
+        let traffic = Arc::new(Traffic::default());
+        let carried = Arc::clone(&traffic);
         runtime.spawn(async move {
             let (_never, free) = watch::channel(false);
             while let Ok((client, _)) = listener.accept().await {
@@ -37,13 +48,20 @@ impl Wire {
                 };
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
-                carry(from_client, to_server, delay, hold.clone());
-                carry(from_server, to_client, delay, free.clone());
+                let there = carry(to_server, delay, hold.clone());
+                let back = carry(to_client, delay, free.clone());
+                let traffic = Arc::clone(&carried);
+                tokio::spawn(async move {
+                    let there = take(from_client, there, delay, &traffic.from_clients);
+                    let back = take(from_server, back, delay, &traffic.from_server);
+                    tokio::join!(there, back);
+                });
             }
         });
         Self {
             address,
             held,
+            traffic,
             _runtime: runtime,
         }
     }
@@ -62,26 +80,45 @@ impl Wire {
     pub(crate) fn let_go(&self) {
         self.held.send_replace(false);
     }
+
+    /// Whether clients have sent these bytes, held back or not.
+    pub(crate) fn has_come(&self, bytes: &[u8]) -> bool {
+        let sent = self.traffic.from_clients.lock().unwrap();
+        sent.windows(bytes.len()).any(|it| it == bytes)
+    }
+
+    /// How many bytes the server has answered with.
+    pub(crate) fn answered(&self) -> usize {
+        self.traffic.from_server.lock().unwrap().len()
+    }
 }
 
-/// Carries one direction of a connection to its end.
-fn carry(
+type Chunk = (Instant, Vec<u8>);
+
+/// Takes what one side of a connection sends, until it ends.
+async fn take(
     mut from: OwnedReadHalf,
+    to: mpsc::Sender<Chunk>,
+    delay: Duration,
+    all: &Mutex<Vec<u8>>,
+) {
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let chunk = buffer[..read].to_vec();
+        all.lock().unwrap().extend(&chunk);
+        if to.send((Instant::now() + delay, chunk)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Carries what is put into the channel to the other side, each chunk when it is due.
+fn carry(
     mut to: OwnedWriteHalf,
     delay: Duration,
-    hold: watch::Receiver<bool>,
-) {
-    let (sender, mut under_way) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 16 << 10];
-        while let Ok(read @ 1..) = from.read(&mut buffer).await {
-            let chunk = (Instant::now() + delay, buffer[..read].to_vec());
-            if sender.send(chunk).await.is_err() {
-                return;
-            }
-        }
-    });
-    let mut hold = hold;
+    mut hold: watch::Receiver<bool>,
+) -> mpsc::Sender<Chunk> {
+    let (sender, mut under_way) = mpsc::channel::<Chunk>(UNDER_WAY);
     tokio::spawn(async move {
         while let Some((due, chunk)) = under_way.recv().await {
             tokio::time::sleep_until(due).await;
@@ -90,6 +127,8 @@ fn carry(
             }
         }
         // The end is carried over when all before it is. A side that is gone needs none.
+        tokio::time::sleep(delay).await;
         drop(to.shutdown().await);
     });
+    sender
 }
