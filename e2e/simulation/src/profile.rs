@@ -75,6 +75,7 @@ impl Profile {
                 lease_ttl: Duration::from_secs(ttl_s),
                 renew_every: Duration::from_secs(renew_s),
                 batch: if chance.permille(250) { 1 } else { 64 },
+                queue: if chance.permille(150) { 1 } else { 64 },
                 ..Config::default()
             },
             workers: chance.within(1, 4),

@@ -21,6 +21,8 @@ use crate::world::World;
 pub(crate) struct Delivery {
     at_ms: u64,
     newest_told: u64,
+    /// Durable writes until then.
+    writes: u64,
     during_cancel: Vec<String>,
     /// Who asks for work, for as long as the request waits.
     acquirer: Option<(Arc<World>, String)>,
@@ -44,6 +46,7 @@ impl Observer {
         Delivery {
             at_ms: world.now_ms(),
             newest_told: sent.newest_told,
+            writes: know.writes,
             during_cancel: (sent.during_cancel.iter())
                 .filter(|sweep| know.frozen.contains_key(*sweep))
                 .cloned()
@@ -241,7 +244,10 @@ impl Knowledge {
                     self.frozen.insert(request.sweep.clone(), tasks);
                 }
             }
-            (_, Answer::Sweeps(sweeps)) if newest => self.listed(world, sweeps),
+            // What was decided after it may have become durable with it.
+            (_, Answer::Sweeps(sweeps)) if newest && delivery.writes == self.writes => {
+                self.listed(world, sweeps);
+            }
             (Request::Front(request), Answer::Front(front)) if newest => {
                 self.front_told(world, &request.sweep, front);
             }
@@ -269,6 +275,7 @@ impl Knowledge {
         }
         match (request, answer) {
             (Request::Renew(_), Answer::Directive(v1::Directive::Continue)) if newest => {
+                self.not_while_cancelled(world, task, delivery, &line);
                 let until_ms = delivery.at_ms + world.profile.lease_ttl_ms();
                 if let Some(live) = self.live.get_mut(&task)
                     && live.generation == generation.0
