@@ -155,6 +155,9 @@ impl Session<'_> {
             End::Over(show) => show,
         };
         let front = lab::front(&mut lab, self.name()).await?;
+        if workers > 0 {
+            tidy_up(&mut lab).await;
+        }
         reporter.close();
         let outcome = report::Outcome {
             show: &show,
@@ -303,6 +306,23 @@ fn is_over(show: &v1::ShowResponse) -> bool {
     match state(show) {
         v1::SweepState::Done | v1::SweepState::Partial | v1::SweepState::Cancelled => true,
         v1::SweepState::Active | v1::SweepState::Paused | v1::SweepState::Unspecified => false,
+    }
+}
+
+/// Deletes the checkpoints that training went on from: the coordinator would only do so some time
+/// later, and it ends now. The workers are gone, so nobody reads any.
+async fn tidy_up(lab: &mut Lab) {
+    let request = v1::CollectGarbageRequest {
+        dry_run: false,
+        min_age_ms: Some(0),
+    };
+    let collected = async {
+        let mut told = lab.collect_garbage(request).await?.into_inner();
+        while told.message().await?.is_some() {}
+        Ok::<_, tonic::Status>(())
+    };
+    if let Err(status) = collected.await {
+        tracing::warn!(%status, "checkpoints that nothing needs any more are left in the store");
     }
 }
 

@@ -35,7 +35,7 @@ impl<S: StateStore> Owner<S> {
             let known = self.ledger.sweep(&name).filter(|_| !dry_run);
             let notes = known.map_or_else(Vec::new, |sweep| self.notes(sweep));
             for note in &notes {
-                tracing::warn!(sweep = %name, "{note}");
+                tracing::info!(sweep = %name, "{note}");
             }
             Noted { answer, notes }
         });
