@@ -23,7 +23,7 @@
 //! | `refuse TEXT` | reports a checkpoint that it cannot use |
 //! | `done` | reports a result |
 //! | `work STEPS EVERY BYTES MS` | works on the task whatever it is, with checkpoints, and exits |
-//! | `work STEPS EVERY BYTES MS SALT` | the same with another result |
+//! | `work STEPS EVERY BYTES MS SALT` | the same, but measures otherwise |
 //! | `hold` | waits to be told to stop, leaves a checkpoint, and exits |
 //! | `once NAME STEP…` | unless the file NAME is beside the script: makes it, does STEP, exits |
 //! | `exit CODE` | exits |

@@ -2,6 +2,7 @@
 //! packets that a host's own filter drops as they arrive.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,6 +30,7 @@ impl Lab {
             skip::say(&why);
             return None;
         }
+        remove_leftovers();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // Names of interfaces have 15 characters at most.
         let prefix = format!("ar{:x}x{number}", std::process::id());
@@ -123,6 +125,21 @@ impl Host {
 pub(crate) fn cut(one: &Host, other: &Host) {
     one.hear_nothing_from(other);
     other.hear_nothing_from(one);
+}
+
+/// Removes what a test left that was killed: namespaces named after a process that is gone.
+fn remove_leftovers() {
+    let list = Command::new("ip").args(["netns", "list"]).output().unwrap();
+    for line in String::from_utf8_lossy(&list.stdout).lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let process = name
+            .strip_prefix("ar")
+            .and_then(|rest| rest.split_once('x'));
+        let process = process.and_then(|(pid, _)| u32::from_str_radix(pid, 16).ok());
+        if process.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            quietly(Command::new("ip").args(["netns", "delete", name]));
+        }
+    }
 }
 
 /// Whether this machine allows it, or why not.

@@ -112,36 +112,61 @@ fn a_slow_line_costs_time_alone() {
     );
 }
 
+/// A worker in the middle of an attempt, all of whose messages are late from now on.
+struct Late<'a> {
+    bench: &'a Bench,
+    wire: Wire,
+    worker: Running,
+}
+
+impl<'a> Late<'a> {
+    /// Starts it with a script of its own, and waits until it has begun a task of that kind.
+    fn begin(bench: &'a Bench, script: &str, kind: &str) -> Self {
+        let wire = Wire::to(bench.address, Duration::ZERO);
+        fs::create_dir_all(bench.sandbox.path("own/fashion-mnist")).unwrap();
+        bench.sandbox.write("own/fashion-mnist/script", script);
+        let mut worker = bench.worker("late", wire.address(), "own");
+        worker.wait_for_line(&["begins", &format!("\"{kind}\"")]);
+        wire.hold();
+        Self {
+            bench,
+            wire,
+            worker,
+        }
+    }
+
+    /// Once `sent` is on its way, the worker sends nothing more, not even that it has given up.
+    /// Then its lease ends, and when another worker has begun its task, what it sent arrives.
+    fn arrive(mut self, kind: &str, sent: impl Fn(&Wire) -> bool) {
+        wait_until("the last message is sent", || sent(&self.wire));
+        self.worker.signal(Signal::STOP);
+        let mut other = self.bench.worker("other", self.bench.address, "data");
+        other.wait_for_line(&["begins", &format!("\"{kind}\""), "\"generation\":2"]);
+        let answered = self.wire.answered();
+        self.wire.let_go();
+        wait_until("it is answered", || self.wire.answered() > answered);
+        assert_eq!(self.bench.front(), undisturbed(&tiny()).front);
+        self.worker.signal(Signal::CONT);
+        self.worker.wait_for_line(&["dropping the attempt"]);
+    }
+}
+
 #[test]
 fn a_commit_that_comes_after_its_lease_has_ended_is_refused() {
     let bench = Bench::start();
-    let wire = Wire::to(bench.address, Duration::ZERO);
-    // Its result is another: were it taken for the task's, the front would be another.
-    fs::create_dir_all(bench.sandbox.path("salted/fashion-mnist")).unwrap();
-    bench
-        .sandbox
-        .write("salted/fashion-mnist/script", "work 150 5000 4096 3 salt\n");
-    let mut late = bench.worker("late", wire.address(), "salted");
-    late.wait_for_line(&["begins", "baseline"]);
-    wire.hold();
-    let mut manifest = None;
-    wait_until("the output is stored", || {
-        manifest = bench.first_manifest();
-        manifest.is_some()
+    // A step more makes another net.
+    let late = Late::begin(&bench, "work 151 5000 4096 3\n", "baseline");
+    late.arrive("baseline", |wire| {
+        let manifest = bench.first_manifest().map(|path| fs::read(path).unwrap());
+        manifest.is_some_and(|text| wire.has_come(Digest::of(&text).to_string().as_bytes()))
     });
-    let digest = Digest::of(&fs::read(manifest.unwrap()).unwrap());
-    let sent = digest.to_string();
-    wait_until("the commit is sent", || {
-        wire.has_come(sent.as_bytes()) || wire.has_come(digest.as_bytes())
-    });
-    // It sends nothing more, not even that it has given up.
-    late.signal(Signal::STOP);
-    let mut other = bench.worker("other", bench.address, "data");
-    other.wait_for_line(&["begins", "baseline", "\"generation\":2"]);
-    let answered = wire.answered();
-    wire.let_go();
-    wait_until("the commit is answered", || wire.answered() > answered);
-    assert_eq!(bench.front(), undisturbed(&tiny()).front);
-    late.signal(Signal::CONT);
-    late.wait_for_line(&["dropping the attempt"]);
+}
+
+#[test]
+fn a_result_that_comes_after_its_lease_has_ended_is_refused() {
+    let bench = Bench::start();
+    let late = Late::begin(&bench, "work 150 30 4096 3 otherwise\n", "evaluate");
+    // A thousand images that were measured: the field's tag and the number. Nothing but a result
+    // has that.
+    late.arrive("evaluate", |wire| wire.has_come(&[0x10, 0xe8, 0x07]));
 }
