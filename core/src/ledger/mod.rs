@@ -231,7 +231,7 @@ impl Ledger {
 
 impl Sweep {
     /// Whether its tasks may be leased for it.
-    const fn grants(&self) -> bool {
+    fn grants(&self) -> bool {
         !self.cancelled && (!self.paused || planted(Bug::PauseIgnored))
     }
 }
