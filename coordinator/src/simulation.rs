@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use autorep_core::checkpoint::Place;
 use autorep_core::front::{FrontReport, SweepFront};
+use autorep_core::ledger::retention::Verdict;
 use autorep_core::ledger::{Event, Ledger, Quotas};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -14,7 +16,7 @@ use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
-use crate::ask::Desk;
+use crate::ask::{Ask, Desk};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, millis};
 use crate::owner::Owner;
@@ -102,6 +104,7 @@ pub enum StartError {
 pub struct Services {
     fleet: FleetService,
     lab: LabService,
+    desk: Desk,
 }
 
 impl Services {
@@ -113,6 +116,19 @@ impl Services {
     /// What people call. `submit` is not for simulations: it uses a thread of its own.
     pub const fn lab(&self) -> &impl Lab {
         &self.lab
+    }
+
+    /// Gives up the outputs that nothing can reach, as a collection of garbage begins.
+    pub async fn drop_unneeded(&self) -> Result<(), Refusal> {
+        let dry_run = false;
+        let dropped = self.desk.ask(|reply| Ask::Drop { dry_run, reply }).await;
+        dropped.map(|_tasks| ())
+    }
+
+    /// Whether each of these checkpoints may be deleted.
+    pub async fn are_dead(&self, places: Vec<Place>) -> Result<Vec<bool>, Refusal> {
+        let judged = self.desk.ask(|reply| Ask::Judge { places, reply }).await?;
+        Ok(judged.into_iter().map(Verdict::is_dead).collect())
     }
 
     /// `submit` on the caller's own thread.
@@ -155,11 +171,11 @@ pub async fn start<R: RowStore>(
     let (desk, asks) = Desk::new(config.queue, config.max_calls);
     let fleet = FleetService::new(desk.clone(), config.clone());
     let store = Arc::new(InMemory::new());
-    let lab = LabService::new(desk, config.clone(), store, shutdown.clone());
+    let lab = LabService::new(desk.clone(), config.clone(), store, shutdown.clone());
     let mut owner = Owner::new(config, clock, state, restored);
     owner.witness = Some(witness);
     Ok(Started {
-        services: Services { fleet, lab },
+        services: Services { fleet, lab, desk },
         life: Box::pin(owner.run(asks, shutdown)),
     })
 }

@@ -102,7 +102,7 @@ impl Ledger {
                         outputs,
                     });
                 };
-                Ok(task.state.output(index))
+                Ok(task.state.head(index))
             }
         }
     }

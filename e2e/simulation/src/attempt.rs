@@ -210,14 +210,21 @@ impl<'a> Attempt<'a> {
             match self.worker.world.bucket.get(&self.worker.world, key).await {
                 Ok(content) => return Ok(content),
                 Err(BucketError::Missing) => {
-                    let world = &self.worker.world;
-                    world.violate("what a reader is sent to is there", key);
+                    self.missing(key);
                     return Err(bad());
                 }
                 Err(BucketError::Fails | BucketError::Taken) => backoff.wait(self.worker).await,
             }
         }
         Err(Verdict::Failed(v1::FailureClass::StoreUnavailable, None))
+    }
+
+    /// What was set aside may be gone, and so may be what a lease read that has ended.
+    fn missing(&self, key: &str) {
+        let world = &self.worker.world;
+        if world.observer.is_live(self.claim) && !world.observer.is_reported_bad(key) {
+            world.violate("what a reader is sent to is there", key);
+        }
     }
 
     /// Makes steps, with a checkpoint here and there, and the outputs.

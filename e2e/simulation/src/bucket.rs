@@ -13,6 +13,7 @@ pub(crate) struct Bucket(Mutex<BTreeMap<String, Object>>);
 
 #[derive(Debug)]
 struct Object {
+    at_ms: u64,
     written: Vec<u8>,
     /// What is read: other bytes once it has gone bad.
     content: Vec<u8>,
@@ -66,8 +67,29 @@ impl Bucket {
             *byte ^= 0x55;
             world.note(format_args!("bucket: {key} goes bad"));
         }
-        objects.insert(key.to_owned(), Object { written, content });
+        objects.insert(
+            key.to_owned(),
+            Object {
+                at_ms: world.now_ms(),
+                written,
+                content,
+            },
+        );
         Ok(())
+    }
+
+    /// Every key, and when it was created.
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
+        let objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (objects.iter())
+            .map(|(key, object)| (key.clone(), object.at_ms))
+            .collect()
+    }
+
+    /// Deletes an object, if it is there.
+    pub(crate) fn delete(&self, key: &str) {
+        let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.remove(key);
     }
 
     /// The content of an object.

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::Opened;
+use crate::garbage;
 use crate::world::{World, spawn, text};
 
 /// A fenced coordinator has ended after so long: it notices within a second, or at its next write.
@@ -132,7 +133,7 @@ async fn live(world: Arc<World>) {
             .fault(world.profile.crash_at_poll)
             .then(|| world.chance.within(1, 400)),
     };
-    let ended = end_of(&world, epoch, life, shutdown).await;
+    let ended = end_of(&world, &coordinator, life, shutdown).await;
     world.coordinators.remove(&coordinator);
     world.note(format_args!("coordinator {epoch}: {ended}"));
 }
@@ -140,10 +141,14 @@ async fn live(world: Arc<World>) {
 /// Waits for the end of a coordinator's life and says how it came.
 async fn end_of(
     world: &Arc<World>,
-    epoch: u64,
+    coordinator: &Coordinator,
     life: Mortal,
     shutdown: CancellationToken,
 ) -> String {
+    let Coordinator {
+        epoch, services, ..
+    } = coordinator;
+    let epoch = *epoch;
     let mean = world.profile.coordinator_life_ms;
     let mortal = mean > 0 && !world.is_calm();
     let killed = async {
@@ -175,6 +180,7 @@ async fn end_of(
             }
         },
         () = killed => "crashes".to_owned(),
+        () = garbage::collect(world, services) => "goes on".to_owned(),
         () = fenced => "goes on".to_owned(),
     }
 }

@@ -9,6 +9,7 @@ mod chance;
 mod coordinators;
 mod disk;
 mod ending;
+mod garbage;
 mod network;
 mod observer;
 mod person;
@@ -40,6 +41,8 @@ pub struct Figures {
     pub restarts: u64,
     /// Results that were set aside.
     pub set_aside: u64,
+    /// Checkpoints that were deleted.
+    pub deleted: u64,
 }
 
 impl Figures {
@@ -50,6 +53,7 @@ impl Figures {
         self.writes += other.writes;
         self.restarts += other.restarts;
         self.set_aside += other.set_aside;
+        self.deleted += other.deleted;
     }
 }
 

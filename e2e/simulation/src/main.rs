@@ -40,12 +40,13 @@ fn main() -> ExitCode {
     let (runs, bad) = run_all(first, count);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{} events checked, {} leases, {} durable writes, {} restarts, {} results set aside; all digests together {:016x}",
+        "{} events checked, {} leases, {} durable writes, {} restarts, {} results set aside or made again, {} checkpoints deleted; all digests together {:016x}",
         runs.figures.events,
         runs.figures.grants,
         runs.figures.writes,
         runs.figures.restarts,
         runs.figures.set_aside,
+        runs.figures.deleted,
         runs.digest,
     );
     println!(

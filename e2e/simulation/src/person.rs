@@ -30,7 +30,13 @@ const VARIANTS: [(&str, &str); 4] = [
 pub(crate) const BACKOFF_MS: u64 = 2000;
 
 /// A manifest.
-pub(crate) fn manifest(sweep: &str, variant: usize, attempts: u64) -> String {
+fn manifest(world: &World, sweep: &str, variant: usize) -> String {
+    let attempts = world.profile.attempts;
+    let keep = if world.profile.keep_front {
+        ", keep: front"
+    } else {
+        ""
+    };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
     format!(
@@ -47,7 +53,7 @@ spec:
   replace: {{ epochs: 1 }}
   finetune: {{ epochs: 1 }}
   retry: {{ attempts: {attempts}, backoff: {backoff_s}s }}
-  checkpoint: {{ every: 7s }}
+  checkpoint: {{ every: 7s{keep} }}
 "
     )
 }
@@ -78,7 +84,7 @@ pub(crate) async fn live(world: &Arc<World>) {
 fn submission(world: &World, sweep: &str, variant: u64) -> Request {
     let variant = usize::try_from(variant).unwrap_or(0);
     Request::Submit(v1::SubmitRequest {
-        manifest: manifest(sweep, variant, world.profile.attempts),
+        manifest: manifest(world, sweep, variant),
         dry_run: false,
     })
 }
@@ -117,5 +123,5 @@ pub(crate) async fn insist(world: &Arc<World>, request: Request) -> Answer {
 
 /// The manifest that a sweep ends with.
 pub(crate) fn last_manifest(world: &World, sweep: &str) -> String {
-    manifest(sweep, VARIANTS.len() - 1, world.profile.attempts)
+    manifest(world, sweep, VARIANTS.len() - 1)
 }

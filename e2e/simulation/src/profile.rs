@@ -57,6 +57,10 @@ pub(crate) struct Profile {
     /// What a person does.
     pub(crate) orders: u64,
     pub(crate) attempts: u64,
+    /// The longest wait between two collections of garbage; 0 for none.
+    pub(crate) collect_every_ms: u64,
+    /// Whether only the nets of the front are kept.
+    pub(crate) keep_front: bool,
 }
 
 impl Profile {
@@ -106,6 +110,8 @@ impl Profile {
             step_ms: chance.within(50, 6000),
             orders: some(700, 10),
             attempts: chance.within(1, 4),
+            collect_every_ms: some(500, 40_000),
+            keep_front: chance.permille(500),
         }
     }
 

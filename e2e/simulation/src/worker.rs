@@ -195,6 +195,7 @@ impl Worker {
             worker: self.name.clone(),
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
+            machine: self.machine.clone(),
             ..v1::RegisterRequest::default()
         });
         let answer = self.call(request, ANSWER_WITHIN).await?;

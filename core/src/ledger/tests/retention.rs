@@ -63,6 +63,20 @@ fn what_is_not_on_the_front_goes_but_not_baselines_pins_nor_what_is_still_read()
 }
 
 #[test]
+fn a_commit_that_is_repeated_when_its_output_is_gone_gets_the_same_answer() {
+    let mut checked = finished();
+    let finetune = of_kind(&checked, TaskKind::Finetune);
+    assert!(drop_unneeded(&mut checked, &[]).contains(&finetune));
+    let claim = LeaseClaim {
+        task: finetune,
+        generation: Generation(1),
+    };
+    let output = checkpoint(claim, CheckpointRole::Output("net".to_owned()), 9, "");
+    let commit = checked.ledger.commit(claim, output).unwrap();
+    assert_eq!(checked.apply(commit), Adoption::Repeated);
+}
+
+#[test]
 fn a_sweep_that_keeps_all_keeps_what_it_shares() {
     let mut checked = finished();
     checked.submit(submission("t", tiny_plan(&[0], &[100]), 2));

@@ -107,6 +107,7 @@ impl Knowledge {
             Request::Fail(request) => {
                 if let Some(checkpoint) = checkpoint(request.bad_checkpoint.as_ref()) {
                     self.reported_bad.insert(checkpoint.manifest);
+                    self.bad_folders.insert(checkpoint.folder());
                 }
             }
             Request::Submit(request) => {

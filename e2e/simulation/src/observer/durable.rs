@@ -5,7 +5,7 @@ use autorep_core::id::TaskId;
 use autorep_core::ledger::{Head, RecordedState, TaskRecord};
 
 use super::Observer;
-use super::knowledge::{Knowledge, Live, is_done, result};
+use super::knowledge::{Knowledge, Live, is_done, is_readable, result};
 use crate::person::BACKOFF_MS;
 use crate::world::World;
 
@@ -73,7 +73,9 @@ impl Knowledge {
             world.violate("attempts are counted", text);
         }
         for frozen in self.frozen.values() {
-            if frozen.get(&task).is_some_and(|frozen| *frozen != new) {
+            // Outputs that nobody needs may go.
+            let only_drops = is_done(&old) && result(&old) == result(&new);
+            if frozen.get(&task).is_some_and(|frozen| *frozen != new) && !only_drops {
                 world.violate("nothing of a cancelled sweep changes", line(state));
             }
         }
@@ -87,13 +89,14 @@ impl Knowledge {
     fn check_result(&mut self, world: &World, task: TaskId, old: &TaskRecord, new: &TaskRecord) {
         let id = task.short();
         if let (Some(before), after) = (result(old), result(new)) {
+            let dropped = is_done(old) && !is_readable(old);
             let bad = (old.outputs.values()).any(|head| self.reported_bad.contains(&head.manifest));
             if after.is_some_and(|after| after != before) {
                 world.violate(
                     "a result never changes",
                     format!("{id}: {old:?} -> {new:?}"),
                 );
-            } else if after.is_none() && !bad {
+            } else if after.is_none() && !bad && !dropped {
                 world.violate("done stays done", format!("{id}: {old:?} -> {new:?}"));
             } else if after.is_none() {
                 *self.reopened.entry(task).or_default() += 1;
@@ -130,11 +133,13 @@ impl Knowledge {
             roles.push((name, old.outputs.get(name), new.outputs.get(name)));
         }
         let reopened = is_done(old) && !is_done(new);
+        let dropped = is_done(old) && !is_readable(old);
         for (role, before, after) in roles {
             let what = || format!("{} {role}: {before:?} -> {after:?}", task.short());
             if let Some(before) = before {
                 let excused = self.reported_bad.contains(&before.manifest)
-                    || (role == "resume" && (is_done(new) || reopened));
+                    || (role == "resume" && (is_done(new) || reopened))
+                    || (dropped && reopened);
                 let falls = after.is_none_or(|after| after.order() < before.order());
                 if falls && !excused {
                     world.violate("what was committed stays", what());

@@ -84,6 +84,8 @@ pub(super) struct Knowledge {
     pub(super) reopened: BTreeMap<TaskId, u64>,
     /// Checkpoints that a worker has reported as bad.
     pub(super) reported_bad: BTreeSet<Digest>,
+    /// The folders of those.
+    pub(super) bad_folders: BTreeSet<String>,
 
     /// A person's requests that may still arrive.
     pub(super) open_orders: u64,
@@ -136,6 +138,11 @@ impl Knowledge {
 
 pub(super) const fn is_done(record: &TaskRecord) -> bool {
     matches!(record.state, RecordedState::Done { .. })
+}
+
+/// Done, with outputs that can be read.
+pub(super) const fn is_readable(record: &TaskRecord) -> bool {
+    matches!(record.state, RecordedState::Done { dropped: false, .. })
 }
 
 pub(super) fn result(record: &TaskRecord) -> Option<&Observation> {

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use autorep_core::digest::Digest;
 use autorep_core::id::{Generation, TaskId};
-use autorep_core::ledger::TaskRecord;
+use autorep_core::lease::LeaseClaim;
+use autorep_core::ledger::{RecordedState, TaskRecord};
 use autorep_core::observation::{Accuracy, Observation};
 use autorep_core::plan::Plan;
 use autorep_core::task::{TaskSpec, Work};
@@ -28,6 +29,7 @@ use knowledge::Knowledge;
 pub(crate) struct Observer {
     knowledge: Mutex<Knowledge>,
     events: AtomicU64,
+    deleted: AtomicU64,
 }
 
 /// A request that was sent, for as long as it may still have an effect.
@@ -88,6 +90,25 @@ impl Observer {
         self.know().open_orders > 0
     }
 
+    /// A checkpoint was deleted.
+    pub(crate) fn deleted(&self) {
+        self.deleted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a claim's lease is durable and has not ended.
+    pub(crate) fn is_live(&self, claim: LeaseClaim) -> bool {
+        (self.know().durable.get(&claim.task)).is_some_and(|record| {
+            record.generation == claim.generation
+                && matches!(record.state, RecordedState::Leased { .. })
+        })
+    }
+
+    /// Whether an object belongs to a checkpoint that a worker has reported as bad.
+    pub(crate) fn is_reported_bad(&self, key: &str) -> bool {
+        let folders = &self.know().bad_folders;
+        folders.iter().any(|folder| key.starts_with(folder))
+    }
+
     /// A request is sent.
     pub(crate) fn sent(&self, world: &Arc<World>, request: &Request) -> Sent {
         let mut know = self.know();
@@ -114,6 +135,7 @@ impl Observer {
             grants: know.told.len() as u64,
             writes: know.writes,
             restarts: know.starts.saturating_sub(1),
+            deleted: self.deleted.load(Ordering::Relaxed),
             set_aside: know.reopened.values().sum(),
         }
     }

@@ -5,7 +5,7 @@ use autorep_core::ledger::{RecordedState, TaskRecord};
 use autorep_core::plan::{Plan, PlannedTask};
 use autorep_proto::v1;
 
-use super::knowledge::{Knowledge, is_done, result};
+use super::knowledge::{Knowledge, is_done, is_readable, result};
 use crate::world::World;
 
 impl Knowledge {
@@ -29,7 +29,7 @@ impl Knowledge {
 
     fn parents_are_done(&self, task: &PlannedTask) -> bool {
         let mut parents = task.spec.inputs().into_iter();
-        parents.all(|input| self.durable.get(&input.task).is_some_and(is_done))
+        parents.all(|input| self.durable.get(&input.task).is_some_and(is_readable))
     }
 
     /// The sweeps are told with their counts.
