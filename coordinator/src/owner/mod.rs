@@ -25,12 +25,14 @@ use crate::restore::Restored;
 use crate::state::{Batch, State, SweepRecord, WriteError};
 use fleet::{Waiter, Worker};
 use fronts::{Finished, LiveFront};
+use pace::Pace;
 
 mod events;
 mod fleet;
 mod fronts;
 mod lab;
 mod label;
+mod pace;
 
 /// Wake up at least so often.
 const MAX_SLEEP_MS: u64 = 1000;
@@ -49,6 +51,8 @@ pub(crate) struct Owner {
     finished: BTreeMap<SweepName, VecDeque<Finished>>,
     waiters: VecDeque<Waiter>,
     turn: Turn,
+    /// What the last turn was like.
+    pace: Pace,
     stopping: bool,
 }
 
@@ -92,6 +96,7 @@ impl Owner {
             finished: BTreeMap::new(),
             waiters: VecDeque::new(),
             turn: Turn::default(),
+            pace: Pace::default(),
             stopping: false,
         }
     }
@@ -114,6 +119,10 @@ impl Owner {
             };
             if taken == 0 {
                 break;
+            }
+            if !waiting.is_empty() {
+                let limit = self.config.batch;
+                self.pace.gather(&mut asks, &mut waiting, limit).await;
             }
             self.turn(waiting.drain(..)).await?;
         }
@@ -139,6 +148,7 @@ impl Owner {
             sweeps,
             answers,
         } = std::mem::take(&mut self.turn);
+        let began = tokio::time::Instant::now();
         let written = match self.batch(&tasks, &sweeps) {
             Ok(batch) => write(&self.state, batch).await,
             Err(error) => Err(error),
@@ -147,6 +157,7 @@ impl Owner {
             self.turn.answers = answers;
             return Err(self.give_up(error));
         }
+        self.pace = Pace::new(answers.len(), began.elapsed());
         // Fronts are told only what is durable, and who asked for one gets it as it is now.
         self.publish_fronts();
         for answer in answers {
