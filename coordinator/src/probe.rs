@@ -220,9 +220,23 @@ mod tests {
 
     use super::*;
 
-    /// A store that ignores conditions, as some S3 look-alikes do.
+    /// A store that ignores conditions, as some S3 look-alikes do, or that writes first and asks
+    /// afterwards.
     #[derive(Debug)]
-    struct Careless(InMemory);
+    struct Careless {
+        memory: InMemory,
+        /// What a writer is told who was not the first.
+        tells_losers: bool,
+    }
+
+    impl Careless {
+        fn new(tells_losers: bool) -> Self {
+            Self {
+                memory: InMemory::new(),
+                tells_losers,
+            }
+        }
+    }
 
     impl fmt::Display for Careless {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,41 +252,56 @@ mod tests {
             payload: PutPayload,
             _: PutOptions,
         ) -> Result<PutResult> {
-            self.0.put_opts(key, payload, PutOptions::default()).await
+            let lost = self.memory.head(key).await.is_ok();
+            let put = self.memory.put_opts(key, payload, PutOptions::default());
+            let put = put.await?;
+            if lost && self.tells_losers {
+                return Err(Error::AlreadyExists {
+                    path: key.to_string(),
+                    source: "it was there".into(),
+                });
+            }
+            Ok(put)
         }
         async fn put_multipart_opts(
             &self,
             key: &Path,
             options: PutMultipartOptions,
         ) -> Result<Box<dyn MultipartUpload>> {
-            self.0.put_multipart_opts(key, options).await
+            self.memory.put_multipart_opts(key, options).await
         }
         async fn get_opts(&self, key: &Path, options: GetOptions) -> Result<GetResult> {
-            self.0.get_opts(key, options).await
+            self.memory.get_opts(key, options).await
         }
         fn delete_stream(
             &self,
             keys: BoxStream<'static, Result<Path>>,
         ) -> BoxStream<'static, Result<Path>> {
-            self.0.delete_stream(keys)
+            self.memory.delete_stream(keys)
         }
         fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-            self.0.list(prefix)
+            self.memory.list(prefix)
         }
         async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-            self.0.list_with_delimiter(prefix).await
+            self.memory.list_with_delimiter(prefix).await
         }
         async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-            self.0.copy_opts(from, to, options).await
+            self.memory.copy_opts(from, to, options).await
         }
     }
 
     #[tokio::test]
     async fn a_store_without_conditional_create_is_refused_and_nothing_is_left_in_it() {
-        let store = Careless(InMemory::new());
+        let store = Careless::new(false);
         let refusal = probe(&store).await.unwrap_err();
         assert!(matches!(refusal, ProbeError::NoCreateOnly { winners, .. } if winners == WRITERS));
         assert_eq!(store.list(None).count().await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_store_in_which_the_loser_of_a_race_overwrites_the_winner_is_refused() {
+        let refusal = probe(&Careless::new(true)).await.unwrap_err();
+        assert!(matches!(refusal, ProbeError::Overwritten { .. }));
     }
 
     #[tokio::test]

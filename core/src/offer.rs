@@ -56,7 +56,7 @@ impl Requirements {
 
     /// The single needs that none of the offers meets, in words; where each is met by one but no
     /// offer meets them all, the whole.
-    pub fn unmet_by<'a>(&self, offers: impl Iterator<Item = &'a Offer> + Clone) -> Vec<String> {
+    pub fn unmet_by<'a>(&self, offers: &(impl Iterator<Item = &'a Offer> + Clone)) -> Vec<String> {
         if (offers.clone()).any(|offer| self.are_met_by(offer)) {
             return Vec::new();
         }
@@ -203,13 +203,16 @@ mod tests {
 
     #[test]
     fn what_nobody_offers_is_named_and_nothing_else() {
-        let unmet = |needs: &Requirements, offers: &[Offer]| needs.unmet_by(offers.iter());
+        let unmet = |needs: &Requirements, offers: &[Offer]| needs.unmet_by(&offers.iter());
         assert_eq!(unmet(&needs(), &[h100()]), [""; 0]);
         let a100 = Offer {
             gpu_type: "NVIDIA A100".to_owned(),
             ..h100()
         };
-        assert_eq!(unmet(&needs(), &[a100.clone()]), ["gpu_type: h100"]);
+        assert_eq!(
+            unmet(&needs(), std::slice::from_ref(&a100)),
+            ["gpu_type: h100"]
+        );
         let elsewhere = Offer {
             labels: labels(&["zone=b"]),
             ..h100()

@@ -55,7 +55,7 @@ def run_config(folder):
 
 def rate(folder, trials):
     begin()
-    config = tune.TuneConfig(num_samples=trials, reuse_actors=True, max_concurrent_trials=2)
+    config = tune.TuneConfig(num_samples=trials, reuse_actors=True)
     space = {"x": tune.uniform(0, 1)}
     tuner = tune.Tuner(Noop, param_space=space, tune_config=config, run_config=run_config(folder))
     began = time.monotonic()

@@ -126,7 +126,7 @@ fn require_offer(needs: &Requirements, devices: &[String], labels: &[String]) ->
             ..machine::offer_of(device)
         })
         .collect();
-    let unmet = needs.unmet_by(offers.iter());
+    let unmet = needs.unmet_by(&offers.iter());
     if let (false, Some(offer)) = (unmet.is_empty(), offers.first()) {
         bail!(
             "expected a machine with what spec.resources asks for, found none of this on it: {}; it \

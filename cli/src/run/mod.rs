@@ -88,7 +88,7 @@ struct Session<'a> {
 /// How the watching ended.
 enum End {
     /// Nothing is left to do.
-    Over(v1::ShowResponse),
+    Over(Box<v1::ShowResponse>),
     /// A signal asked to stop.
     Interrupted,
 }
@@ -121,7 +121,7 @@ impl Session<'_> {
         let before = self.look(&mut lab).await?;
         let mut workers = 0;
         let end = if is_over(&before) {
-            End::Over(before.clone())
+            End::Over(Box::new(before.clone()))
         } else {
             let equipment = equipment?;
             workers = equipment.slots.len();
@@ -256,7 +256,7 @@ impl Session<'_> {
                     let look = Look { show, front_points, elapsed: self.begun.elapsed() };
                     reporter.show(&look);
                     if over {
-                        return Ok(End::Over(look.show));
+                        return Ok(End::Over(Box::new(look.show)));
                     }
                 }
                 event = fleet.event() => reporter.line(&event?),

@@ -29,6 +29,7 @@ use crate::restore::Restored;
 use crate::state::{Batch, StateStore, SweepRecord, WriteError};
 use fleet::Waiter;
 use fronts::{Finished, LiveFront};
+use pace::Pace;
 use points::{Decided, When};
 
 mod events;
@@ -36,6 +37,7 @@ mod fleet;
 mod fronts;
 mod lab;
 mod label;
+mod pace;
 mod points;
 mod storage;
 mod workers;
@@ -63,6 +65,8 @@ pub(crate) struct Owner<S> {
     finished: BTreeMap<SweepName, VecDeque<Finished>>,
     waiters: VecDeque<Waiter>,
     turn: Turn,
+    /// What the last turn was like.
+    pace: Pace,
     stopping: bool,
     #[cfg(feature = "simulation")]
     pub(crate) witness: Option<crate::simulation::Witness>,
@@ -113,6 +117,7 @@ impl<S: StateStore> Owner<S> {
             finished: BTreeMap::new(),
             waiters: VecDeque::new(),
             turn: Turn::default(),
+            pace: Pace::default(),
             stopping: false,
             #[cfg(feature = "simulation")]
             witness: None,
@@ -137,6 +142,10 @@ impl<S: StateStore> Owner<S> {
             };
             if taken == 0 {
                 break;
+            }
+            if !waiting.is_empty() {
+                let limit = self.config.batch;
+                self.pace.gather(&mut asks, &mut waiting, limit).await;
             }
             self.turn(waiting.drain(..)).await?;
         }
@@ -173,6 +182,7 @@ impl<S: StateStore> Owner<S> {
         } else {
             answers
         };
+        let began = tokio::time::Instant::now();
         let written = match self.batch(&tasks, &sweeps) {
             Ok(mut batch) => {
                 if unproved && batch.is_empty() && !planted(Bug::RefusesUnowned) {
@@ -187,6 +197,7 @@ impl<S: StateStore> Owner<S> {
             return Err(self.give_up(error));
         }
         decided.reached(When::AfterWrite);
+        self.pace = Pace::new(answers.len(), began.elapsed());
         // Fronts are told only what is durable, and who asked for one gets it as it is now.
         self.publish_fronts();
         for answer in answers {

@@ -45,7 +45,7 @@ impl<S: StateStore> Owner<S> {
         if offers.clone().next().is_none() {
             return vec!["no worker has registered: start one with `autorep worker`".to_owned()];
         }
-        let unmet = sweep.terms().needs.unmet_by(offers.clone());
+        let unmet = sweep.terms().needs.unmet_by(&offers);
         if unmet.is_empty() {
             return Vec::new();
         }

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::{
-    Done, Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName,
+    Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName,
     Submission, Sweep, Task, TaskCounts, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
-use crate::id::{Generation, SweepName, TaskId};
+use crate::id::{Generation, OwnerName, SweepName, TaskId};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::schedule::{ReadySet, ranks};
@@ -36,25 +36,9 @@ impl Ledger {
             Event::Submitted(submission) => self.apply_submitted(submission),
             Event::Paused { sweep, paused } => self.apply_paused(sweep, *paused),
             Event::Cancelled { sweep } => self.apply_cancelled(sweep),
-            Event::Leased {
-                claim,
-                worker,
-                at_ms,
-                expires_at_ms,
-            } => {
-                let slot = self.slot(claim.task);
-                for at in 0..self.at(slot).sweeps.len() {
-                    let sweep = self.at(slot).sweeps[at].sweep as usize;
-                    self.sweeps[sweep].ready.promote(*at_ms);
-                }
-                self.at_mut(slot).generation = claim.generation;
-                self.change(slot, |state, _| {
-                    let name = state.name();
-                    let TaskState::Ready(ready) = state else {
-                        misfit(event, name)
-                    };
-                    TaskState::Leased(ready.lease(worker.clone(), *expires_at_ms))
-                });
+            Event::Leased { claim, at_ms, .. } => {
+                self.promote(claim.task, *at_ms);
+                self.apply_leased(event);
             }
             Event::Renewed {
                 task,
@@ -93,12 +77,12 @@ impl Ledger {
             }
             Event::Dropped { task } => {
                 let slot = self.slot(*task);
-                self.change(slot, |state, _| match state {
-                    TaskState::Done(done) => TaskState::Done(Done {
-                        dropped: true,
-                        ..done
-                    }),
-                    other => misfit(event, other.name()),
+                self.change(slot, |state, _| {
+                    let name = state.name();
+                    let TaskState::Done(done) = state else {
+                        misfit(event, name)
+                    };
+                    TaskState::Done(done.drop_outputs())
                 });
             }
             Event::Pinned { task, pinned } => {
@@ -107,6 +91,36 @@ impl Ledger {
             }
             Event::SetAside { checkpoint } => self.apply_set_aside(checkpoint),
         }
+    }
+
+    /// Puts tasks whose time to wait is over among the others, in the sweeps of a task.
+    fn promote(&mut self, task: TaskId, at_ms: u64) {
+        let slot = self.slot(task);
+        for at in 0..self.at(slot).sweeps.len() {
+            let sweep = self.at(slot).sweeps[at].sweep as usize;
+            self.sweeps[sweep].ready.promote(at_ms);
+        }
+    }
+
+    fn apply_leased(&mut self, event: &Event) {
+        let Event::Leased {
+            claim,
+            worker,
+            expires_at_ms,
+            ..
+        } = event
+        else {
+            return;
+        };
+        let slot = self.slot(claim.task);
+        self.at_mut(slot).generation = claim.generation;
+        self.change(slot, |state, _| {
+            let name = state.name();
+            let TaskState::Ready(ready) = state else {
+                misfit(event, name)
+            };
+            TaskState::Leased(ready.lease(worker.clone(), *expires_at_ms))
+        });
     }
 
     fn apply_submitted(&mut self, submission: &Submission) {
@@ -146,6 +160,7 @@ impl Ledger {
                 name: name.clone(),
                 plan: Arc::clone(plan),
                 terms: terms.clone(),
+                owner: 0,
                 paused: marks.paused,
                 cancelled: marks.cancelled,
                 ready: ReadySet::default(),
@@ -158,9 +173,11 @@ impl Ledger {
         for &task in &former {
             self.unindex(task);
         }
+        let owner = self.owner(&terms.owner);
         let sweep = &mut self.sweeps[number as usize];
         sweep.plan = Arc::clone(plan);
         sweep.terms = terms;
+        sweep.owner = owner;
         (sweep.paused, sweep.cancelled) = (marks.paused, marks.cancelled);
         for &task in &former {
             let task = self.at_mut(task);
@@ -188,6 +205,17 @@ impl Ledger {
             counts
         };
         former
+    }
+
+    /// An owner's number; new owners get the next one.
+    fn owner(&mut self, name: &OwnerName) -> u32 {
+        if let Some(&number) = self.owner_slots.get(name) {
+            return number;
+        }
+        let number = slot_number(self.owner_leases.len());
+        self.owner_slots.insert(name.clone(), number);
+        self.owner_leases.push(0);
+        number
     }
 
     fn enlist_task(

@@ -146,7 +146,7 @@ fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation>
 
 fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
     let mut expiries = BTreeSet::new();
-    let mut owner_leases = BTreeMap::new();
+    let mut owner_leases = vec![0; ledger.owner_leases.len()];
     // What can be leased: once for each sweep that it can be leased for.
     let (mut ready, mut ready_tasks) = (0, 0);
     for (slot, task) in (0..).zip(&ledger.tasks) {
@@ -154,7 +154,7 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
             TaskState::Leased(lease) => {
                 expiries.insert((lease.expires_at_ms, slot));
                 for owner in ledger.owners(slot) {
-                    *owner_leases.entry(owner).or_insert(0) += 1;
+                    owner_leases[owner as usize] += 1;
                 }
             }
             TaskState::Ready(state) => {

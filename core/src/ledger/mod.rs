@@ -70,8 +70,9 @@ pub struct Ledger {
     active: BTreeSet<u32>,
     /// Tasks that may be leased now or after their time to wait.
     ready_tasks: usize,
-    /// Leases on tasks that an owner's sweeps want, where there is one.
-    owner_leases: BTreeMap<OwnerName, u32>,
+    owner_slots: BTreeMap<OwnerName, u32>,
+    /// By owner: the leases on tasks that their sweeps want.
+    owner_leases: Vec<u32>,
     /// Leases by the time at which they expire.
     expiries: BTreeSet<(u64, u32)>,
     /// The task that each worker holds: one at a time.
@@ -115,6 +116,8 @@ struct Sweep {
     name: SweepName,
     plan: Arc<Plan>,
     terms: Terms,
+    /// The number of the terms' owner.
+    owner: u32,
     paused: bool,
     cancelled: bool,
     /// Its tasks that may be leased; none while it is paused or cancelled.
@@ -174,7 +177,8 @@ impl Ledger {
             quotas: Quotas::default(),
             active: BTreeSet::new(),
             ready_tasks: 0,
-            owner_leases: BTreeMap::new(),
+            owner_slots: BTreeMap::new(),
+            owner_leases: Vec::new(),
             expiries: BTreeSet::new(),
             holders: BTreeMap::new(),
             strays: BTreeMap::new(),

@@ -292,6 +292,15 @@ impl Done {
         kept.settle(needs, 0)
     }
 
+    /// Gives the outputs up; the result stays.
+    #[must_use]
+    pub fn drop_outputs(self) -> Self {
+        Self {
+            dropped: true,
+            ..self
+        }
+    }
+
     /// Takes the result back because somebody needs the outputs that are gone.
     pub fn remake(self, needs: Needs) -> TaskState {
         Kept::default().settle(needs, 0)

@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::{Ledger, TaskState};
+use super::{Ledger, Member, TaskState};
 use crate::id::OwnerName;
 use crate::offer::{Offer, Requirements};
 
@@ -78,7 +78,7 @@ impl Ledger {
     fn turn(&self, number: u32, offer: &Offer) -> Option<Turn> {
         let sweep = &self.sweeps[number as usize];
         let quota = self.quotas.of(&sweep.terms.owner);
-        let leases = self.owner_leases(&sweep.terms.owner);
+        let leases = self.owner_leases[sweep.owner as usize];
         if quota.cap.is_some_and(|cap| leases >= cap) || !sweep.terms.needs.are_met_by(offer) {
             return None;
         }
@@ -94,17 +94,30 @@ impl Ledger {
 
     /// The leases on tasks that an owner's sweeps want.
     pub fn owner_leases(&self, owner: &OwnerName) -> u32 {
-        self.owner_leases.get(owner).copied().unwrap_or(0)
+        (self.owner_slots.get(owner)).map_or(0, |&owner| self.owner_leases[owner as usize])
     }
 
     /// The owners of the sweeps that want a task, each once.
-    pub(super) fn owners(&self, slot: u32) -> Vec<OwnerName> {
-        let mut owners: Vec<OwnerName> = (self.wanting(slot))
-            .map(|sweep| sweep.terms.owner.clone())
-            .collect();
-        owners.sort_unstable();
-        owners.dedup();
-        owners
+    pub(super) fn owners(&self, slot: u32) -> impl Iterator<Item = u32> {
+        let sweeps = &self.at(slot).sweeps;
+        let wanting = |member: &Member| {
+            let sweep = &self.sweeps[member.sweep as usize];
+            (!sweep.cancelled).then_some(sweep.owner)
+        };
+        (sweeps.iter().enumerate()).filter_map(move |(at, member)| {
+            let owner = wanting(member)?;
+            let is_first = !(sweeps[..at].iter()).any(|earlier| wanting(earlier) == Some(owner));
+            is_first.then_some(owner)
+        })
+    }
+
+    /// Counts a lease more, or one less, for each owner whose sweeps want the task.
+    fn count_lease(&mut self, slot: u32, more: bool) {
+        let owners: Vec<u32> = self.owners(slot).collect();
+        for owner in owners {
+            let leases = &mut self.owner_leases[owner as usize];
+            *leases = if more { *leases + 1 } else { *leases - 1 };
+        }
     }
 
     /// What the sweeps need that have a task ready now, each different need once.
@@ -138,9 +151,7 @@ impl Ledger {
             TaskState::Leased(lease) => {
                 self.expiries.insert((lease.expires_at_ms, slot));
                 self.holders.insert(lease.worker.clone(), slot);
-                for owner in self.owners(slot) {
-                    *self.owner_leases.entry(owner).or_default() += 1;
-                }
+                self.count_lease(slot, true);
             }
             TaskState::Waiting(_)
             | TaskState::Done(_)
@@ -174,14 +185,7 @@ impl Ledger {
             TaskState::Leased(lease) => {
                 self.expiries.remove(&(lease.expires_at_ms, slot));
                 self.holders.remove(&lease.worker);
-                for owner in self.owners(slot) {
-                    if let Some(leases) = self.owner_leases.get_mut(&owner) {
-                        *leases -= 1;
-                        if *leases == 0 {
-                            self.owner_leases.remove(&owner);
-                        }
-                    }
-                }
+                self.count_lease(slot, false);
             }
             TaskState::Waiting(_)
             | TaskState::Done(_)

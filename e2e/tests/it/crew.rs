@@ -65,6 +65,23 @@ impl<'a> Crew<'a> {
         self.coordinator = Some(self.spawn("coordinator", command));
     }
 
+    /// A second coordinator, which stands by. It listens at the same address once it serves.
+    pub(crate) fn start_standby(&self) -> Child {
+        let mut command = self.command(&["coordinator", "--standby", "--listen", &self.address]);
+        command
+            .args(["--store", &self.setting.store])
+            .args(["--lease-ttl", &format!("{}s", self.setting.lease_ttl_s)]);
+        self.spawn("standby", command)
+    }
+
+    /// Kills the coordinator and lets another one be it.
+    pub(crate) fn change_coordinators(&mut self, other: Child) {
+        if let Some(mut old) = self.coordinator.replace(other) {
+            old.kill().unwrap();
+            old.wait().unwrap();
+        }
+    }
+
     /// Starts the worker.
     pub(crate) fn start_worker(&mut self) {
         let mut command = self.command(&["worker", "--name", "w", "--threads", "1"]);

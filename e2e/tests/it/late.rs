@@ -138,7 +138,9 @@ impl<'a> Late<'a> {
     /// Once `sent` is on its way, the worker sends nothing more, not even that it has given up.
     /// Then its lease ends, and when another worker has begun its task, what it sent arrives.
     fn arrive(mut self, kind: &str, sent: impl Fn(&Wire) -> bool) {
-        wait_until("the last message is sent", || sent(&self.wire));
+        wait_until("the last message is sent", || {
+            sent(&self.wire) && self.wire.is_quiet()
+        });
         self.worker.signal(Signal::STOP);
         let mut other = self.bench.worker("other", self.bench.address, "data");
         other.wait_for_line(&["begins", &format!("\"{kind}\""), "\"generation\":2"]);

@@ -25,6 +25,7 @@ mod s3;
 mod sandbox;
 mod seaweed;
 mod skip;
+mod standby;
 mod store;
 mod sweep;
 mod tidy;

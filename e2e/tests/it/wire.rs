@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Chunks that are under way in one direction of a connection.
 const UNDER_WAY: usize = 1024;
 
+/// Without a word for so long, a message is not in the middle.
+const QUIET: Duration = Duration::from_millis(30);
+
 /// The line. It ends when it is dropped.
 pub(crate) struct Wire {
     address: SocketAddr,
@@ -27,6 +30,8 @@ pub(crate) struct Wire {
 #[derive(Debug, Default)]
 struct Traffic {
     from_clients: Mutex<Vec<u8>>,
+    /// When clients have sent something last.
+    latest: Mutex<Option<Instant>>,
     from_server: Mutex<Vec<u8>>,
 }
 
@@ -52,8 +57,13 @@ impl Wire {
                 let back = carry(to_client, delay, free.clone());
                 let traffic = Arc::clone(&carried);
                 tokio::spawn(async move {
-                    let there = take(from_client, there, delay, &traffic.from_clients);
-                    let back = take(from_server, back, delay, &traffic.from_server);
+                    let there = take(from_client, there, delay, |bytes| {
+                        traffic.from_clients.lock().unwrap().extend(bytes);
+                        *traffic.latest.lock().unwrap() = Some(Instant::now());
+                    });
+                    let back = take(from_server, back, delay, |bytes| {
+                        traffic.from_server.lock().unwrap().extend(bytes);
+                    });
                     tokio::join!(there, back);
                 });
             }
@@ -71,8 +81,9 @@ impl Wire {
         self.address
     }
 
-    /// Holds back what clients send from now on.
+    /// Holds back what clients send from now on, and forgets what they have sent.
     pub(crate) fn hold(&self) {
+        self.traffic.from_clients.lock().unwrap().clear();
         self.held.send_replace(true);
     }
 
@@ -81,10 +92,16 @@ impl Wire {
         self.held.send_replace(false);
     }
 
-    /// Whether clients have sent these bytes, held back or not.
+    /// Whether clients have sent these bytes since [`Self::hold`].
     pub(crate) fn has_come(&self, bytes: &[u8]) -> bool {
         let sent = self.traffic.from_clients.lock().unwrap();
         sent.windows(bytes.len()).any(|it| it == bytes)
+    }
+
+    /// Whether clients have sent nothing for a while: what they had to say is said.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let latest = *self.traffic.latest.lock().unwrap();
+        latest.is_some_and(|latest| latest.elapsed() > QUIET)
     }
 
     /// How many bytes the server has answered with.
@@ -100,12 +117,12 @@ async fn take(
     mut from: OwnedReadHalf,
     to: mpsc::Sender<Chunk>,
     delay: Duration,
-    all: &Mutex<Vec<u8>>,
+    heard: impl Fn(&[u8]),
 ) {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let chunk = buffer[..read].to_vec();
-        all.lock().unwrap().extend(&chunk);
+        heard(&chunk);
         if to.send((Instant::now() + delay, chunk)).await.is_err() {
             return;
         }

@@ -398,11 +398,11 @@ impl<'b> Machine<'_, 'b> {
                 ],
             ) if arena.as_text(kind) == Some("storage") => Storage {
                 dtype: *dtype,
-                key: match key {
-                    Value::Text(at) => *at,
-                    _ => {
+                key: {
+                    let Value::Text(at) = key else {
                         return Err("expected the key of a storage, found another value".to_owned());
-                    }
+                    };
+                    *at
                 },
                 count: u64::try_from(*count)
                     .map_err(|_negative| format!("expected a size, found {count}"))?,

@@ -84,14 +84,11 @@ impl Checker {
         };
         for (index, entry) in entries.iter().enumerate() {
             let path = format!("{path}[{index}]");
-            match entry.text().filter(|text| is_label(text)) {
-                Some(text) => {
-                    self.operations.resources.labels.insert(text.to_owned());
-                }
-                None => {
-                    let refusal = Refusal::new(LABEL, &entry.found());
-                    self.refused(entry.place, &path, refusal);
-                }
+            if let Some(text) = entry.text().filter(|text| is_label(text)) {
+                self.operations.resources.labels.insert(text.to_owned());
+            } else {
+                let refusal = Refusal::new(LABEL, &entry.found());
+                self.refused(entry.place, &path, refusal);
             }
         }
     }

@@ -69,7 +69,7 @@ impl Knowledge {
         let starts_anew = is_done(&new) || is_done(&old) || old.state == RecordedState::GaveUp;
         let (spent, spent_before) = (new.spent.attempts(), old.spent.attempts());
         if spent < spent_before && !starts_anew {
-            let text = line(&format!("{} were counted, now {}", spent_before, spent));
+            let text = line(&format!("{spent_before} were counted, now {spent}"));
             world.violate("attempts are counted", text);
         }
         for frozen in self.frozen.values() {
