@@ -41,6 +41,12 @@ run_tests() {
 	fi
 }
 
+# Bugs on purpose, each of which the simulation must find: see docs/simulation.md.
+find_planted_bugs() {
+	MUTANTS=1 CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo run --locked --quiet -p autorep-simulation \
+		--features planted
+}
+
 run_doc_tests() {
 	cargo test --locked --workspace --doc --no-fail-fast --color never 2>&1 | tee "$logs/doc-tests"
 }
@@ -61,6 +67,7 @@ check "formatting" cargo fmt --all --check
 check "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "build" cargo build --locked --workspace --bins
 check "tests" run_tests
+check "planted bugs" find_planted_bugs
 check "doc tests" run_doc_tests
 RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --workspace --no-deps
 

@@ -52,6 +52,14 @@ pub enum Bug {
     BadCheckpointKept,
     /// That a checkpoint was set aside is not written down.
     SetAsideNotRecorded,
+    /// Outputs that an unfinished task reads are dropped.
+    NeededDropped,
+    /// That outputs were dropped is not written down.
+    DropNotRecorded,
+    /// The checkpoint to go on from is deleted.
+    ResumeCalledDead,
+    /// A commit that is repeated when its output was dropped is refused.
+    DroppedCommitRefused,
     /// A task that failed does not wait before its next attempt.
     RetriesAtOnce,
     /// A result that is reported again is refused.
@@ -70,7 +78,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -94,6 +102,10 @@ impl Bug {
         Self::OlderReplacesNewer,
         Self::BadCheckpointKept,
         Self::SetAsideNotRecorded,
+        Self::NeededDropped,
+        Self::DropNotRecorded,
+        Self::ResumeCalledDead,
+        Self::DroppedCommitRefused,
         Self::RetriesAtOnce,
         Self::RepeatedFinishRefused,
         Self::CancelKeepsLeases,

@@ -102,7 +102,11 @@ impl Ledger {
                         outputs,
                     });
                 };
-                Ok(task.state.head(index))
+                Ok(if planted(Bug::DroppedCommitRefused) {
+                    task.state.output(index)
+                } else {
+                    task.state.head(index)
+                })
             }
         }
     }

@@ -235,7 +235,7 @@ impl Ledger {
 
 impl Sweep {
     /// Whether its tasks may be leased for it.
-    const fn grants(&self) -> bool {
+    fn grants(&self) -> bool {
         !self.cancelled && (!self.paused || planted(Bug::PauseIgnored))
     }
 }

@@ -223,6 +223,7 @@ impl Ledger {
         match event {
             Event::Leased { claim, .. } => vec![claim.task],
             Event::SetAside { .. } if planted(Bug::SetAsideNotRecorded) => Vec::new(),
+            Event::Dropped { .. } if planted(Bug::DropNotRecorded) => Vec::new(),
             Event::Adopted { checkpoint } | Event::SetAside { checkpoint } => vec![checkpoint.task],
             Event::Finished { task, .. }
             | Event::Ended { task, .. }

@@ -16,6 +16,7 @@ use crate::front::FrontReport;
 use crate::id::TaskId;
 use crate::manifest::Keep;
 use crate::plan::Plan;
+use crate::planted::{Bug, planted};
 use crate::task::{TaskKind, Work};
 
 /// What a checkpoint in the store is to the ledger.
@@ -85,7 +86,8 @@ impl Ledger {
                     && task.spec().kind() != TaskKind::Baseline
                     && !nets.contains(&task.id())
                     && self.keeps_front_alone(*slot)
-                    && !task.children.iter().any(|&child| self.will_read(child))
+                    && (planted(Bug::NeededDropped)
+                        || !task.children.iter().any(|&child| self.will_read(child)))
             })
             .map(|(_, task)| task.id())
             .collect();
@@ -131,6 +133,7 @@ impl Ledger {
         let is_own = match &place.role {
             CheckpointRole::Resume => {
                 (task.state().kept()).is_some_and(|kept| kept.resumes.iter().any(is_here))
+                    && !planted(Bug::ResumeCalledDead)
             }
             CheckpointRole::Output(name) => (task.spec().outputs().iter())
                 .position(|output| output == name)
