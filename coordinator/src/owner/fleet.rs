@@ -11,7 +11,7 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::Owner;
-use crate::ask::{Lease, Registration, Reply, Work, gone};
+use crate::ask::{Ask, Lease, Registration, Reply, Work, gone};
 use crate::config::millis;
 use crate::refuse;
 use crate::state::StateStore;
@@ -192,6 +192,39 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
         reply: Reply<v1::Directive>,
     ) {
+        let answer = self.renewed(claim, progress, now_ms);
+        self.answer(reply, answer);
+    }
+
+    /// Answers a renewal of a lease that lives, at once; gives everything else back. That a lease
+    /// has ended may not be durable yet, so nobody is told.
+    pub(super) fn renew_meanwhile(&mut self, ask: Ask) -> Option<Ask> {
+        if let Ask::Renew { claim, .. } = &ask
+            && self.ledger.holder(*claim).is_none()
+        {
+            return Some(ask);
+        }
+        let Ask::Renew {
+            claim,
+            progress,
+            reply,
+        } = ask
+        else {
+            return Some(ask);
+        };
+        let now_ms = self.clock.now_ms();
+        let answer = self.renewed(claim, progress, now_ms);
+        // Nobody waits any more where sending fails.
+        drop(reply.send(answer));
+        None
+    }
+
+    fn renewed(
+        &mut self,
+        claim: LeaseClaim,
+        progress: Option<v1::Progress>,
+        now_ms: u64,
+    ) -> Result<v1::Directive, Refusal> {
         let answer = self.decide(self.ledger.renew(claim, now_ms));
         let answer = answer.map(|renewal| match renewal {
             Renewal::Stop => v1::Directive::Stop,
@@ -210,7 +243,7 @@ impl<S: StateStore> Owner<S> {
         if let Some(worker) = self.ledger.holder(claim).cloned() {
             self.roster.heard(&worker, now_ms);
         }
-        self.answer(reply, answer);
+        answer
     }
 
     pub(super) fn commit(

@@ -51,7 +51,7 @@ const LATE_WRITE: Duration = Duration::from_secs(3);
 pub(crate) struct Owner<S> {
     config: Config,
     clock: Clock,
-    state: S,
+    state: Arc<S>,
     ledger: Ledger,
     sweeps: BTreeMap<SweepName, SweepRecord>,
     fronts: BTreeMap<SweepName, LiveFront>,
@@ -107,7 +107,7 @@ impl<S: StateStore> Owner<S> {
         Self {
             config,
             clock,
-            state,
+            state: Arc::new(state),
             ledger,
             sweeps,
             fronts,
@@ -130,38 +130,45 @@ impl<S: StateStore> Owner<S> {
         mut asks: mpsc::Receiver<Ask>,
         shutdown: CancellationToken,
     ) -> Result<(), WriteError> {
+        // What has come and is not decided yet.
         let mut waiting = Vec::new();
+        let limit = self.config.batch;
         loop {
             let wake = self.clock.at(self.next_wake_ms());
+            let has_some = !waiting.is_empty();
             let taken = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => 0,
                 error = self.state.lost(), if !planted(Bug::LostFence) => return Err(self.give_up(error)),
-                taken = asks.recv_many(&mut waiting, self.config.batch) => taken,
+                () = std::future::ready(()), if has_some => usize::MAX,
+                taken = asks.recv_many(&mut waiting, limit) => taken,
                 () = tokio::time::sleep_until(wake) => usize::MAX,
             };
             if taken == 0 {
                 break;
             }
             if !waiting.is_empty() {
-                let limit = self.config.batch;
                 self.pace.gather(&mut asks, &mut waiting, limit).await;
             }
-            self.turn(waiting.drain(..)).await?;
+            self.turn(&mut waiting, &mut asks).await?;
         }
         self.stopping = true;
         asks.close();
-        while asks.recv_many(&mut waiting, self.config.batch).await > 0 {
-            self.turn(waiting.drain(..)).await?;
+        while !waiting.is_empty() || asks.recv_many(&mut waiting, limit).await > 0 {
+            self.turn(&mut waiting, &mut asks).await?;
         }
-        self.turn(std::iter::empty()).await?;
+        self.turn(&mut waiting, &mut asks).await?;
         self.state.close().await
     }
 
-    /// Decides, writes, answers.
-    async fn turn(&mut self, asks: impl Iterator<Item = Ask>) -> Result<(), WriteError> {
+    /// Decides on what waits, writes, answers. What comes during the write waits then.
+    async fn turn(
+        &mut self,
+        waiting: &mut Vec<Ask>,
+        asks: &mut mpsc::Receiver<Ask>,
+    ) -> Result<(), WriteError> {
         let now_ms = self.clock.now_ms();
-        for ask in asks {
+        for ask in waiting.drain(..) {
             self.handle(ask, now_ms);
         }
         self.expire(now_ms);
@@ -188,7 +195,7 @@ impl<S: StateStore> Owner<S> {
                 if unproved && batch.is_empty() && !planted(Bug::RefusesUnowned) {
                     batch.put_owner();
                 }
-                write(&self.state, batch).await
+                self.write(batch, waiting, asks).await
             }
             Err(error) => Err(error),
         };
@@ -207,6 +214,47 @@ impl<S: StateStore> Owner<S> {
         }
         decided.reached(When::AfterAnswer);
         measure::leases(self.ledger.lease_count(), self.ledger.ready_count());
+        Ok(())
+    }
+
+    /// Writes a batch, and goes on answering renewals: a store that is away for longer than a lease
+    /// lives must not make every worker drop its attempt. A renewal promises nothing durable. All
+    /// else that comes in the meantime waits, as many as one batch may hold.
+    async fn write(
+        &mut self,
+        batch: Batch,
+        waiting: &mut Vec<Ask>,
+        asks: &mut mpsc::Receiver<Ask>,
+    ) -> Result<(), WriteError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let records = batch.len();
+        let start = tokio::time::Instant::now();
+        let state = Arc::clone(&self.state);
+        let writing = state.write(batch);
+        let mut late = tokio::time::interval_at(start + LATE_WRITE, LATE_WRITE);
+        tokio::pin!(writing);
+        let written = loop {
+            let has_room = waiting.len() < self.config.batch;
+            tokio::select! {
+                biased;
+                written = &mut writing => break written,
+                // The state store tries again by itself, and says nothing.
+                _ = late.tick() => tracing::warn!(
+                    "expected the store to take a record of the state, found that it has not for {} s; \
+                     see that it can be reached and has room: nothing is decided until then",
+                    start.elapsed().as_secs()
+                ),
+                Some(ask) = asks.recv(), if has_room => waiting.extend(self.renew_meanwhile(ask)),
+            }
+        };
+        match written {
+            Err(WriteError::Fenced) if planted(Bug::LostFence) => {}
+            Err(WriteError::State(_)) if planted(Bug::FailedWriteIgnored) => {}
+            written => written?,
+        }
+        measure::durable_write(start.elapsed(), records);
         Ok(())
     }
 
@@ -384,32 +432,4 @@ impl<S: StateStore> Owner<S> {
             .sweep(sweep)
             .map(|sweep| Arc::clone(sweep.plan()))
     }
-}
-
-async fn write(state: &impl StateStore, batch: Batch) -> Result<(), WriteError> {
-    if batch.is_empty() {
-        return Ok(());
-    }
-    let records = batch.len();
-    let start = tokio::time::Instant::now();
-    let writing = state.write(batch);
-    tokio::pin!(writing);
-    let written = loop {
-        match tokio::time::timeout(LATE_WRITE, &mut writing).await {
-            Ok(written) => break written,
-            // The state store tries again by itself, and says nothing.
-            Err(_elapsed) => tracing::warn!(
-                "expected the store to take a record of the state, found that it has not for {} s; \
-                 see that it can be reached and has room: nothing is decided until then",
-                start.elapsed().as_secs()
-            ),
-        }
-    };
-    match written {
-        Err(WriteError::Fenced) if planted(Bug::LostFence) => {}
-        Err(WriteError::State(_)) if planted(Bug::FailedWriteIgnored) => {}
-        written => written?,
-    }
-    measure::durable_write(start.elapsed(), records);
-    Ok(())
 }

@@ -58,6 +58,10 @@ impl ObjectStore for Gate {
         payload: PutPayload,
         options: PutOptions,
     ) -> Result<PutResult> {
+        // A heartbeat is nothing that anybody waits for.
+        if key.as_ref().starts_with("coordinator/") {
+            return self.store.put_opts(key, payload, options).await;
+        }
         self.held.fetch_add(1, Ordering::SeqCst);
         let mut open = self.open.subscribe();
         let passed = open.wait_for(|open| *open).await.is_ok();

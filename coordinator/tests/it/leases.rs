@@ -1,7 +1,7 @@
 //! What a lease allows, and what is left of it when it has ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autorep_coordinator::Config;
 use autorep_core::checkpoint::CheckpointRole;
@@ -182,6 +182,38 @@ async fn nobody_is_answered_before_the_answer_is_durable() {
     let next = lab.start(Config::default()).await;
     let counts = next.counts("tiny").await;
     assert_eq!((counts.done, counts.leased), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_outlives_a_store_that_takes_no_writes_for_longer_than_it_lives() {
+    let lab = Lab::new();
+    let gate = Gate::new(lab.store());
+    let coordinator = Lab::start_on(Arc::new(gate.clone()), short_leases()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let held = worker.acquire().await;
+    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
+    let mut same = coordinator.worker("w").await;
+    gate.close();
+    let committing = {
+        let (held, output) = (held.clone(), output.clone());
+        tokio::spawn(async move { same.commit(&held, &output).await })
+    };
+    until("the commit to be written", || async {
+        (gate.held() > 0).then_some(())
+    })
+    .await;
+    let began = Instant::now();
+    while began.elapsed() < 4 * short_leases().lease_ttl {
+        let renewed = within("a renewal", worker.renew(&held)).await;
+        assert_eq!(renewed, Ok(v1::Directive::Continue));
+        tokio::time::sleep(short_leases().renew_every).await;
+    }
+    assert!(!committing.is_finished(), "a commit is a promise");
+    gate.open();
+    let committed = within("the commit", committing).await.unwrap();
+    assert_eq!(committed, Ok(v1::Adoption::Adopted));
+    assert_eq!(worker.finish(&held).await, Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,7 +79,8 @@ fn setting(trainer: &str) -> Setting {
         store: "store".to_owned(),
         variables: Vec::new(),
         trainer: trainer.to_owned(),
-        lease_ttl_s: 10,
+        // Longer than any wait here: while nothing can be written no renewal is answered.
+        lease_ttl_s: 120,
     }
 }
 
@@ -99,9 +100,11 @@ fn a_store_without_room_is_waited_for_and_its_state_and_checkpoints_are_whole() 
     let first = sandbox.path("data/fashion-mnist/steps");
     crew.wait_until("work has begun", |_| first.exists());
     disk.fill();
-    crew.wait_until("the worker says why", |crew| {
-        let log = crew.log("worker");
-        log.contains("store fails; trying again") && log.contains("No space left on device")
+    // Whoever has to write first.
+    crew.wait_until("somebody says why", |crew| {
+        let worker = crew.log("worker");
+        worker.contains("store fails; trying again") && worker.contains("No space left on device")
+            || crew.log("coordinator").contains("found that it has not")
     });
     disk.make_room();
     crew.wait_until_done("tiny");
