@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use autorep_core::front::FrontReport;
-use autorep_core::id::SweepName;
-use autorep_core::ledger::{Quotas, SweepState, TaskCounts};
+use autorep_core::front::{FrontReport, SweepFront};
+use autorep_core::id::{SweepName, TaskId};
+use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
 use object_store::ObjectStore;
 
-use crate::restore::{RestoreError, Restored, restore};
-use crate::state::{ReadError, read_offline};
+use crate::restore::{RestoreError, Restored, expand, restore};
+use crate::state::{ReadError, SweepRecord, read_chosen, read_offline};
 
 /// Why a store's state cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -40,25 +40,48 @@ pub struct SweepStatus {
     pub counts: TaskCounts,
 }
 
-/// The front of a sweep as the store has it.
+/// The front of a sweep as the store has it. Of its plan only the candidates are kept, and of its
+/// records only those of evaluations are read, one after the other.
 pub async fn read_front(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
 ) -> Result<FrontReport, OfflineError> {
-    let mut records = read_offline(store).await?;
-    let known = |records: &crate::state::Records| {
-        let names = records.sweeps.iter().map(|record| &record.manifest.name);
-        names.map(ToString::to_string).collect()
+    let choose = |sweeps: &[SweepRecord]| Candidates::of(sweeps, sweep);
+    let wants = |candidates: &Candidates, task| candidates.tasks.binary_search(&task).is_ok();
+    let take = |candidates: &mut Candidates, task, record: TaskRecord| {
+        if let RecordedState::Done { observation, .. } = record.state {
+            candidates.front.observe(task, &observation);
+        }
     };
-    let all = known(&records);
-    // The other sweeps' plans are not needed.
-    (records.sweeps).retain(|record| record.manifest.name == *sweep);
-    match restore(records, 0, Quotas::default(), 0)?.fronts.first() {
-        Some(front) => Ok(front.report()),
-        None => Err(OfflineError::UnknownSweep {
-            sweep: sweep.clone(),
-            known: all,
-        }),
+    let candidates = read_chosen(store, choose, wants, take).await?;
+    Ok(candidates.front.report())
+}
+
+/// What a front is made from.
+struct Candidates {
+    front: SweepFront,
+    /// The evaluations that it waits for, in rising order.
+    tasks: Vec<TaskId>,
+}
+
+impl Candidates {
+    fn of(sweeps: &[SweepRecord], sweep: &SweepName) -> Result<Self, OfflineError> {
+        let named = |record: &SweepRecord| record.manifest.name == *sweep;
+        let Some(record) = sweeps.iter().find(|record| named(record)) else {
+            let names = sweeps.iter().map(|record| record.manifest.name.to_string());
+            return Err(OfflineError::UnknownSweep {
+                sweep: sweep.clone(),
+                known: names.collect(),
+            });
+        };
+        let plan = expand(record)?;
+        let evaluations = plan.candidates.iter().flat_map(|it| &it.evaluations);
+        let mut tasks: Vec<TaskId> = evaluations.map(|&(_, task)| task).collect();
+        tasks.sort_unstable();
+        Ok(Self {
+            front: SweepFront::new(sweep, &plan.candidates),
+            tasks,
+        })
     }
 }
 

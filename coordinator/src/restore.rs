@@ -47,15 +47,7 @@ pub(crate) fn restore(
 ) -> Result<Restored, RestoreError> {
     let mut restored = Vec::new();
     for record in &records.sweeps {
-        let plan = Plan::expand(&record.manifest);
-        let expanded = plan.digest();
-        if expanded != record.plan {
-            return Err(RestoreError::OtherPlan {
-                sweep: record.manifest.name.clone(),
-                recorded: record.plan,
-                expanded,
-            });
-        }
+        let plan = expand(record)?;
         restored.push(RestoredSweep {
             name: record.manifest.name.clone(),
             plan: Arc::new(plan),
@@ -74,6 +66,20 @@ pub(crate) fn restore(
         ledger,
         sweeps: records.sweeps,
         fronts,
+    })
+}
+
+/// The plan of a sweep, if it is still the one that was submitted.
+pub(crate) fn expand(record: &SweepRecord) -> Result<Plan, RestoreError> {
+    let plan = Plan::expand(&record.manifest);
+    let expanded = plan.digest();
+    if expanded == record.plan {
+        return Ok(plan);
+    }
+    Err(RestoreError::OtherPlan {
+        sweep: record.manifest.name.clone(),
+        recorded: record.plan,
+        expanded,
     })
 }
 

@@ -9,6 +9,7 @@ use autorep_core::digest::Digest;
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::TaskRecord;
 use autorep_core::manifest::Manifest;
+use bytes::Bytes;
 use object_store::ObjectStore;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,9 @@ use slatedb::config::{
     CloseOptions, CompactorOptions, DbReaderOptions, FlushOptions, FlushType,
     GarbageCollectorOptions, ScanOptions, Settings,
 };
-use slatedb::{CloseReason, Db, DbReadOps, DbReader, DbReaderMode, ErrorKind, WriteBatch};
+use slatedb::{
+    CloseReason, Db, DbIterator, DbReadOps, DbReader, DbReaderMode, ErrorKind, WriteBatch,
+};
 
 use crate::probe::Abilities;
 
@@ -298,6 +301,35 @@ fn settings(abilities: Abilities) -> Settings {
 /// Reads the state of a store that a coordinator may be writing to, without disturbing it: nothing
 /// is written, so nobody is fenced.
 pub(crate) async fn read_offline(store: Arc<dyn ObjectStore>) -> Result<Records, ReadError> {
+    let reader = open_offline(store).await?;
+    let records = read(&reader).await;
+    reader.close().await.map_err(ReadError::State)?;
+    records
+}
+
+/// The same for what one sweep's front needs: the sweeps, and of the tasks those that `choose`
+/// wants, one after the other, so that a million others take no memory.
+pub(crate) async fn read_chosen<T, E: From<ReadError>>(
+    store: Arc<dyn ObjectStore>,
+    choose: impl FnOnce(&[SweepRecord]) -> Result<T, E>,
+    wants: impl Fn(&T, TaskId) -> bool,
+    mut take: impl FnMut(&mut T, TaskId, TaskRecord),
+) -> Result<T, E> {
+    let reader = open_offline(store).await?;
+    let mut chosen = choose(&sweeps(scan(&reader, SWEEP_PREFIX).await?)?)?;
+    let mut rows = Rows::open(&reader, TASK_PREFIX).await?;
+    while let Some((key, value)) = rows.next().await? {
+        let id = task_id(&key)?;
+        if wants(&chosen, id) {
+            let (_, record) = record_of(TASK_PREFIX, &key, &value)?;
+            take(&mut chosen, id, record);
+        }
+    }
+    reader.close().await.map_err(ReadError::State)?;
+    Ok(chosen)
+}
+
+async fn open_offline(store: Arc<dyn ObjectStore>) -> Result<DbReader, ReadError> {
     let manifests = object_store::path::Path::from(format!("{STATE_PATH}/manifest"));
     let mut found = store.list(Some(&manifests));
     match futures::StreamExt::next(&mut found).await {
@@ -310,30 +342,30 @@ pub(crate) async fn read_offline(store: Arc<dyn ObjectStore>) -> Result<Records,
         object_store_max_retries: Some(3),
         ..DbReaderOptions::default()
     };
-    let reader = DbReader::builder(STATE_PATH, store)
+    DbReader::builder(STATE_PATH, store)
         .with_reader_mode(DbReaderMode::FollowLatest)
         .with_options(options)
         .build()
         .await
-        .map_err(ReadError::State)?;
-    let records = read(&reader).await;
-    reader.close().await.map_err(ReadError::State)?;
-    records
+        .map_err(ReadError::State)
 }
 
 async fn read(state: &(impl DbReadOps + Sync)) -> Result<Records, ReadError> {
-    let sweeps = scan(state, SWEEP_PREFIX).await?;
-    let tasks = scan(state, TASK_PREFIX).await?;
-    records(sweeps, tasks)
+    let sweeps = sweeps(scan(state, SWEEP_PREFIX).await?)?;
+    // One after the other: there may be a million of them.
+    let mut tasks = BTreeMap::new();
+    let mut rows = Rows::open(state, TASK_PREFIX).await?;
+    while let Some((key, value)) = rows.next().await? {
+        let (_, record) = record_of(TASK_PREFIX, &key, &value)?;
+        tasks.insert(task_id(&key)?, record);
+    }
+    Ok(Records { sweeps, tasks })
 }
 
-/// Puts sweeps and tasks together, each by the name in its key.
-fn records(
-    sweeps: Vec<(String, SweepRecord)>,
-    tasks: Vec<(String, TaskRecord)>,
-) -> Result<Records, ReadError> {
-    let mut records = Records::default();
-    for (name, record) in sweeps {
+/// The sweeps in the order of submission.
+fn sweeps(rows: Vec<(String, SweepRecord)>) -> Result<Vec<SweepRecord>, ReadError> {
+    let mut sweeps = Vec::with_capacity(rows.len());
+    for (name, record) in rows {
         let key = || format!("sweep/{name}");
         if record.version > RECORD_VERSION {
             let found = record.version;
@@ -342,32 +374,48 @@ fn records(
         if record.manifest.name.as_str() != name {
             return Err(ReadError::Key { key: key() });
         }
-        records.sweeps.push(record);
+        sweeps.push(record);
     }
-    records.sweeps.sort_by_key(|record| record.order);
-    for (id, record) in tasks {
-        let bad = |_| ReadError::Key { key: id.clone() };
-        records.tasks.insert(id.parse().map_err(bad)?, record);
-    }
-    Ok(records)
+    sweeps.sort_by_key(|record| record.order);
+    Ok(sweeps)
+}
+
+/// The task that a record's key names.
+fn task_id(key: &[u8]) -> Result<TaskId, ReadError> {
+    let name = String::from_utf8_lossy(key.get(TASK_PREFIX.len()..).unwrap_or_default());
+    name.parse().map_err(|_not_an_id| ReadError::Key {
+        key: name.into_owned(),
+    })
 }
 
 async fn scan<T: DeserializeOwned, R: DbReadOps + Sync>(
     state: &R,
     prefix: &[u8],
 ) -> Result<Vec<(String, T)>, ReadError> {
-    let options = ScanOptions::default()
-        .with_read_ahead_bytes(4 << 20)
-        .with_max_fetch_tasks(4);
-    let mut rows = state
-        .scan_prefix_with_options(prefix, .., &options)
-        .await
-        .map_err(ReadError::State)?;
+    let mut rows = Rows::open(state, prefix).await?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next().await.map_err(ReadError::State)? {
-        found.push(record_of(prefix, &row.key, &row.value)?);
+    while let Some((key, value)) = rows.next().await? {
+        found.push(record_of(prefix, &key, &value)?);
     }
     Ok(found)
+}
+
+/// The rows below a prefix, in the order of their keys.
+struct Rows(DbIterator);
+
+impl Rows {
+    async fn open(state: &(impl DbReadOps + Sync), prefix: &[u8]) -> Result<Self, ReadError> {
+        let options = ScanOptions::default()
+            .with_read_ahead_bytes(4 << 20)
+            .with_max_fetch_tasks(4);
+        let rows = state.scan_prefix_with_options(prefix, .., &options).await;
+        rows.map(Self).map_err(ReadError::State)
+    }
+
+    async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
+        let row = self.0.next().await.map_err(ReadError::State)?;
+        Ok(row.map(|row| (row.key, row.value)))
+    }
 }
 
 /// One row: the name in its key, and the record.
@@ -400,10 +448,13 @@ impl Records {
         let all =
             |prefix: &'static [u8]| (rows.iter()).filter(move |(key, _)| key.starts_with(prefix));
         let sweeps = all(SWEEP_PREFIX).map(|(key, value)| record_of(SWEEP_PREFIX, key, value));
-        let tasks = all(TASK_PREFIX).map(|(key, value)| record_of(TASK_PREFIX, key, value));
-        records(
-            sweeps.collect::<Result<_, _>>()?,
-            tasks.collect::<Result<_, _>>()?,
-        )
+        let tasks = all(TASK_PREFIX).map(|(key, value)| {
+            let (_, record) = record_of(TASK_PREFIX, key, value)?;
+            Ok((task_id(key)?, record))
+        });
+        Ok(Self {
+            sweeps: self::sweeps(sweeps.collect::<Result<_, _>>()?)?,
+            tasks: tasks.collect::<Result<_, ReadError>>()?,
+        })
     }
 }

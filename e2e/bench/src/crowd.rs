@@ -42,13 +42,13 @@ pub(crate) async fn acquire(
         });
     let mut waits: Vec<Duration> = try_join_all(all).await?.into_iter().flatten().collect();
     waits.sort_unstable();
-    let at = |share: f64| {
-        let index = (waits.len() as f64 * share) as usize;
+    let at = |percent: usize| {
+        let index = waits.len() * percent / 100;
         waits.get(index).copied().map_or(f64::NAN, millis)
     };
     Ok(json!({
-        "p50_ms": at(0.5),
-        "p99_ms": at(0.99),
+        "p50_ms": at(50),
+        "p99_ms": at(99),
         "acquires": waits.len(),
         "acquires_per_s": waits.len() as f64 / seconds,
         "fdatasync_ms": fdatasync,

@@ -11,7 +11,7 @@ pub(crate) fn manifest(name: &str, tasks: u64) -> String {
     let points = (tasks.saturating_sub(10) / 90).max(1);
     let second = (1..=300)
         .rev()
-        .find(|steps| points % steps == 0)
+        .find(|steps| points.is_multiple_of(*steps))
         .unwrap_or(1);
     let axis = |field: &str, from: &str, to: &str, steps: u64| match steps {
         0 | 1 => format!("    {field}: [{from}]\n"),

@@ -41,7 +41,7 @@ pub const TARGETS: [Target; 7] = [
         seeds: manifest::seeds,
         base_bytes: 16 << 20,
         bytes_per_byte: 4096,
-        tries: 3_000,
+        tries: 5_000,
     },
     Target {
         name: "checkpoint_manifest",
@@ -49,7 +49,7 @@ pub const TARGETS: [Target; 7] = [
         seeds: checkpoint::seeds,
         base_bytes: 1 << 20,
         bytes_per_byte: 256,
-        tries: 20_000,
+        tries: 60_000,
     },
     Target {
         name: "safetensors",
@@ -57,7 +57,7 @@ pub const TARGETS: [Target; 7] = [
         seeds: weights::safetensors_seeds,
         base_bytes: 1 << 20,
         bytes_per_byte: 256,
-        tries: 10_000,
+        tries: 30_000,
     },
     Target {
         name: "pth",
@@ -65,7 +65,7 @@ pub const TARGETS: [Target; 7] = [
         seeds: weights::pth_seeds,
         base_bytes: 1 << 20,
         bytes_per_byte: 256,
-        tries: 10_000,
+        tries: 30_000,
     },
     Target {
         name: "trainer_frames",
@@ -74,7 +74,7 @@ pub const TARGETS: [Target; 7] = [
         // A frame's length is believed up to its limit before its body comes.
         base_bytes: (1 << 20) + (2 * autorep_proto::frame::MAX_MESSAGE_BYTES),
         bytes_per_byte: 256,
-        tries: 20_000,
+        tries: 60_000,
     },
     Target {
         name: "fleet_ledger",
@@ -91,7 +91,7 @@ pub const TARGETS: [Target; 7] = [
         // A state store and a coordinator.
         base_bytes: 256 << 20,
         bytes_per_byte: 1024,
-        tries: 100,
+        tries: 400,
     },
 ];
 

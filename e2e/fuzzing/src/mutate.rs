@@ -25,7 +25,7 @@ impl Mutator {
     /// The next input.
     pub fn next_input(&mut self) -> Vec<u8> {
         let mut input = self.pick();
-        for _ in 0..1 + self.chance.usize(..4) {
+        for _ in 0..self.chance.usize(1..5) {
             self.change(&mut input);
         }
         input.truncate(MAX_BYTES);

@@ -1,5 +1,7 @@
 //! The bodies of the fuzz targets over their seeds, the corpus, and random changes of both.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -35,10 +37,8 @@ fn hold(target: &Target, input: &[u8]) {
     if catch_unwind(AssertUnwindSafe(|| target.run(input))).is_err() {
         let path = std::env::temp_dir().join(format!("autorep-fuzz-{}", target.name));
         std::fs::write(&path, input).unwrap();
-        panic!(
-            "{} broke a promise, as above; the input is {path:?}",
-            target.name
-        );
+        let (name, path) = (target.name, path.display());
+        panic!("{name} broke a promise, as above; the input is {path}");
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn body(input: &[u8]) {
         now_ms: 1,
     };
     let submitted = world.ledger.submit(submission);
-    world.apply(submitted.expect("a good plan"));
+    world.apply(&submitted.expect("a good plan"));
     for request in requests(input) {
         // A message that does not convert is refused, and the next one comes.
         drop(world.ask(request));
@@ -48,7 +48,7 @@ impl World {
             Request::Register(_) => {}
             Request::Acquire(v1::AcquireRequest { worker, .. }) => {
                 let decision = (self.ledger).acquire(&WorkerId(worker), &Offer::default(), now_ms);
-                self.apply(decision);
+                self.apply(&decision);
             }
             Request::Renew(v1::RenewRequest { claim, .. }) => {
                 let claim = required("claim", claim)?.try_into()?;
@@ -87,7 +87,7 @@ impl World {
             Request::Wait { ms } => {
                 self.now_ms += ms;
                 let decision = self.ledger.expire(self.now_ms);
-                self.apply(decision);
+                self.apply(&decision);
             }
         }
         Ok(())
@@ -95,11 +95,11 @@ impl World {
 
     fn try_apply<T, E>(&mut self, decision: Result<Decision<T>, E>) {
         if let Ok(decision) = decision {
-            self.apply(decision);
+            self.apply(&decision);
         }
     }
 
-    fn apply<T>(&mut self, decision: Decision<T>) {
+    fn apply<T>(&mut self, decision: &Decision<T>) {
         for event in &decision.events {
             self.step(event);
         }

@@ -187,8 +187,8 @@ impl Row {
         output: &str,
     ) -> &mut Self {
         let commit = v1::CommitRequest {
-            claim: claim(place, generation),
-            checkpoint: checkpoint(place, generation, role, output),
+            claim: Some(claim(place, generation)),
+            checkpoint: Some(checkpoint(place, generation, role, output)),
         };
         self.add(3, &commit)
     }
@@ -216,7 +216,7 @@ impl Row {
             ..v1::Observation::default()
         };
         let finish = v1::FinishRequest {
-            claim: claim(place, generation),
+            claim: Some(claim(place, generation)),
             observation: Some(observation),
         };
         self.add(4, &finish)
@@ -229,11 +229,11 @@ impl Row {
     }
 }
 
-fn claim(place: u8, generation: u64) -> Option<v1::LeaseClaim> {
-    Some(v1::LeaseClaim {
+fn claim(place: u8, generation: u64) -> v1::LeaseClaim {
+    v1::LeaseClaim {
         task: char::from(place).to_string(),
         generation,
-    })
+    }
 }
 
 fn checkpoint(
@@ -241,15 +241,15 @@ fn checkpoint(
     generation: u64,
     role: v1::CheckpointRole,
     output: &str,
-) -> Option<v1::CheckpointRef> {
-    Some(v1::CheckpointRef {
+) -> v1::CheckpointRef {
+    v1::CheckpointRef {
         task: char::from(place).to_string(),
         generation,
         role: role.into(),
         output: output.to_owned(),
         step: 9,
         manifest_sha256: "d".to_owned(),
-    })
+    }
 }
 
 /// Lives of workers: one that does the whole sweep, one that fails in several ways, and two of
@@ -267,12 +267,12 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         ..v1::Progress::default()
     };
     let renew = v1::RenewRequest {
-        claim: claim(0, 1),
+        claim: Some(claim(0, 1)),
         progress: Some(progress),
     };
     let resume = v1::CheckpointRole::Resume;
     let fail = |class: v1::FailureClass, generation, bad| v1::FailRequest {
-        claim: claim(0, generation),
+        claim: Some(claim(0, generation)),
         class: class.into(),
         message: "it broke".to_owned(),
         stderr_tail: "at line 7".to_owned(),
@@ -281,10 +281,13 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut failing = Row::default();
     failing.begin("w").add(2, &renew).commit(0, 1, resume, "");
     failing.add(5, &fail(v1::FailureClass::TrainerCrashed, 1, None));
-    failing
-        .acquire("w")
-        .add(6, &v1::ReleaseRequest { claim: claim(0, 2) });
-    let bad = checkpoint(0, 1, resume, "");
+    failing.acquire("w").add(
+        6,
+        &v1::ReleaseRequest {
+            claim: Some(claim(0, 2)),
+        },
+    );
+    let bad = Some(checkpoint(0, 1, resume, ""));
     failing
         .acquire("w")
         .add(5, &fail(v1::FailureClass::BadCheckpoint, 3, bad));
