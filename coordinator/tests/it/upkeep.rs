@@ -1,6 +1,8 @@
 //! What keeps a fleet running: who gets what, machines that are left alone, checkpoints that are
 //! kept or go, and limits.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::time::Duration;
 
 use autorep_coordinator::Config;
