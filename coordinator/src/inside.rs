@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::lab::LabService;
-use crate::serve::{RunError, open};
+use crate::serve::{Opened, RunError, open};
 use crate::state::WriteError;
 
 /// The same as [`crate::run`], but for its listener: the services, and the owner of the ledger, who
@@ -29,8 +29,13 @@ pub async fn services(
     RunError,
 > {
     let config = config.checked()?;
-    let (owner, desk, asks) = open(&config, Arc::clone(&store)).await?;
-    let fleet = FleetService::new(desk.clone(), config.clone());
+    let Opened {
+        owner,
+        desk,
+        asks,
+        store_id,
+    } = open(&config, Arc::clone(&store)).await?;
+    let fleet = FleetService::new(desk.clone(), config.clone(), store_id);
     let lab = LabService::new(desk, config, store, shutdown.clone());
     Ok((fleet, lab, owner.run(asks, shutdown)))
 }

@@ -12,6 +12,7 @@ mod clock;
 pub mod config;
 mod connections;
 mod garbage;
+pub mod identity;
 pub mod inside;
 mod measure;
 pub mod offline;

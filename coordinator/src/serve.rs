@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigError, millis};
 use crate::connections::limited;
 use crate::garbage::collect_regularly;
+use crate::identity::{IdentityError, identity};
 use crate::owner::Owner;
 use crate::probe::{ProbeError, probe};
 use crate::restore::{RestoreError, restore};
@@ -48,6 +49,9 @@ pub enum RunError {
     /// The store cannot be used.
     #[error(transparent)]
     Probe(#[from] ProbeError),
+    /// Nobody can tell which store it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The state cannot be opened.
     #[error("open the state in the store")]
     Open(#[source] slatedb::Error),
@@ -82,11 +86,16 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let config = config.checked()?;
-    let (owner, desk, asks) = open(&config, Arc::clone(&store)).await?;
+    let Opened {
+        owner,
+        desk,
+        asks,
+        store_id,
+    } = open(&config, Arc::clone(&store)).await?;
 
     // Ends the services, when told to or when the owner has ended.
     let stop = shutdown.child_token();
-    let fleet = FleetService::new(desk.clone(), config.clone());
+    let fleet = FleetService::new(desk.clone(), config.clone(), store_id);
     let beating = standby::beat(Arc::clone(&store));
     let heart = Arc::clone(&store);
     let collecting = collect_regularly(desk.clone(), Arc::clone(&store), &config);
@@ -123,14 +132,21 @@ pub async fn run(
     ended
 }
 
-/// Takes the state from any other coordinator and reads it: the ledger's owner, and the two ends of
-/// the way to it.
-pub(crate) async fn open(
-    config: &Config,
-    store: Arc<dyn ObjectStore>,
-) -> Result<(Owner<State>, Desk, Receiver<Ask>), RunError> {
+/// A coordinator that has read its state.
+pub(crate) struct Opened {
+    pub(crate) owner: Owner<State>,
+    /// The two ends of the way to it.
+    pub(crate) desk: Desk,
+    pub(crate) asks: Receiver<Ask>,
+    /// By which workers know the store.
+    pub(crate) store_id: String,
+}
+
+/// Takes the state from any other coordinator and reads it.
+pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result<Opened, RunError> {
     let clock = Clock::start();
     let abilities = probe(&*store).await?;
+    let store_id = identity(&*store).await?;
     reached(Point::CoordinatorBeforeOpen);
     let state = State::open(store, abilities).await;
     let state = state.map_err(RunError::Open)?;
@@ -153,7 +169,12 @@ pub(crate) async fn open(
     );
     let (desk, asks) = Desk::new(config.queue, config.max_calls);
     let owner = Owner::new(config.clone(), clock, state, restored);
-    Ok((owner, desk, asks))
+    Ok(Opened {
+        owner,
+        desk,
+        asks,
+        store_id,
+    })
 }
 
 /// All services with their limits.

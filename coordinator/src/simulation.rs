@@ -169,7 +169,7 @@ pub async fn start<R: RowStore>(
         clock.now_ms(),
     )?;
     let (desk, asks) = Desk::new(config.queue, config.max_calls);
-    let fleet = FleetService::new(desk.clone(), config.clone());
+    let fleet = FleetService::new(desk.clone(), config.clone(), String::new());
     let store = Arc::new(InMemory::new());
     let lab = LabService::new(desk.clone(), config.clone(), store, shutdown.clone());
     let mut owner = Owner::new(config, clock, state, restored);

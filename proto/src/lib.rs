@@ -9,6 +9,10 @@ pub mod status;
 /// Raised with every change that an older peer would misunderstand; compared at registration.
 pub const PROTOCOL_VERSION: u32 = 1;
 
+/// The object by which a store is told from others: a line of text that the first coordinator on it
+/// makes up, and nobody changes. A worker compares it with what its coordinator says.
+pub const STORE_ID_KEY: &str = "coordinator/store-id";
+
 /// Generated from `proto/*.proto`; the documentation is in those files.
 #[expect(missing_docs, clippy::pedantic, reason = "generated code")]
 #[cfg_attr(

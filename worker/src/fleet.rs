@@ -258,6 +258,7 @@ mod tests {
             Terms::try_from(v1::RegisterResponse {
                 lease_ttl_ms,
                 renew_every_ms,
+                store_id: String::new(),
             })
         };
         assert!(terms(1000, 3000).is_ok());

@@ -87,12 +87,13 @@ async fn fetch_checkpoint(
             checkpoint: checkpoint.clone(),
             what: error.to_string(),
         },
-        GetError::Store { .. } | GetError::Forbidden { .. } | GetError::File { .. } => {
-            FetchError::Store {
-                checkpoint: checkpoint.clone(),
-                source: error,
-            }
-        }
+        GetError::Store { .. }
+        | GetError::Forbidden { .. }
+        | GetError::Doubtful { .. }
+        | GetError::File { .. } => FetchError::Store {
+            checkpoint: checkpoint.clone(),
+            source: error,
+        },
     };
     tokio::fs::create_dir_all(path)
         .await

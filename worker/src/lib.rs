@@ -60,6 +60,9 @@ pub enum RunError {
     /// The coordinator sent something that the protocol does not allow.
     #[error("the coordinator broke the protocol")]
     Protocol(#[source] BadMessage),
+    /// The worker's store is not the coordinator's, or cannot be read.
+    #[error("the store is of no use for this coordinator's tasks")]
+    Store(#[source] store::IdentityError),
     /// The trainer's binary could not be started. The task that was to run was given back.
     #[error("the trainer could not be started")]
     Trainer(#[source] trainer_process::SpawnError),

@@ -102,7 +102,11 @@ impl Session {
                 break Ok(None);
             };
             match answer {
-                Ok(terms) => break Terms::try_from(terms).map(Some).map_err(RunError::Protocol),
+                Ok(answer) => match self.agree(answer).await {
+                    Ok(Some(terms)) => break Ok(Some(terms)),
+                    Ok(None) => self.pause(None).await,
+                    Err(error) => break Err(error),
+                },
                 Err(refusal) if refusal.is_transient() => {
                     tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
                     self.pause(refusal.retry_after()).await;
@@ -116,6 +120,28 @@ impl Session {
             tracing::info!(worker = self.config.name, ?terms, "registered");
         }
         registered
+    }
+
+    /// Takes what the coordinator says, if it is of this worker's own store; `None` while that
+    /// store does not answer, or on shutdown.
+    async fn agree(&mut self, answer: v1::RegisterResponse) -> Result<Option<Terms>, RunError> {
+        let shutdown = self.shutdown.clone();
+        let looking = self.store.known_as(&answer.store_id);
+        match shutdown.run_until_cancelled(looking).await {
+            None => Ok(None),
+            Some(Ok(store)) => {
+                self.store = store;
+                Terms::try_from(answer)
+                    .map(Some)
+                    .map_err(RunError::Protocol)
+            }
+            // No task is taken before: all of them would fail.
+            Some(Err(error)) if error.is_unanswered() => {
+                tracing::warn!(error = %chain(&error), "waiting for the store");
+                Ok(None)
+            }
+            Some(Err(error)) => Err(RunError::Store(error)),
+        }
     }
 
     /// Takes and does tasks until the coordinator is lost or the work is over.

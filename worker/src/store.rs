@@ -9,6 +9,7 @@ use autorep_core::digest::Digest;
 use autorep_failpoint::{Point, reached};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use object_store::path::Path as Key;
 use object_store::{
     ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
@@ -21,6 +22,10 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::causes::chain;
 
+mod identity;
+
+pub(crate) use identity::IdentityError;
+
 /// Files up to this size are stored in one request; larger ones in pieces of it.
 const PIECE_BYTES: usize = 8 << 20;
 
@@ -32,6 +37,8 @@ const PIECES_AT_ONCE: usize = 4;
 pub(crate) struct Store {
     objects: Arc<dyn ObjectStore>,
     patience: Duration,
+    /// By which it is told from others, if the coordinator says so.
+    name: Option<Arc<str>>,
 }
 
 /// Something could not be stored.
@@ -64,7 +71,7 @@ pub(crate) enum PutError {
 
 /// Something could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum GetError {
+pub enum GetError {
     /// The store failed for longer than this worker is patient.
     #[error("the store fails to give {key}")]
     Store {
@@ -79,9 +86,15 @@ pub(crate) enum GetError {
         key: String,
         source: object_store::Error,
     },
-    /// The object is not there.
+    /// The object is not there, and the store is the one that should have it.
     #[error("expected an object {key}, found none")]
     Missing { key: String },
+    /// The object is not there, and nobody knows whether the store should have it.
+    #[error("expected an object {key}, found none, and not the store that should have it either")]
+    Doubtful {
+        key: String,
+        source: Box<IdentityError>,
+    },
     /// The object is not what it should be.
     #[error("{key}: expected {expected}, found {found}")]
     Damaged {
@@ -99,6 +112,9 @@ pub(crate) enum GetError {
     },
 }
 
+/// An object's bytes as they come.
+type Content = BoxStream<'static, object_store::Result<Bytes>>;
+
 /// The size and digest of what was stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stored {
@@ -108,7 +124,11 @@ pub(crate) struct Stored {
 
 impl Store {
     pub(crate) fn new(objects: Arc<dyn ObjectStore>, patience: Duration) -> Self {
-        Self { objects, patience }
+        Self {
+            objects,
+            patience,
+            name: None,
+        }
     }
 
     /// The same store, given up sooner.
@@ -116,6 +136,7 @@ impl Store {
         Self {
             objects: Arc::clone(&self.objects),
             patience: patience.min(self.patience),
+            name: self.name.clone(),
         }
     }
 
@@ -219,22 +240,8 @@ impl Store {
 
     /// The object `key` of at most `limit` bytes.
     pub(crate) async fn get(&self, key: &str, limit: usize) -> Result<Bytes, GetError> {
-        self.patiently(|| async move {
-            let mut content = Vec::new();
-            let mut stream = self.open(key).await?;
-            while let Some(chunk) = stream.next().await {
-                content.extend_from_slice(&chunk.map_err(|source| lost(key, source))?);
-                if content.len() > limit {
-                    return Err(GetError::Damaged {
-                        key: key.to_owned(),
-                        expected: format!("at most {limit} bytes"),
-                        found: "more".to_owned(),
-                    });
-                }
-            }
-            Ok(content.into())
-        })
-        .await
+        self.patiently(|| async move { read(key, self.open(key).await?, limit).await })
+            .await
     }
 
     /// Writes the object `key` to a new file at `path`, which it leaves only if size and digest
@@ -299,10 +306,23 @@ impl Store {
         Ok(())
     }
 
-    async fn open(
-        &self,
-        key: &str,
-    ) -> Result<futures::stream::BoxStream<'static, object_store::Result<Bytes>>, GetError> {
+    /// An object that is not there is asked for again once it is sure that the store is the one
+    /// that should have it: one that has come apart from its bucket finds nothing at all.
+    async fn open(&self, key: &str) -> Result<Content, GetError> {
+        match self.open_once(key).await {
+            Err(GetError::Missing { .. }) if self.name.is_some() => {
+                let known = self.check_name().await;
+                known.map_err(|source| GetError::Doubtful {
+                    key: key.to_owned(),
+                    source: Box::new(source),
+                })?;
+                self.open_once(key).await
+            }
+            result => result,
+        }
+    }
+
+    async fn open_once(&self, key: &str) -> Result<Content, GetError> {
         match self.objects.get(&Key::from(key)).await {
             Ok(object) => Ok(object.into_stream()),
             Err(source) => Err(lost(key, source)),
@@ -347,7 +367,7 @@ impl Transient for PutError {
 
 impl Transient for GetError {
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Store { .. })
+        matches!(self, Self::Store { .. } | Self::Doubtful { .. })
     }
 }
 
@@ -375,6 +395,22 @@ fn lost(key: &str, source: object_store::Error) -> GetError {
     } else {
         GetError::Store { key, source }
     }
+}
+
+/// All of an object, of at most `limit` bytes.
+async fn read(key: &str, mut content: Content, limit: usize) -> Result<Bytes, GetError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = content.next().await {
+        bytes.extend_from_slice(&chunk.map_err(|source| lost(key, source))?);
+        if bytes.len() > limit {
+            return Err(GetError::Damaged {
+                key: key.to_owned(),
+                expected: format!("at most {limit} bytes"),
+                found: "more".to_owned(),
+            });
+        }
+    }
+    Ok(bytes.into())
 }
 
 /// The next [`PIECE_BYTES`] of `file`, or what is left; empty at its end.

@@ -35,11 +35,17 @@ const STDERR_BYTES: usize = 16 << 10;
 pub(crate) struct FleetService {
     desk: Desk,
     config: Config,
+    /// By which workers know the store; empty where it is none that they could have.
+    store_id: String,
 }
 
 impl FleetService {
-    pub(crate) const fn new(desk: Desk, config: Config) -> Self {
-        Self { desk, config }
+    pub(crate) const fn new(desk: Desk, config: Config, store_id: String) -> Self {
+        Self {
+            desk,
+            config,
+            store_id,
+        }
     }
 }
 
@@ -96,6 +102,7 @@ impl Fleet for FleetService {
         Ok(Response::new(v1::RegisterResponse {
             lease_ttl_ms: millis(self.config.lease_ttl),
             renew_every_ms: millis(self.config.renew_every),
+            store_id: self.store_id.clone(),
         }))
     }
 

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::kill::{steps, tiny};
 use crate::sandbox::{Running, Sandbox, finish, program};
 use crate::store::csv;
 use crate::sweep::TINY;
@@ -91,4 +92,44 @@ fn an_address_that_others_reach_is_refused_unless_it_is_meant() {
 
     let mut meant = Running::start(sandbox.autorep().args(arguments).arg("--insecure-listen"));
     meant.wait_for_line(&["coordinator ready"]);
+}
+
+#[test]
+fn a_worker_with_another_store_ends_with_what_to_do_and_nothing_is_done_again() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", &tiny());
+    sandbox.write("data/fashion-mnist/script", "work 6 2 4096 3\n");
+    let (other, _) = coordinator_on(&mut sandbox.autorep(), "other");
+    drop(other);
+    let (coordinator, url) = coordinator(&sandbox);
+    let lab = |arguments: &[&str]| -> Command {
+        let mut command = sandbox.autorep();
+        command.args(arguments).env("AUTOREP_COORDINATOR", &url);
+        command
+    };
+    let worker = |store: &str| {
+        let mut worker = lab(&["worker", "--name", "w", "--threads", "1", "--store", store]);
+        worker
+            .arg("--trainer")
+            .arg(program("autorep-trainer-double"));
+        worker
+    };
+    finish(&mut lab(&["submit", "sweep.yaml"])).expect_code(0);
+    let mut right = Running::start(&mut worker("store"));
+    right.wait_for_line(&["ends", "finished"]);
+    right.signal(Signal::TERM);
+    right.wait();
+
+    let refused = finish(&mut worker("other")).expect_code(1).stderr;
+    for said in ["coordinator/store-id", "--store"] {
+        assert!(refused.contains(said), "{said:?} is not in {refused}");
+    }
+
+    let right = Running::start(&mut worker("store"));
+    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0).stderr;
+    assert!(!watched.contains("bad checkpoint"), "{watched}");
+    for (task, steps) in steps(&sandbox) {
+        assert!(steps.values().all(|it| *it == 1), "{task}: {steps:?}");
+    }
+    end_well([right, coordinator]);
 }

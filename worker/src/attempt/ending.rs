@@ -77,7 +77,8 @@ impl From<FetchError> for Failure {
                 ..failure(v1::FailureClass::BadCheckpoint, message)
             },
             FetchError::Store {
-                source: GetError::Store { .. } | GetError::Forbidden { .. },
+                source:
+                    GetError::Store { .. } | GetError::Forbidden { .. } | GetError::Doubtful { .. },
                 ..
             } => failure(v1::FailureClass::StoreUnavailable, message),
             FetchError::Store { .. } | FetchError::Folder { .. } => {

@@ -1,3 +1,4 @@
+use autorep_proto::STORE_ID_KEY;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
@@ -97,5 +98,70 @@ async fn a_store_that_keeps_failing_is_tried_again_and_given_up_in_the_end() {
     assert!(
         started.elapsed() >= Duration::from_millis(50),
         "it waited for another try"
+    );
+}
+
+/// A store that its coordinator calls `ours`, and what is in it.
+async fn named() -> (Store, Arc<InMemory>) {
+    let objects = Arc::new(InMemory::new());
+    put(&objects, STORE_ID_KEY, "ours\n").await;
+    put(&objects, "k", "content").await;
+    let store = Store::new(Arc::clone(&objects) as _, Duration::from_mins(1));
+    (store.known_as("ours").await.unwrap(), objects)
+}
+
+async fn put(objects: &InMemory, key: &str, content: &str) {
+    let content = content.to_owned().into();
+    objects.put(&Key::from(key), content).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_missing_only_from_a_store_that_still_has_its_name() {
+    let (store, objects) = named().await;
+    let missing = store.get("none", 10).await;
+    assert!(
+        matches!(missing, Err(GetError::Missing { .. })),
+        "{missing:?}"
+    );
+    objects.delete(&Key::from(STORE_ID_KEY)).await.unwrap();
+    let began = Instant::now();
+    let doubtful = store.get("none", 10).await;
+    assert!(
+        matches!(doubtful, Err(GetError::Doubtful { .. })),
+        "{doubtful:?}"
+    );
+    assert!(began.elapsed() > Duration::from_secs(50), "it is patient");
+    // What is there is there, whatever the store is called.
+    assert_eq!(store.get("k", 10).await.unwrap(), "content");
+    put(&objects, STORE_ID_KEY, "another").await;
+    let doubtful = store.get("none", 10).await;
+    assert!(
+        matches!(doubtful, Err(GetError::Doubtful { .. })),
+        "{doubtful:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_finds_nothing_for_a_while_is_waited_for() {
+    let (store, objects) = named().await;
+    for key in [STORE_ID_KEY, "k"] {
+        objects.delete(&Key::from(key)).await.unwrap();
+    }
+    let came_back = async {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        put(&objects, "k", "content").await;
+        put(&objects, STORE_ID_KEY, "ours\n").await;
+    };
+    let (got, ()) = tokio::join!(store.get("k", 10), came_back);
+    assert_eq!(got.unwrap(), "content");
+}
+
+#[tokio::test]
+async fn what_a_coordinator_does_not_say_is_not_checked() {
+    let store = store().known_as("").await.unwrap();
+    let missing = store.get("none", 10).await;
+    assert!(
+        matches!(missing, Err(GetError::Missing { .. })),
+        "{missing:?}"
     );
 }

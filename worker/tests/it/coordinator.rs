@@ -70,6 +70,7 @@ impl Recorder {
                 // Longer than any test: no lease ends by itself.
                 lease_ttl_ms: 600_000,
                 renew_every_ms: 20,
+                store_id: String::new(),
             },
             protocol_version: PROTOCOL_VERSION,
             refuses_results: false,
@@ -162,7 +163,7 @@ impl Fleet for Recorder {
             .into());
         }
         self.change(|it| it.registered = true);
-        Ok(Response::new(self.look(|it| it.terms)))
+        Ok(Response::new(self.look(|it| it.terms.clone())))
     }
 
     async fn acquire(

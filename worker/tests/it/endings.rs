@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::checkpoint::{CheckpointRole, TENSORS_PART};
+use autorep_proto::STORE_ID_KEY;
 use autorep_proto::v1::{self, FailureClass};
+use object_store::ObjectStoreExt as _;
 use object_store::local::LocalFileSystem;
 
-use crate::coordinator::Call;
-use crate::fixture::{Lab, evaluate, other_task};
+use crate::coordinator::{Call, State};
+use crate::fixture::{Lab, ended, evaluate, other_task};
 
 /// The one failure that was reported, after which nothing else was said.
 #[track_caller]
@@ -105,6 +107,42 @@ async fn a_missing_resume_checkpoint_is_a_bad_one() {
     let failure = only_failure(&lab);
     assert_eq!(failure.class(), FailureClass::BadCheckpoint);
     assert_eq!(failure.bad_checkpoint, Some(resume.into()));
+}
+
+#[tokio::test]
+async fn an_input_that_is_missing_with_the_whole_store_is_no_bad_checkpoint() {
+    let mut lab = Lab::new("done");
+    lab.config.store_patience = Duration::from_millis(300);
+    (lab.recorder).change(|it| "ours".clone_into(&mut it.terms.store_id));
+    lab.put(STORE_ID_KEY, b"ours\n").await;
+    let output = CheckpointRole::Output("b1500".to_owned());
+    let mut input = lab.stored(other_task(), output, 100).await;
+    input.generation = input.generation.next();
+    let worker = lab.start();
+    let has_failed = |state: &State| state.calls.iter().any(|it| matches!(it, Call::Fail(_)));
+    lab.recorder
+        .until("it is served", |it| it.calls.contains(&Call::Acquire))
+        .await;
+    // As if the folder were not mounted any more.
+    let name = STORE_ID_KEY.into();
+    lab.objects.delete(&name).await.unwrap();
+
+    lab.offer(&evaluate(other_task()), vec![input.clone()], None);
+    lab.recorder.until("it fails", has_failed).await;
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::StoreUnavailable);
+    assert_eq!(failure.bad_checkpoint, None);
+    assert!(failure.message.contains("--store"), "{failure:?}");
+
+    lab.put(STORE_ID_KEY, b"ours\n").await;
+    lab.recorder.change(|it| it.calls.clear());
+    lab.offer(&evaluate(other_task()), vec![input.clone()], None);
+    lab.recorder.until("it fails", has_failed).await;
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::BadCheckpoint);
+    assert_eq!(failure.bad_checkpoint, Some(input.into()));
+    lab.shutdown.cancel();
+    ended(worker).await.unwrap();
 }
 
 /// The failure of a trainer that does what `script` says, with or without a checkpoint to go on
