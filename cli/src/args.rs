@@ -343,7 +343,7 @@ pub struct CoordinatorArgs {
     #[arg(long = "owner", value_name = "NAME:cap=N,weight=N", value_parser = quota)]
     pub owners: Vec<(OwnerName, Quota)>,
     /// The most tasks at a time of an owner that no --owner names. Default: any number.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub owner_cap: Option<u32>,
     /// How often checkpoints that nothing can reach any more are deleted; 0s for never.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
@@ -355,7 +355,11 @@ pub struct CoordinatorArgs {
 
 /// An owner's quota, as in `alice:cap=4,weight=2`.
 fn quota(text: &str) -> Result<(OwnerName, Quota), String> {
-    let bad = || format!("expected an owner as in alice:cap=4,weight=2, found {text:?}");
+    let bad = || {
+        format!(
+            "expected an owner as in alice:cap=4,weight=2 with numbers above zero, found {text:?}"
+        )
+    };
     let (name, settings) = text.split_once(':').ok_or_else(bad)?;
     let owner = name.parse().map_err(|error| format!("{error}"))?;
     let mut quota = Quota::default();
@@ -363,7 +367,7 @@ fn quota(text: &str) -> Result<(OwnerName, Quota), String> {
         let (key, value) = setting.split_once('=').ok_or_else(bad)?;
         let number: u32 = value.parse().map_err(|_not_a_number| bad())?;
         match key {
-            "cap" => quota.cap = Some(number),
+            "cap" if number > 0 => quota.cap = Some(number),
             "weight" if number > 0 => quota.weight = number,
             _ => return Err(bad()),
         }

@@ -18,6 +18,8 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use crate::config::Config;
+
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
@@ -114,6 +116,33 @@ pub(crate) enum Ask {
     },
 }
 
+impl Ask {
+    /// Whether nobody waits for the answer any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Register { reply, .. }
+            | Self::Finish { reply, .. }
+            | Self::Release { reply, .. }
+            | Self::Pause { reply, .. }
+            | Self::Cancel { reply, .. } => reply.is_closed(),
+            Self::Acquire { reply, .. } => reply.is_closed(),
+            Self::Renew { reply, .. } => reply.is_closed(),
+            Self::Commit { reply, .. } => reply.is_closed(),
+            Self::Fail { reply, .. } => reply.is_closed(),
+            Self::Submit { reply, .. } => reply.is_closed(),
+            Self::List { reply } => reply.is_closed(),
+            Self::Show { reply, .. } => reply.is_closed(),
+            Self::Watch { reply, .. } => reply.is_closed(),
+            Self::Find { reply, .. } => reply.is_closed(),
+            Self::Checkpoint { reply, .. } => reply.is_closed(),
+            Self::Pin { reply, .. } => reply.is_closed(),
+            Self::Drop { reply, .. } => reply.is_closed(),
+            Self::Judge { reply, .. } => reply.is_closed(),
+            Self::Workers { reply } => reply.is_closed(),
+        }
+    }
+}
+
 /// What a worker says of itself.
 pub(crate) struct Registration {
     pub(crate) device: String,
@@ -181,27 +210,38 @@ pub(crate) struct Desk {
     asks: mpsc::Sender<Ask>,
     /// One permit for each call that may be under way.
     calls: Arc<Semaphore>,
+    /// One permit for each worker that may wait for a task.
+    polls: Arc<Semaphore>,
 }
 
 impl Desk {
     /// A desk with a queue of bounded length and a bounded number of calls, and its other end.
-    pub(crate) fn new(queue: usize, calls: usize) -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, receiver) = mpsc::channel(queue);
-        let calls = Arc::new(Semaphore::new(calls.min(Semaphore::MAX_PERMITS)));
-        (Self { asks, calls }, receiver)
+    pub(crate) fn new(config: &Config) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, receiver) = mpsc::channel(config.queue);
+        let permits = |most: usize| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let desk = Self {
+            asks,
+            calls: permits(config.max_calls),
+            // A worker that has lost its connection may leave a call behind for a while.
+            polls: permits(config.max_workers.saturating_mul(2)),
+        };
+        (desk, receiver)
     }
 
     /// Asks, and waits for the answer; refused where too many do.
     pub(crate) async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
         let _call = (self.calls.try_acquire()).map_err(|_full| overloaded("calls at a time"))?;
-        self.ask_long(ask).await
+        self.put(ask).await
     }
 
-    /// Asks what may take long to be answered: whoever asks is counted elsewhere.
-    pub(crate) async fn ask_long<T>(
-        &self,
-        ask: impl FnOnce(Reply<T>) -> Ask,
-    ) -> Result<T, Refusal> {
+    /// Asks for a task, which may take long to come.
+    pub(crate) async fn poll<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
+        let poll = self.polls.try_acquire();
+        let _poll = poll.map_err(|_full| overloaded("requests for tasks"))?;
+        self.put(ask).await
+    }
+
+    async fn put<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         match tokio::time::timeout(PATIENCE, self.asks.reserve()).await {
             Ok(Ok(room)) => room.send(ask(reply)),

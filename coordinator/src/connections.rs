@@ -3,12 +3,16 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// How often an overload is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// A connection that counts while it lives.
 pub(crate) struct Counted {
@@ -23,6 +27,7 @@ pub(crate) fn limited<E>(
     limit: usize,
 ) -> impl Stream<Item = Result<Counted, E>> {
     let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+    let mut last = None::<Instant>;
     incoming.filter_map(move |accepted| {
         let counted = accepted.map(|stream| {
             let permit = Arc::clone(&permits).try_acquire_owned().ok()?;
@@ -33,10 +38,14 @@ pub(crate) fn limited<E>(
         });
         if let Ok(None) = counted {
             metrics::counter!("autorep_connections_refused_total").increment(1);
-            tracing::warn!(
-                limit,
-                "a connection was closed: there are as many as there may be"
-            );
+            // Of many at once, one is told.
+            if last.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+                last = Some(Instant::now());
+                tracing::warn!(
+                    limit,
+                    "a connection was closed: there are as many as there may be"
+                );
+            }
         }
         std::future::ready(counted.transpose())
     })

@@ -115,7 +115,11 @@ impl Collection {
             }
             let (objects, bytes) = (folder.objects.len() as u64, folder.bytes);
             if !self.dry_run {
-                self.delete(folder.objects).await?;
+                if let Err(error) = self.delete(&place, folder.objects).await {
+                    // The next pass finds it again; the others need not wait for it.
+                    tracing::warn!(%error, folder = place.folder(), "a checkpoint could not be deleted");
+                    continue;
+                }
                 measure::deleted(objects, bytes);
             }
             dead.push(Dead {
@@ -136,10 +140,12 @@ impl Collection {
             .map_or(!self.min_age.is_zero(), |age| age < self.min_age)
     }
 
-    /// Deletes a checkpoint's objects, the manifest first: without it, what is left is none.
-    async fn delete(&self, mut objects: Vec<Path>) -> Result<(), object_store::Error> {
-        objects.sort_by_key(|key| key.filename() != Some(MANIFEST_OBJECT));
-        for key in objects {
+    /// Deletes a checkpoint's objects, the manifest first, whether it is among them or was met in
+    /// another batch: without it, what is left is none.
+    async fn delete(&self, place: &Place, objects: Vec<Path>) -> Result<(), object_store::Error> {
+        let manifest = Path::from(format!("{}/{MANIFEST_OBJECT}", place.folder()));
+        let parts = objects.into_iter().filter(|key| *key != manifest);
+        for key in std::iter::once(manifest.clone()).chain(parts) {
             match self.store.delete(&key).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),

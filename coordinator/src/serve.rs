@@ -11,6 +11,7 @@ use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
@@ -86,6 +87,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let config = config.checked()?;
+    // From before the state is opened, which may take longer than a standby is patient; and beside
+    // the owner, which may be busy for as long.
+    let beating = AbortOnDropHandle::new(tokio::spawn(standby::beat(Arc::clone(&store))));
     let Opened {
         owner,
         desk,
@@ -96,7 +100,6 @@ pub async fn run(
     // Ends the services, when told to or when the owner has ended.
     let stop = shutdown.child_token();
     let fleet = FleetService::new(desk.clone(), config.clone(), store_id);
-    let beating = standby::beat(Arc::clone(&store));
     let heart = Arc::clone(&store);
     let collecting = collect_regularly(desk.clone(), Arc::clone(&store), &config);
     let lab = LabService::new(desk, config.clone(), store, stop.clone());
@@ -108,7 +111,6 @@ pub async fn run(
     tokio::pin!(serving, owning);
     let ended = tokio::select! {
         () = collecting => unreachable!("collecting goes on for ever"),
-        () = beating => unreachable!("a heart beats as long as it is asked to"),
         ended = &mut owning => {
             stop.cancel();
             // Calls that were answered last still have to reach their callers.
@@ -124,6 +126,7 @@ pub async fn run(
     };
     match &ended {
         Ok(()) => {
+            drop(beating);
             standby::stop(&*heart).await;
             tracing::info!("coordinator stopped");
         }
@@ -167,7 +170,7 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
         took_ms = clock.now_ms(),
         "coordinator ready"
     );
-    let (desk, asks) = Desk::new(config.queue, config.max_calls);
+    let (desk, asks) = Desk::new(config);
     let owner = Owner::new(config.clone(), clock, state, restored);
     Ok(Opened {
         owner,

@@ -168,7 +168,7 @@ pub async fn start<R: RowStore>(
         config.quotas.clone(),
         clock.now_ms(),
     )?;
-    let (desk, asks) = Desk::new(config.queue, config.max_calls);
+    let (desk, asks) = Desk::new(&config);
     let fleet = FleetService::new(desk.clone(), config.clone(), String::new());
     let store = Arc::new(InMemory::new());
     let lab = LabService::new(desk.clone(), config.clone(), store, shutdown.clone());

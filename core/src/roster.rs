@@ -9,7 +9,8 @@
 //! up. It is excluded only while another machine is there: a broken fleet of one is for a person to
 //! mend, and the task's own limits tell them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::failure::FailureClass;
 use crate::id::{TaskId, WorkerId};
@@ -46,7 +47,7 @@ pub struct Registered {
     /// The machine that it is on.
     pub machine: String,
     /// What it has.
-    pub offer: Offer,
+    pub offer: Arc<Offer>,
     /// When it was last heard of.
     pub seen_ms: u64,
 }
@@ -63,7 +64,9 @@ struct Health {
 
 /// No more workers can be known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected at most {limit} workers")]
+#[error(
+    "expected at most {limit} workers, found one more; stop workers that are not needed, or wait: those not heard of for an hour are forgotten"
+)]
 pub struct Full {
     /// How many there may be.
     pub limit: usize,
@@ -81,9 +84,10 @@ impl Roster {
         let now_ms = registered.seen_ms;
         if self.workers.len() >= limit && !self.workers.contains_key(&worker) {
             (self.workers).retain(|_, other| other.seen_ms + MEMORY_MS > now_ms);
-            let workers = &self.workers;
-            (self.machines)
-                .retain(|machine, _| workers.values().any(|other| other.machine == *machine));
+            let there: BTreeSet<&str> = (self.workers.values())
+                .map(|other| other.machine.as_str())
+                .collect();
+            (self.machines).retain(|machine, _| there.contains(machine.as_str()));
             if self.workers.len() >= limit {
                 return Err(Full { limit });
             }
@@ -172,20 +176,18 @@ impl Roster {
     }
 }
 
-/// Whether another machine might have done better: not so where the task's own numbers, file or
-/// checkpoint are to blame.
+/// Whether another machine might have done better: not so where the task's own numbers or file are to
+/// blame. A checkpoint that is found damaged may have been damaged by the machine that read it.
 const fn may_be_the_machines(class: FailureClass) -> bool {
     match class {
         FailureClass::TrainerCrashed
         | FailureClass::OutOfMemory
         | FailureClass::BadData
+        | FailureClass::BadCheckpoint
         | FailureClass::StoreUnavailable
         | FailureClass::TrainerError
         | FailureClass::WorkerLost => true,
-        FailureClass::Diverged
-        | FailureClass::BudgetUnreached
-        | FailureClass::BadWeights
-        | FailureClass::BadCheckpoint => false,
+        FailureClass::Diverged | FailureClass::BudgetUnreached | FailureClass::BadWeights => false,
     }
 }
 
@@ -209,7 +211,7 @@ mod tests {
             let registered = Registered {
                 device: "cpu".to_owned(),
                 machine: (*machine).to_owned(),
-                offer: Offer::default(),
+                offer: Arc::default(),
                 seen_ms: 0,
             };
             roster.register(worker(name), registered, 9).unwrap();
@@ -285,7 +287,7 @@ mod tests {
         let new = |seen_ms| Registered {
             device: "cpu".to_owned(),
             machine: "o".to_owned(),
-            offer: Offer::default(),
+            offer: Arc::default(),
             seen_ms,
         };
         let full = roster.register(worker("c"), new(1), 2);

@@ -31,7 +31,7 @@ pub struct PinArgs {
 #[command(after_long_help = "\
 Kept is what a task may go on from or a later one may read: the two latest checkpoints of every \
 unfinished task, the results of done ones, and whatever is pinned (autorep pin). Of sweeps with \
-checkpoint: {keep: front} in their manifests, only the results of the front's points and of \
+checkpoint: {keep: front} in their manifests that have ended, only the results of the front's points and of \
 baselines are kept. The coordinator does the same by itself every ten minutes (--gc-every).")]
 pub struct GcArgs {
     /// Only say what would be deleted.
@@ -114,7 +114,7 @@ pub async fn pin(args: &PinArgs) -> Result<Exit> {
     let what = if args.remove {
         "no longer pinned"
     } else {
-        "pinned: its checkpoints stay whatever becomes of it"
+        "pinned: its results stay whatever becomes of its sweeps"
     };
     output::stdout(format!("{task}: {what}\n").as_bytes())?;
     Ok(Exit::Done)

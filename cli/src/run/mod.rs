@@ -309,6 +309,9 @@ fn is_over(show: &v1::ShowResponse) -> bool {
     }
 }
 
+/// How long a run may take at its end for what nobody waits for.
+const TIDY_WITHIN: Duration = Duration::from_secs(10);
+
 /// Deletes the checkpoints that training went on from: the coordinator would only do so some time
 /// later, and it ends now. The workers are gone, so nobody reads any.
 async fn tidy_up(lab: &mut Lab) {
@@ -321,8 +324,16 @@ async fn tidy_up(lab: &mut Lab) {
         while told.message().await?.is_some() {}
         Ok::<_, tonic::Status>(())
     };
-    if let Err(status) = collected.await {
-        tracing::warn!(%status, "checkpoints that nothing needs any more are left in the store");
+    match tokio::time::timeout(TIDY_WITHIN, collected).await {
+        Ok(Ok(())) => {}
+        Ok(Err(status)) => {
+            tracing::warn!(%status, "checkpoints that nothing needs any more are left in the store");
+        }
+        Err(_elapsed) => {
+            tracing::warn!(
+                "checkpoints that nothing needs any more are left in the store: listing it takes too long"
+            );
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl<S: StateStore> Owner<S> {
 
     fn before_finish(&mut self, task: TaskId, observation: &Observation) {
         self.progress.remove(&task);
+        self.checkpoints_wanted.remove(&task);
         measure::attempt_ended("finished");
         let Some(known) = self.ledger.task(task) else {
             return;

@@ -1,5 +1,7 @@
 //! What workers ask.
 
+use std::sync::Arc;
+
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
@@ -56,7 +58,7 @@ impl<S: StateStore> Owner<S> {
         let registered = Registered {
             device,
             machine,
-            offer,
+            offer: Arc::new(offer),
             seen_ms: now_ms,
         };
         let limit = self.config.max_workers;
@@ -85,8 +87,13 @@ impl<S: StateStore> Owner<S> {
             idle_at_ms: now_ms + wait_ms.min(IDLE_HOLD_MS),
             reply,
         };
-        // A worker that asks again has given up its earlier request, which ends unanswered.
-        self.waiters.retain(|other| other.worker != waiter.worker);
+        // A worker that asks again has given up its earlier request.
+        if let Some(at) = (self.waiters.iter()).position(|other| other.worker == waiter.worker)
+            && let Some(earlier) = self.waiters.remove(at)
+        {
+            let text = "a newer request of this worker has taken its place".to_owned();
+            drop(earlier.reply.send(Err(Refusal::Unavailable(text))));
+        }
         self.waiters.push_back(waiter);
     }
 
@@ -95,7 +102,7 @@ impl<S: StateStore> Owner<S> {
     pub(super) fn serve_waiters(&mut self, now_ms: u64) {
         // Once there is nothing for one waiter there is nothing for the next with the same offer,
         // unless that one holds a lease, which then ends.
-        let mut dry: Vec<(Offer, bool)> = Vec::new();
+        let mut dry: Vec<(Arc<Offer>, bool)> = Vec::new();
         for _ in 0..self.waiters.len() {
             let Some(waiter) = self.waiters.pop_front() else {
                 return;
@@ -122,15 +129,18 @@ impl<S: StateStore> Owner<S> {
         &mut self,
         worker: &WorkerId,
         now_ms: u64,
-        dry: &mut Vec<(Offer, bool)>,
+        dry: &mut Vec<(Arc<Offer>, bool)>,
     ) -> Acquired {
         let offer = match self.roster.get(worker) {
-            Some(known) => known.offer.clone(),
+            Some(known) => Arc::clone(&known.offer),
             // Forgotten while it waited: it may have what needs nothing of it.
-            None => Offer::default(),
+            None => Arc::default(),
         };
         if !self.ledger.holds(worker) {
-            if let Some((_, idle)) = dry.iter().find(|(other, _)| *other == offer) {
+            if let Some((_, idle)) = dry
+                .iter()
+                .find(|(other, _)| Arc::ptr_eq(other, &offer) || *other == offer)
+            {
                 return Acquired::Nothing { idle: *idle };
             }
             if self.roster.excluded_until_ms(worker, now_ms).is_some() {

@@ -51,7 +51,10 @@ impl<S: StateStore> Owner<S> {
         let name = manifest.name.clone();
         let known = self.sweeps.get(&name);
         if known.is_none() && self.sweeps.len() >= self.config.max_sweeps {
-            let text = format!("expected at most {} sweeps", self.config.max_sweeps);
+            let text = format!(
+                "expected at most {} sweeps, found one more; use another store for new ones",
+                self.config.max_sweeps
+            );
             return Err(refuse::limit(text));
         }
         let last = self.sweeps.values().map(|record| record.order + 1).max();

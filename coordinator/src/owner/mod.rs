@@ -68,6 +68,9 @@ pub(crate) struct Owner<S> {
     /// What the last turn was like.
     pace: Pace,
     stopping: bool,
+    /// Before this no lease expires: this process has not run for a while, and renewals may be
+    /// waiting where it has not looked yet.
+    expire_from_ms: u64,
     #[cfg(feature = "simulation")]
     pub(crate) witness: Option<crate::simulation::Witness>,
 }
@@ -119,6 +122,7 @@ impl<S: StateStore> Owner<S> {
             turn: Turn::default(),
             pace: Pace::default(),
             stopping: false,
+            expire_from_ms: 0,
             #[cfg(feature = "simulation")]
             witness: None,
         }
@@ -147,6 +151,7 @@ impl<S: StateStore> Owner<S> {
             if taken == 0 {
                 break;
             }
+            self.note_sleep(wake);
             if !waiting.is_empty() {
                 self.pace.gather(&mut asks, &mut waiting, limit).await;
             }
@@ -161,6 +166,19 @@ impl<S: StateStore> Owner<S> {
         self.state.close().await
     }
 
+    /// If it is much later than when the owner wanted to wake, the process was suspended or starved:
+    /// leases get some more time, as they do after a restart.
+    fn note_sleep(&mut self, wake: tokio::time::Instant) {
+        let late_ms = millis(tokio::time::Instant::now().saturating_duration_since(wake));
+        if late_ms > self.lease_ttl_ms() / 3 {
+            tracing::warn!(
+                late_ms,
+                "this process did not run for a while; leases get more time"
+            );
+            self.expire_from_ms = self.clock.now_ms() + self.lease_ttl_ms() / 2;
+        }
+    }
+
     /// Decides on what waits, writes, answers. What comes during the write waits then.
     async fn turn(
         &mut self,
@@ -171,7 +189,15 @@ impl<S: StateStore> Owner<S> {
         for ask in waiting.drain(..) {
             self.handle(ask, now_ms);
         }
-        self.expire(now_ms);
+        // A renewal that has come in time must not be too late for want of a turn.
+        while waiting.len() < self.config.max_calls
+            && let Ok(ask) = asks.try_recv()
+        {
+            waiting.extend(self.renew_meanwhile(ask));
+        }
+        if now_ms >= self.expire_from_ms {
+            self.expire(now_ms);
+        }
         self.serve_waiters(now_ms);
         let Turn {
             tasks,
@@ -219,7 +245,7 @@ impl<S: StateStore> Owner<S> {
 
     /// Writes a batch, and goes on answering renewals: a store that is away for longer than a lease
     /// lives must not make every worker drop its attempt. A renewal promises nothing durable. All
-    /// else that comes in the meantime waits, as many as one batch may hold.
+    /// else that comes in the meantime waits.
     async fn write(
         &mut self,
         batch: Batch,
@@ -236,10 +262,15 @@ impl<S: StateStore> Owner<S> {
         let mut late = tokio::time::interval_at(start + LATE_WRITE, LATE_WRITE);
         tokio::pin!(writing);
         let written = loop {
-            let has_room = waiting.len() < self.config.batch;
+            if waiting.len() >= self.config.max_calls {
+                // Who has given up asks again; nothing was promised.
+                waiting.retain(|ask| !ask.is_abandoned());
+            }
+            let has_room = waiting.len() < self.config.max_calls;
             tokio::select! {
                 biased;
                 written = &mut writing => break written,
+                error = state.lost(), if !planted(Bug::LostFence) => break Err(error),
                 // The state store tries again by itself, and says nothing.
                 _ = late.tick() => tracing::warn!(
                     "expected the store to take a record of the state, found that it has not for {} s; \
@@ -409,12 +440,13 @@ impl<S: StateStore> Owner<S> {
         }
         let idle = self.ledger.is_idle();
         let waiters = self.waiters.iter().map(|waiter| waiter.wake_ms(idle));
+        let deadline = self.ledger.next_deadline_ms(now_ms);
+        let deadline = deadline.map(|at_ms| at_ms.max(self.expire_from_ms));
         let exclusion = self.roster.next_deadline_ms(now_ms);
-        (waiters.chain(self.ledger.next_deadline_ms(now_ms)))
-            .chain(exclusion)
+        (waiters.chain(deadline).chain(exclusion))
             .chain([now_ms + MAX_SLEEP_MS])
             .min()
-            .unwrap_or(now_ms)
+            .map_or(now_ms, |at_ms| at_ms.max(now_ms))
     }
 
     /// The front of a sweep that was submitted.

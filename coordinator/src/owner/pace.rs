@@ -62,6 +62,7 @@ impl Pace {
 mod tests {
     use super::*;
     use crate::ask::Desk;
+    use crate::config::Config;
 
     fn ask(desk: &Desk) {
         let desk = desk.clone();
@@ -70,7 +71,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_after_a_slow_write_waits_for_those_who_were_answered_and_no_longer() {
-        let (desk, mut asks) = Desk::new(16, 16);
+        let (desk, mut asks) = Desk::new(&Config::default());
         let mut waiting = Vec::new();
         let pace = Pace::new(3, Duration::from_millis(40));
         let late = desk.clone();
@@ -94,7 +95,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_where_writes_are_fast_or_one_alone_was_answered() {
-        let (_desk, mut asks) = Desk::new(16, 16);
+        let (_desk, mut asks) = Desk::new(&Config::default());
         let began = Instant::now();
         for pace in [
             Pace::new(9, Duration::from_millis(1)),

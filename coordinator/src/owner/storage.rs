@@ -13,6 +13,10 @@ use crate::ask::{Dropped, Reply};
 use crate::refuse::unknown_sweep;
 use crate::state::StateStore;
 
+/// Tasks whose outputs are given up at once: they are written down in one batch. The next pass goes
+/// on.
+const DROPPED_AT_ONCE: usize = 10_000;
+
 impl<S: StateStore> Owner<S> {
     /// Has the trainers of a sweep's running tasks asked for a checkpoint when they renew next.
     pub(super) fn want_checkpoints(&mut self, sweep: &SweepName, reply: Reply<u32>) {
@@ -49,15 +53,19 @@ impl<S: StateStore> Owner<S> {
         }
     }
 
-    /// Gives up the outputs that nothing can reach, before anything is deleted.
+    /// Gives up outputs that nothing can reach, before anything is deleted.
     pub(super) fn drop_unneeded(&mut self, dry_run: bool, reply: Reply<Dropped>) {
+        if !self.ledger.has_unneeded() {
+            return self.answer(reply, Ok(Dropped::new()));
+        }
         let mut nets = BTreeSet::new();
         for sweep in self.ledger.sweeps() {
             if let Some(front) = self.fronts.get(sweep.name()) {
                 nets.extend(nets_on_front(sweep.plan(), &front.report()));
             }
         }
-        let decision = self.ledger.drop_unneeded(&nets);
+        let limit = if dry_run { usize::MAX } else { DROPPED_AT_ONCE };
+        let decision = self.ledger.drop_unneeded(&nets, limit);
         let dropped = if dry_run {
             decision.outcome
         } else {

@@ -41,7 +41,7 @@ impl<S: StateStore> Owner<S> {
         if sweep.counts().unfinished() == 0 || sweep.is_cancelled() {
             return Vec::new();
         }
-        let offers = self.roster.workers().map(|(_, known)| &known.offer);
+        let offers = self.roster.workers().map(|(_, known)| &*known.offer);
         if offers.clone().next().is_none() {
             return vec!["no worker has registered: start one with `autorep worker`".to_owned()];
         }

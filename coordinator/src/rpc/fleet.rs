@@ -113,7 +113,7 @@ impl Fleet for FleetService {
         let v1::AcquireRequest { worker, wait_ms } = request.into_inner();
         let worker = worker_id("AcquireRequest.worker", worker)?;
         let work = (self.desk)
-            .ask_long(|reply| Ask::Acquire {
+            .poll(|reply| Ask::Acquire {
                 worker,
                 wait_ms,
                 reply,

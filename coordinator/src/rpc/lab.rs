@@ -27,6 +27,9 @@ use crate::garbage::Collection;
 /// Plans that are expanded at the same time: each may take a gigabyte.
 const EXPANSIONS: usize = 1;
 
+/// Manifests that wait for that: each may be a megabyte.
+const MANIFESTS: usize = 64;
+
 /// A stream of answers.
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -37,6 +40,7 @@ pub(crate) struct LabService {
     store: Arc<dyn ObjectStore>,
     shutdown: CancellationToken,
     expansions: Arc<Semaphore>,
+    manifests: Arc<Semaphore>,
     collections: Arc<Semaphore>,
     streams: Arc<Semaphore>,
 }
@@ -55,6 +59,7 @@ impl LabService {
             store,
             shutdown,
             expansions: Arc::new(Semaphore::new(EXPANSIONS)),
+            manifests: Arc::new(Semaphore::new(MANIFESTS)),
             collections: Arc::new(Semaphore::new(1)),
             streams: Arc::new(Semaphore::new(streams)),
         }
@@ -67,6 +72,8 @@ impl LabService {
         finish: impl FnOnce(Manifest, Plan) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         check_length(&text, self.config.max_manifest_bytes)?;
+        let waiting = Arc::clone(&self.manifests).try_acquire_owned();
+        let _waiting = waiting.map_err(|_full| overloaded("manifests to read"))?;
         let task_limit = self.config.max_plan_tasks;
         let turn = Arc::clone(&self.expansions).acquire_owned().await;
         let turn = turn.map_err(|_closed| gone())?;
@@ -328,7 +335,7 @@ impl Lab for LabService {
             dry_run,
         };
         let turn = (self.collections.clone().try_acquire_owned())
-            .map_err(|_busy| Refusal::NotReady("checkpoints are being collected already".into()))?;
+            .map_err(|_busy| Refusal::NotReady("checkpoints are being collected already; wait for that to end, it deletes the same".into()))?;
         let dead = collection.start().await?;
         let stop = self.shutdown.clone().cancelled_owned();
         let told = dead.map(move |dead| {

@@ -217,6 +217,51 @@ async fn a_lease_outlives_a_store_that_takes_no_writes_for_longer_than_it_lives(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn renewals_get_through_however_much_else_waits_for_a_slow_store() {
+    let lab = Lab::new();
+    let gate = Gate::new(lab.store());
+    let config = Config {
+        batch: 1,
+        ..short_leases()
+    };
+    let coordinator = Lab::start_on(Arc::new(gate.clone()), config).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let held = worker.acquire().await;
+    let mut people = coordinator.people().await;
+    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
+    let mut same = coordinator.worker("w").await;
+    gate.close();
+    let committing = {
+        let (held, output) = (held.clone(), output.clone());
+        tokio::spawn(async move { same.commit(&held, &output).await })
+    };
+    until("the commit to be written", || async {
+        (gate.held() > 0).then_some(())
+    })
+    .await;
+    let mut others = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut people = people.clone();
+        others.spawn(async move { people.list(v1::ListRequest {}).await });
+    }
+    let began = Instant::now();
+    while began.elapsed() < 3 * short_leases().lease_ttl {
+        let renewed = within("a renewal", worker.renew(&held)).await;
+        assert_eq!(renewed, Ok(v1::Directive::Continue));
+        tokio::time::sleep(short_leases().renew_every).await;
+    }
+    gate.open();
+    let committed = within("the commit", committing).await.unwrap();
+    assert_eq!(committed, Ok(v1::Adoption::Adopted));
+    while let Some(answer) = others.join_next().await {
+        assert!(answer.unwrap().is_ok(), "nobody was forgotten");
+    }
+    people.list(v1::ListRequest {}).await.unwrap();
+    assert_eq!(worker.finish(&held).await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_cannot_report_itself_lost() {
     let lab = Lab::new();
     let coordinator = lab.start(Config::default()).await;

@@ -139,6 +139,7 @@ impl Ledger {
             });
         }
         touched.extend(members);
+        touched.reverse(); // Parents first: they are taken from the end.
         self.settle(touched);
     }
 

@@ -28,8 +28,9 @@ impl<T> Decision<T> {
 
 impl Ledger {
     /// Adds a sweep, or gives the one of the same name another plan. Tasks that have results keep
-    /// them; those that gave up or were cancelled are open again with all their attempts, because
-    /// a person has asked again. Tasks that no sweep wants any more are cancelled.
+    /// them, but for those whose outputs are gone and that a new task reads from; those that gave up
+    /// are open again with all their attempts, because a person has asked again, those that were
+    /// cancelled with what they had left. Tasks that no sweep wants any more are cancelled.
     pub fn submit(&self, submission: Submission) -> Result<Decision<Submitted>, SubmitRefusal> {
         let plan = &submission.plan;
         self.check(plan)?;

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::id::{Generation, OwnerName, SweepName, TaskId, WorkerId};
+use crate::manifest::Keep;
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::retry::Retry;
@@ -234,6 +235,12 @@ impl Ledger {
 }
 
 impl Sweep {
+    /// Whether only the front's nets are to be kept of it, and which those are is settled.
+    fn gives_up_outputs(&self) -> bool {
+        let has_ended = self.counts.unfinished() == 0 || planted(Bug::NeededDropped);
+        self.terms.keep == Keep::Front && has_ended
+    }
+
     /// Whether its tasks may be leased for it.
     fn grants(&self) -> bool {
         !self.cancelled && (!self.paused || planted(Bug::PauseIgnored))

@@ -202,7 +202,9 @@ impl Ledger {
             };
             ledger.enlist(&sweep.name, &sweep.plan, sweep.terms, marks, Some(until));
         }
-        let all = (0..).take(ledger.tasks.len()).collect();
+        // Parents first: they are taken from the end.
+        let all = (0..).take(ledger.tasks.len()).collect::<Vec<_>>();
+        let all = all.into_iter().rev().collect();
         ledger.settle(all);
         // The events that opened them wrote it down: this changes no record.
         ledger.remade.clear();

@@ -14,7 +14,6 @@ use super::{Decision, Event, Head, Ledger, PinRefusal, TaskState};
 use crate::checkpoint::{CheckpointRole, Place};
 use crate::front::FrontReport;
 use crate::id::TaskId;
-use crate::manifest::Keep;
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::task::{TaskKind, Work};
@@ -73,23 +72,30 @@ pub fn nets_on_front(plan: &Plan, report: &FrontReport) -> BTreeSet<TaskId> {
 }
 
 impl Ledger {
+    /// Whether a sweep has outputs that could be dropped at all.
+    pub fn has_unneeded(&self) -> bool {
+        self.sweeps.iter().any(super::Sweep::gives_up_outputs)
+    }
+
     /// Drops the outputs that nothing can reach: of done tasks all of whose sweeps keep the front
-    /// alone, that are in no front's `nets` (see [`nets_on_front`]), not pinned, no baselines
-    /// (every extension of a sweep starts from those), and read by no unfinished task.
-    pub fn drop_unneeded(&self, nets: &BTreeSet<TaskId>) -> Decision<Vec<TaskId>> {
+    /// alone and have nothing left to run, that are in no front's `nets` (see [`nets_on_front`]),
+    /// not pinned, and no baselines (every extension of a sweep starts from those). At most `limit`.
+    ///
+    /// Before a sweep has ended, its front is provisional, and its tasks read from one another: a
+    /// task is in every sweep that has one that reads from it.
+    pub fn drop_unneeded(&self, nets: &BTreeSet<TaskId>, limit: usize) -> Decision<Vec<TaskId>> {
         let dropped: Vec<TaskId> = (0..)
             .zip(&self.tasks)
             .filter(|(slot, task)| {
-                task.state.is_readable()
+                self.is_given_up(*slot)
+                    && task.state.is_readable()
                     && !task.pinned
-                    && !task.spec().outputs().is_empty()
                     && task.spec().kind() != TaskKind::Baseline
                     && !nets.contains(&task.id())
-                    && self.keeps_front_alone(*slot)
-                    && (planted(Bug::NeededDropped)
-                        || !task.children.iter().any(|&child| self.will_read(child)))
+                    && !task.spec().outputs().is_empty()
             })
             .map(|(_, task)| task.id())
+            .take(limit)
             .collect();
         Decision {
             events: (dropped.iter())
@@ -99,22 +105,11 @@ impl Ledger {
         }
     }
 
-    fn keeps_front_alone(&self, slot: u32) -> bool {
+    /// Whether all sweeps that have a task give up outputs.
+    fn is_given_up(&self, slot: u32) -> bool {
         let sweeps = &self.at(slot).sweeps;
-        let mut keep = (sweeps.iter()).map(|it| self.sweeps[it.sweep as usize].terms.keep);
-        !sweeps.is_empty() && keep.all(|keep| keep == Keep::Front)
-    }
-
-    /// Whether a task may still read its inputs. One that gave up or was cancelled may be asked
-    /// for again; then what it needs is made again.
-    fn will_read(&self, slot: u32) -> bool {
-        match self.at(slot).state {
-            TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Leased(_) => true,
-            TaskState::Done(_)
-            | TaskState::GaveUp(_)
-            | TaskState::Blocked(_)
-            | TaskState::Cancelled(_) => false,
-        }
+        let mut of_sweeps = sweeps.iter().map(|it| &self.sweeps[it.sweep as usize]);
+        !sweeps.is_empty() && of_sweeps.all(super::Sweep::gives_up_outputs)
     }
 
     /// What the checkpoint at `place` is.

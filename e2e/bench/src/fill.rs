@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context as _, Result, anyhow};
-use autorep_coordinator::{Config, inside};
+use autorep_coordinator::{Config, embedded};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::task::TaskSpec;
 use autorep_proto::v1::fleet_server::Fleet;
@@ -32,7 +32,7 @@ pub(crate) async fn fill(store: &Path, tasks: u64, open: u64) -> Result<Value> {
     let folder = LocalFileSystem::new_with_prefix(store)?;
     let stop = CancellationToken::new();
     let config = Config::default();
-    let (fleet, lab, owner) = inside::services(config, Arc::new(folder), stop.clone()).await?;
+    let (fleet, lab, owner) = embedded::services(config, Arc::new(folder), stop.clone()).await?;
     let owner = tokio::spawn(owner);
     let manifest = sweep::manifest("filled", tasks);
     let request = v1::SubmitRequest {

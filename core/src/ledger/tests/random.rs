@@ -122,7 +122,7 @@ impl World {
                 // As if the task of the claim were on the front.
                 let nets = self.grant(*claim).map(|grant| grant.claim.task);
                 let nets = nets.into_iter().collect();
-                let decision = self.checked.ledger.drop_unneeded(&nets);
+                let decision = self.checked.ledger.drop_unneeded(&nets, 2);
                 self.checked.apply(decision);
             }
             Command::Restart => self.restart(),

@@ -31,7 +31,7 @@ fn of_kind(checked: &Checked, kind: TaskKind) -> TaskId {
 
 fn drop_unneeded(checked: &mut Checked, nets: &[TaskId]) -> Vec<TaskId> {
     let nets = nets.iter().copied().collect::<BTreeSet<_>>();
-    let decision = checked.ledger.drop_unneeded(&nets);
+    let decision = checked.ledger.drop_unneeded(&nets, 100);
     checked.apply(decision)
 }
 
@@ -74,6 +74,25 @@ fn a_commit_that_is_repeated_when_its_output_is_gone_gets_the_same_answer() {
     let output = checkpoint(claim, CheckpointRole::Output("net".to_owned()), 9, "");
     let commit = checked.ledger.commit(claim, output).unwrap();
     assert_eq!(checked.apply(commit), Adoption::Repeated);
+}
+
+#[test]
+fn nothing_goes_while_the_front_is_provisional() {
+    let mut checked = Checked::new();
+    let mut submission = submission("s", tiny_plan(&[0, 1], &[100]), 2);
+    submission.terms.keep = Keep::Front;
+    checked.submit(submission);
+    let mut nets = 0;
+    while let Acquired::Granted(grant) = checked.try_acquire("w", 0) {
+        assert_eq!(drop_unneeded(&mut checked, &[]), [], "after {nets} nets");
+        nets += 1;
+        checked.complete(grant.claim);
+    }
+    assert_eq!(
+        drop_unneeded(&mut checked, &[]).len(),
+        4,
+        "two of each seed"
+    );
 }
 
 #[test]

@@ -165,7 +165,7 @@ pub(super) const CHECKPOINT: &[Field] = &[
         key: "keep",
         kind: Kind::Choice(&["all", "front"]),
         default: Fallback::Choice("all"),
-        doc: "Which results `autorep gc` leaves: all, or the nets of the front's points, what is pinned and what unfinished tasks read. A result that is gone is made again when a later sweep needs it.",
+        doc: "Which results `autorep gc` leaves: all, or, once the sweep has ended, the nets of the front's points, baselines and what is pinned. A result that is gone is made again when a later sweep needs it.",
         place: Target::Operation(choice!(checkpoint.keep)),
     },
 ];

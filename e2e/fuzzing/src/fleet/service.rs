@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use autorep_coordinator::{Config, inside};
+use autorep_coordinator::{Config, embedded};
 use autorep_proto::v1;
 use autorep_proto::v1::fleet_server::Fleet;
 use autorep_proto::v1::lab_server::Lab;
@@ -38,7 +38,7 @@ fn with_sweep() -> &'static InMemory {
 
 async fn submit(store: Arc<InMemory>) {
     let stop = CancellationToken::new();
-    let opened = inside::services(Config::one_machine(), store, stop.clone()).await;
+    let opened = embedded::services(Config::one_machine(), store, stop.clone()).await;
     let (_fleet, lab, owner) = opened.unwrap_or_else(|error| panic!("a start: {error:?}"));
     let talking = async {
         let request = v1::SubmitRequest {
@@ -63,7 +63,7 @@ fn runtime() -> Runtime {
 /// A coordinator's life from start to orderly end: it answers after whatever was asked.
 async fn live(store: Arc<InMemory>, requests: Vec<Request>) {
     let stop = CancellationToken::new();
-    let opened = inside::services(Config::one_machine(), store, stop.clone()).await;
+    let opened = embedded::services(Config::one_machine(), store, stop.clone()).await;
     let (fleet, lab, owner) = opened.unwrap_or_else(|error| panic!("a start: {error:?}"));
     let talking = async {
         for request in requests {

@@ -1,5 +1,5 @@
-//! A coordinator without a network, for whoever wants to ask more, and stranger, things than
-//! connections carry.
+//! A coordinator inside another program, without a network: for whoever wants to ask more, and
+//! stranger, things than connections carry.
 
 use std::sync::Arc;
 
@@ -14,8 +14,9 @@ use crate::rpc::lab::LabService;
 use crate::serve::{Opened, RunError, open};
 use crate::state::WriteError;
 
-/// The same as [`crate::run`], but for its listener: the services, and the owner of the ledger, who
-/// answers while it is polled and ends when `shutdown` is cancelled or the state is lost.
+/// The services, and the owner of the ledger, who answers while it is polled and ends when `shutdown`
+/// is cancelled or the state is lost. Of [`crate::run`] it has neither listener nor heartbeat, and it
+/// deletes checkpoints only when asked.
 pub async fn services(
     config: Config,
     store: Arc<dyn ObjectStore>,
