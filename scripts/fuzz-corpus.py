@@ -2,7 +2,8 @@
 """Chooses the corpus of a fuzz target anew. usage: fuzz-corpus.py TARGET [KIB]
 
 From fuzz/corpus and what runs have found (fuzz/work), libFuzzer's merge picks inputs that together
-reach all that any of them does; of these the smallest are kept, up to KIB (default 36). Files
+reach all that any of them does; of these the smaller ones are kept, up to KIB (default 36) and to
+a number of files that does not fill a repository. Files
 with names of their own (not a digest) were put there by people, and stay.
 """
 
@@ -15,6 +16,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The most inputs of a target.
+FILES = 120
 
 
 def program(target):
@@ -38,14 +42,17 @@ def main(target, limit):
         files = sorted(Path(chosen).iterdir(), key=lambda path: (path.stat().st_size, path.name))
         for path in set(corpus.iterdir()) - set(by_hand):
             path.unlink()
-        kept = 0
+        small = []
         for path in files:
             left -= path.stat().st_size
             if left < 0:
                 break
+            small.append(path)
+        # Of all sizes, where there are too many.
+        kept = small[:: -(-len(small) // FILES) or 1]
+        for path in kept:
             shutil.copy(path, corpus / path.name)
-            kept += 1
-    print(f"{target}: {kept} of {len(files)} inputs kept, {len(by_hand)} by hand")
+    print(f"{target}: {len(kept)} of {len(files)} inputs kept, {len(by_hand)} by hand")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 //! The state store: one record per sweep and per task in SlateDB, under `state/` of the store.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,7 +69,8 @@ impl SweepRecord {
 pub(crate) struct Records {
     /// The sweeps in the order of submission.
     pub(crate) sweeps: Vec<SweepRecord>,
-    pub(crate) tasks: BTreeMap<TaskId, TaskRecord>,
+    /// One record per task, in the order of their keys.
+    pub(crate) tasks: Vec<(TaskId, TaskRecord)>,
 }
 
 /// The state cannot be read.
@@ -353,11 +353,11 @@ async fn open_offline(store: Arc<dyn ObjectStore>) -> Result<DbReader, ReadError
 async fn read(state: &(impl DbReadOps + Sync)) -> Result<Records, ReadError> {
     let sweeps = sweeps(scan(state, SWEEP_PREFIX).await?)?;
     // One after the other: there may be a million of them.
-    let mut tasks = BTreeMap::new();
+    let mut tasks = Vec::new();
     let mut rows = Rows::open(state, TASK_PREFIX).await?;
     while let Some((key, value)) = rows.next().await? {
         let (_, record) = record_of(TASK_PREFIX, &key, &value)?;
-        tasks.insert(task_id(&key)?, record);
+        tasks.push((task_id(&key)?, record));
     }
     Ok(Records { sweeps, tasks })
 }
@@ -444,7 +444,9 @@ impl Batch {
 #[cfg(feature = "simulation")]
 impl Records {
     /// The records in these rows.
-    pub(crate) fn of_rows(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> Result<Self, ReadError> {
+    pub(crate) fn of_rows(
+        rows: &std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    ) -> Result<Self, ReadError> {
         let all =
             |prefix: &'static [u8]| (rows.iter()).filter(move |(key, _)| key.starts_with(prefix));
         let sweeps = all(SWEEP_PREFIX).map(|(key, value)| record_of(SWEEP_PREFIX, key, value));

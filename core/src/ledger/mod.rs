@@ -30,6 +30,7 @@ mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod invariants;
+mod outputs;
 mod record;
 mod refusal;
 pub mod retention;
@@ -43,6 +44,7 @@ pub use event::{
     Acquired, Adoption, AfterFailure, Change, Decision, Event, Failure, FailureReport, Finish,
     Grant, Next, Release, Renewal, Submission, Submitted,
 };
+pub use outputs::Outputs;
 pub use record::{RecordedState, RestoredSweep, TaskRecord};
 pub use refusal::{
     CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal, PinRefusal,

@@ -4,13 +4,12 @@
 //! sweeps and from the other tasks. Neither are times: after a restart a lease lives for a whole
 //! time to live, and a failed task is tried again at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::apply::Marks;
-use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Task, TaskState};
+use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Outputs, Task, TaskState};
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::observation::Observation;
 use crate::plan::Plan;
@@ -35,8 +34,8 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_before: Option<Head>,
     /// The committed outputs by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub outputs: BTreeMap<String, Head>,
+    #[serde(default, skip_serializing_if = "Outputs::is_empty")]
+    pub outputs: Outputs,
     /// Whether a person wants its checkpoints kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
