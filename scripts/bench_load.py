@@ -111,7 +111,7 @@ def simulate(_autorep):
     script = ROOT / "scripts" / "simulate.sh"
     if not script.exists():
         raise Unmeasured("simulate.seeds_per_min: scripts/simulate.sh is not there")
-    out, seconds, _ = run(["bash", str(script), "500"])
+    out, seconds, _ = run(["env", "N=500", "bash", str(script)])
     said = re.findall(rb"([\d.]+) seeds per minute", out)
     rate = float(said[-1]) if said else 500 * 60 / seconds
     return [figure("simulate.seeds_per_min", round(rate), "seeds/min", None, better="higher")]
