@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::{MANIFEST_OBJECT, Place};
 use autorep_core::ledger::retention::Verdict;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -139,12 +140,17 @@ impl Collection {
     /// Deletes a checkpoint's objects, the manifest first: without it, what is left is none.
     async fn delete(&self, mut objects: Vec<Path>) -> Result<(), object_store::Error> {
         objects.sort_by_key(|key| key.filename() != Some(MANIFEST_OBJECT));
+        reached(Point::CoordinatorBeforeDelete);
         for key in objects {
             match self.store.delete(&key).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
+            if key.filename() == Some(MANIFEST_OBJECT) {
+                reached(Point::CoordinatorAfterManifest);
+            }
         }
+        reached(Point::CoordinatorAfterDelete);
         Ok(())
     }
 }
