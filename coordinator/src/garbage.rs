@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::{MANIFEST_OBJECT, Place};
 use autorep_core::ledger::retention::Verdict;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -145,12 +146,17 @@ impl Collection {
     async fn delete(&self, place: &Place, objects: Vec<Path>) -> Result<(), object_store::Error> {
         let manifest = Path::from(format!("{}/{MANIFEST_OBJECT}", place.folder()));
         let parts = objects.into_iter().filter(|key| *key != manifest);
+        reached(Point::CoordinatorBeforeDelete);
         for key in std::iter::once(manifest.clone()).chain(parts) {
             match self.store.delete(&key).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(error),
             }
+            if key.filename() == Some(MANIFEST_OBJECT) {
+                reached(Point::CoordinatorAfterManifest);
+            }
         }
+        reached(Point::CoordinatorAfterDelete);
         Ok(())
     }
 }

@@ -43,6 +43,7 @@ pub(crate) const fn outcome(class: FailureClass) -> &'static str {
         FailureClass::WorkerLost => "worker-lost",
         FailureClass::BudgetUnreached => "budget-unreached",
         FailureClass::BadWeights => "bad-weights",
+        FailureClass::NoScratch => "no-scratch",
     }
 }
 

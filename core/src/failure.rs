@@ -1,5 +1,7 @@
 //! Why attempts end without a result.
 
+use std::io::ErrorKind;
+
 use serde::{Deserialize, Serialize};
 
 /// Why an attempt ended without a result.
@@ -25,6 +27,9 @@ pub enum FailureClass {
     BadCheckpoint,
     /// The store could not be reached.
     StoreUnavailable,
+    /// The worker's scratch folder has no room or cannot be used: the machine's fault, not the
+    /// task's.
+    NoScratch,
     /// Anything else that the trainer reported.
     TrainerError,
     /// The worker stopped renewing its lease.
@@ -39,5 +44,45 @@ impl FailureClass {
             self,
             Self::TrainerCrashed | Self::OutOfMemory | Self::WorkerLost
         )
+    }
+
+    /// Whether what the task stands on is at fault and not the task: it uses up no attempt.
+    pub const fn is_of_surroundings(self) -> bool {
+        matches!(self, Self::StoreUnavailable | Self::NoScratch)
+    }
+
+    /// What an error means that came of reading or writing a scratch folder: `NoScratch`, where
+    /// making room or giving rights would help, and nothing otherwise.
+    pub fn of_scratch(kind: ErrorKind) -> Option<Self> {
+        let mendable = matches!(
+            kind,
+            ErrorKind::StorageFull
+                | ErrorKind::QuotaExceeded
+                | ErrorKind::ReadOnlyFilesystem
+                | ErrorKind::PermissionDenied
+        );
+        mendable.then_some(Self::NoScratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_full_or_forbidden_scratch_folder_is_told_from_a_broken_one() {
+        // As Linux numbers them: no room, no quota left, read-only, no right.
+        for number in [28, 122, 30, 13] {
+            let error = Error::from_raw_os_error(number);
+            let class = FailureClass::of_scratch(error.kind());
+            assert_eq!(class, Some(FailureClass::NoScratch), "{error}");
+        }
+        // Nothing there, an input or output error.
+        for number in [2, 5] {
+            let error = Error::from_raw_os_error(number);
+            assert_eq!(FailureClass::of_scratch(error.kind()), None, "{error}");
+        }
     }
 }

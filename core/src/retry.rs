@@ -6,7 +6,7 @@
 //! | out of memory | `out_of_memory` | `backoff`, doubling |
 //! | diverged | `diverged` | `backoff`, doubling |
 //! | worker lost without a checkpoint | `lost_workers` | none, then `backoff`, doubling |
-//! | store unavailable | no limit | at least a second, doubling |
+//! | store unavailable, no scratch | no limit | at least a second, doubling |
 //! | budget unreached, bad weights | one | |
 //!
 //! Classes are counted apart: a preempted fleet must not use up what a crashing trainer has.
@@ -22,8 +22,9 @@ pub const MAX_BACKOFF_MS: u64 = 3_600_000;
 /// The shortest wait after a failure that may repeat without end.
 const MIN_UNLIMITED_BACKOFF_MS: u64 = 1000;
 
-/// The longest wait for a store that cannot be reached: it comes back for everyone at once.
-const MAX_STORE_BACKOFF_MS: u64 = 300_000;
+/// The longest wait for a store that cannot be reached, or for room on a machine: it comes back for
+/// everyone at once.
+const MAX_UNLIMITED_BACKOFF_MS: u64 = 300_000;
 
 /// A sweep's policy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +84,7 @@ impl Retry {
             | FailureClass::BadData
             | FailureClass::BadCheckpoint
             | FailureClass::TrainerError => Limit::Attempts(self.attempts),
-            FailureClass::StoreUnavailable => Limit::None,
+            FailureClass::StoreUnavailable | FailureClass::NoScratch => Limit::None,
         }
     }
 
@@ -98,9 +99,9 @@ impl Retry {
             FailureClass::WorkerLost if failed <= 1 => return 0,
             FailureClass::WorkerLost => (self.backoff_ms, MAX_BACKOFF_MS, failed - 1),
             // Nothing ends a row of these: they must not follow one another as fast as they can.
-            FailureClass::StoreUnavailable => {
+            FailureClass::StoreUnavailable | FailureClass::NoScratch => {
                 let first_ms = self.backoff_ms.max(MIN_UNLIMITED_BACKOFF_MS);
-                (first_ms, MAX_STORE_BACKOFF_MS.max(first_ms), failed)
+                (first_ms, MAX_UNLIMITED_BACKOFF_MS.max(first_ms), failed)
             }
             FailureClass::TrainerCrashed
             | FailureClass::OutOfMemory
@@ -155,7 +156,7 @@ impl Spent {
     /// The attempts that count against a limit.
     pub fn attempts(&self) -> u32 {
         (self.0.iter())
-            .filter(|(class, _)| *class != FailureClass::StoreUnavailable)
+            .filter(|(class, _)| !class.is_of_surroundings())
             .fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
@@ -222,20 +223,23 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_is_away_is_waited_for_but_never_for_long() {
+    fn a_store_that_is_away_and_a_disk_without_room_are_waited_for_but_never_for_long() {
         let retry = Retry::new(3, 0);
-        let wait = |failed| retry.wait_ms(FailureClass::StoreUnavailable, failed, claim("a", 1));
-        assert!(wait(0) >= 1000);
-        assert!(wait(30) < 2 * MAX_STORE_BACKOFF_MS);
-        assert_eq!(retry.limit(FailureClass::StoreUnavailable), Limit::None);
+        for class in [FailureClass::StoreUnavailable, FailureClass::NoScratch] {
+            let wait = |failed| retry.wait_ms(class, failed, claim("a", 1));
+            assert!(wait(0) >= 1000, "{class:?}");
+            assert!(wait(30) < 2 * MAX_UNLIMITED_BACKOFF_MS, "{class:?}");
+            assert_eq!(retry.limit(class), Limit::None);
+        }
     }
 
     #[test]
-    fn classes_are_counted_apart_and_a_store_that_is_away_is_no_attempt() {
+    fn classes_are_counted_apart_and_what_is_not_the_tasks_fault_is_no_attempt() {
         let spent = Spent::default()
             .and(FailureClass::WorkerLost)
             .and(FailureClass::WorkerLost)
             .and(FailureClass::StoreUnavailable)
+            .and(FailureClass::NoScratch)
             .and(FailureClass::Diverged);
         assert_eq!(spent.of(FailureClass::WorkerLost), 2);
         assert_eq!(spent.of(FailureClass::TrainerCrashed), 0);

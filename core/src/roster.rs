@@ -185,6 +185,7 @@ const fn may_be_the_machines(class: FailureClass) -> bool {
         | FailureClass::BadData
         | FailureClass::BadCheckpoint
         | FailureClass::StoreUnavailable
+        | FailureClass::NoScratch
         | FailureClass::TrainerError
         | FailureClass::WorkerLost => true,
         FailureClass::Diverged | FailureClass::BudgetUnreached | FailureClass::BadWeights => false,
@@ -217,6 +218,16 @@ mod tests {
             roster.register(worker(name), registered, 9).unwrap();
         }
         roster
+    }
+
+    #[test]
+    fn a_machine_whose_scratch_folder_has_no_room_is_excluded() {
+        let mut roster = roster(&[("a", "full"), ("b", "other")]);
+        let mut fail = |number| {
+            let class = FailureClass::NoScratch;
+            roster.failed(&worker("a"), task(number), class, 0)
+        };
+        assert_eq!([1, 2, 3].map(&mut fail), [None, None, Some(EXCLUSION_MS)]);
     }
 
     fn crash(roster: &mut Roster, name: &str, number: u8, now_ms: u64) -> Option<u64> {

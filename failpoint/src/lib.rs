@@ -106,6 +106,25 @@ points! {
     SetAsideAfterWrite => "coordinator-set-aside-after-write",
     /// The report of a damaged checkpoint is answered.
     SetAsideAfterAnswer => "coordinator-set-aside-after-answer",
+    /// A pin is decided, or its end.
+    PinBeforeWrite => "coordinator-pin-before-write",
+    /// A pin is durable, or its end.
+    PinAfterWrite => "coordinator-pin-after-write",
+    /// A pin is answered, or its end.
+    PinAfterAnswer => "coordinator-pin-after-answer",
+    /// Outputs that nothing needs are to be given up.
+    DropBeforeWrite => "coordinator-drop-before-write",
+    /// Outputs that nothing needs are durably given up; all of them lie in the store.
+    DropAfterWrite => "coordinator-drop-after-write",
+    /// Whoever collects garbage has been told what was given up.
+    DropAfterAnswer => "coordinator-drop-after-answer",
+
+    /// A dead checkpoint is to be deleted.
+    CoordinatorBeforeDelete => "coordinator-before-delete",
+    /// A dead checkpoint's manifest object is deleted, its parts are not.
+    CoordinatorAfterManifest => "coordinator-after-manifest",
+    /// A dead checkpoint's last object is deleted, nobody knows of it.
+    CoordinatorAfterDelete => "coordinator-after-delete",
 
     /// The coordinator knows the worker.
     WorkerAfterRegister => "worker-after-register",

@@ -79,6 +79,7 @@ pub fn failure_class(field: &'static str, class: i32) -> Result<FailureClass, Ba
             v1::FailureClass::WorkerLost => FailureClass::WorkerLost,
             v1::FailureClass::BudgetUnreached => FailureClass::BudgetUnreached,
             v1::FailureClass::BadWeights => FailureClass::BadWeights,
+            v1::FailureClass::NoScratch => FailureClass::NoScratch,
         },
     )
 }
@@ -283,6 +284,7 @@ impl From<FailureClass> for v1::FailureClass {
             FailureClass::WorkerLost => Self::WorkerLost,
             FailureClass::BudgetUnreached => Self::BudgetUnreached,
             FailureClass::BadWeights => Self::BadWeights,
+            FailureClass::NoScratch => Self::NoScratch,
         }
     }
 }

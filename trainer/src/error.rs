@@ -72,8 +72,15 @@ pub enum TrainError {
 
 impl TrainError {
     /// What a scheduler may conclude from it.
-    pub const fn class(&self) -> FailureClass {
+    pub fn class(&self) -> FailureClass {
         match self {
+            Self::Write(CheckpointError::Io { source, .. }) => {
+                FailureClass::of_scratch(source.kind()).unwrap_or(FailureClass::TrainerError)
+            }
+            // Checkpoints are read from the worker's scratch folder.
+            Self::BadCheckpoint(CheckpointError::Io { source, .. }) => {
+                FailureClass::of_scratch(source.kind()).unwrap_or(FailureClass::BadCheckpoint)
+            }
             Self::Data(error) if error.is_unreachable() => FailureClass::TrainerError,
             Self::Data(_)
             | Self::Corrupt(_)
@@ -103,4 +110,29 @@ pub fn is_out_of_memory(message: &str) -> bool {
     ]
     .iter()
     .any(|phrase| message.contains(phrase))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_scratch_folder_without_room_is_neither_the_tasks_nor_the_checkpoints_fault() {
+        let io = |kind: ErrorKind| CheckpointError::Io {
+            action: "write",
+            path: "part".into(),
+            source: kind.into(),
+        };
+        let full = ErrorKind::StorageFull;
+        let classes = [TrainError::Write, TrainError::BadCheckpoint].map(|of| of(io(full)).class());
+        assert_eq!(classes, [FailureClass::NoScratch; 2]);
+        let gone = ErrorKind::NotFound;
+        let classes = [TrainError::Write, TrainError::BadCheckpoint].map(|of| of(io(gone)).class());
+        assert_eq!(
+            classes,
+            [FailureClass::TrainerError, FailureClass::BadCheckpoint]
+        );
+    }
 }

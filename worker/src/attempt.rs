@@ -321,7 +321,11 @@ impl<'a> Attempt<'a> {
                 reached(Point::WorkerAfterStart);
                 self.clock.training(Instant::now());
             }
-            Err(error) => {
+            Err(error @ SpawnError::Folder { .. }) => {
+                let class = v1::FailureClass::NoScratch;
+                self.conclude(Verdict::Failed(failure(class, chain(&error))));
+            }
+            Err(error @ (SpawnError::Socket(_) | SpawnError::Process { .. })) => {
                 // The task is not to blame: another worker can run it.
                 self.unusable = Some(error);
                 self.conclude(Verdict::Stopped);

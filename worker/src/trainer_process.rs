@@ -52,12 +52,38 @@ pub(crate) struct Launch {
     pub(crate) log: PathBuf,
 }
 
+impl Launch {
+    /// Whether the binary or the folder is to blame: the system says the same of both.
+    fn refused(&self, source: io::Error) -> SpawnError {
+        match self.folder.read_dir() {
+            Ok(_) => SpawnError::Process {
+                binary: self.binary.clone(),
+                source,
+            },
+            Err(source) => SpawnError::Folder {
+                folder: self.folder.clone(),
+                source,
+            },
+        }
+    }
+}
+
 /// A trainer could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     /// No socket pair.
     #[error("a socket for the trainer cannot be made")]
     Socket(#[source] io::Error),
+    /// No folder to work in.
+    #[error(
+        "the folder {folder:?} cannot be used; give this worker a scratch folder with room that it can write to"
+    )]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// No process.
     #[error("the binary {binary:?} cannot be started")]
     Process {
@@ -142,10 +168,7 @@ impl TrainerProcess {
         if std::env::var_os(WAIT_POLICY).is_none() {
             command.env(WAIT_POLICY, "passive");
         }
-        let mut child = command.spawn().map_err(|source| SpawnError::Process {
-            binary: launch.binary.clone(),
-            source,
-        })?;
+        let mut child = command.spawn().map_err(|source| launch.refused(source))?;
         // The command holds the trainer's end of the socket: while it lives, the stream of a
         // trainer that is gone would stay open.
         drop(command);
@@ -289,4 +312,30 @@ fn library_path(first: &Path) -> std::ffi::OsString {
         paths.push(inherited);
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_used_is_told_from_a_binary_that_cannot() {
+        let folder = tempfile::tempdir().unwrap();
+        let spawn = |binary: &str, name: &str| {
+            let launch = Launch {
+                binary: binary.into(),
+                library_path: None,
+                folder: folder.path().join(name),
+                log: folder.path().join("log"),
+            };
+            TrainerProcess::spawn(&launch).map(drop)
+        };
+        let gone = spawn("/bin/true", "gone");
+        assert!(matches!(gone, Err(SpawnError::Folder { .. })), "{gone:?}");
+        let no_binary = spawn("/no/binary", "");
+        assert!(
+            matches!(no_binary, Err(SpawnError::Process { .. })),
+            "{no_binary:?}"
+        );
+    }
 }

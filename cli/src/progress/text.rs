@@ -121,6 +121,7 @@ pub fn failure(class: v1::FailureClass) -> &'static str {
         v1::FailureClass::WorkerLost => "worker lost",
         v1::FailureClass::BudgetUnreached => "budget not reached",
         v1::FailureClass::BadWeights => "bad weights",
+        v1::FailureClass::NoScratch => "no scratch space",
         v1::FailureClass::Unspecified => "unknown failure",
     }
 }

@@ -37,7 +37,7 @@ impl Decided {
 /// Before the write, after it, after the answer; a renewal is never written.
 fn of(event: &Event) -> Option<[Point; 3]> {
     Some(match event {
-        Event::Renewed { .. } | Event::Dropped { .. } | Event::Pinned { .. } => return None,
+        Event::Renewed { .. } => return None,
         Event::Submitted(_) => [
             Point::SubmitBeforeWrite,
             Point::SubmitAfterWrite,
@@ -92,6 +92,16 @@ fn of(event: &Event) -> Option<[Point; 3]> {
             Point::SetAsideBeforeWrite,
             Point::SetAsideAfterWrite,
             Point::SetAsideAfterAnswer,
+        ],
+        Event::Pinned { .. } => [
+            Point::PinBeforeWrite,
+            Point::PinAfterWrite,
+            Point::PinAfterAnswer,
+        ],
+        Event::Dropped { .. } => [
+            Point::DropBeforeWrite,
+            Point::DropAfterWrite,
+            Point::DropAfterAnswer,
         ],
     })
 }

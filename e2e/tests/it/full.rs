@@ -1,7 +1,7 @@
 //! Disks that are full or may not be written to: said clearly, nothing half-written is taken for
 //! whole, and where room is made the work goes on.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,7 +34,9 @@ impl Mount {
 
     /// Takes all room that is left.
     fn fill(&self) {
-        let mut filler = File::create(self.path.join("filler")).unwrap();
+        let mut filler = OpenOptions::new();
+        let filler = filler.create(true).append(true);
+        let mut filler = filler.open(self.path.join("filler")).unwrap();
         while filler.write_all(&[0; 1 << 10]).is_ok() {}
     }
 
@@ -151,28 +153,44 @@ fn a_coordinator_whose_store_has_no_room_says_so_and_answers_when_there_is_some(
 }
 
 #[test]
-fn a_trainer_whose_scratch_folder_has_no_room_fails_with_what_to_do_and_leaves_no_checkpoint() {
+fn a_scratch_folder_without_room_costs_no_attempt_and_with_some_the_sweep_goes_on() {
     let sandbox = Sandbox::new();
-    let Some(_disk) = Mount::new(sandbox.path("scratch"), 24) else {
+    let Some(disk) = Mount::new(sandbox.path("scratch"), 16 << 10) else {
         return;
     };
-    sandbox.write("sweep.yaml", &tiny().replace("attempts: 9", "attempts: 2"));
+    // One failure that counts, and a task is given up.
+    sandbox.write("sweep.yaml", &tiny().replace("attempts: 9", "attempts: 1"));
     let mut crew = Crew::start(&sandbox, setting("autorep-trainer"));
     crew.person(&["submit", "sweep.yaml"]);
+    disk.fill();
     crew.start_worker();
     let mut shown = String::new();
-    crew.wait_until("it is given up", |crew| {
-        shown = crew.person(&["show", "tiny"]);
-        shown.contains("gave up")
-    });
-    for said in ["scratch", "No space left on device", "make room"] {
-        assert!(shown.contains(said), "{said:?} is not in {shown}");
-    }
+    let mut wait_until_shown = |crew: &mut Crew<'_>, words: [&str; 3]| {
+        crew.wait_until("it says why", |crew| {
+            // Also what an attempt that has ended leaves.
+            disk.fill();
+            shown = crew.person(&["show", "tiny"]);
+            words.iter().all(|word| shown.contains(word))
+        });
+        assert!(!shown.contains("gave up"), "{shown}");
+    };
+    // The trainer has nowhere to write.
+    let no_room = "No space left on device";
+    wait_until_shown(&mut crew, ["no scratch space", no_room, "make room"]);
     let left = files(&sandbox.path("store"));
     assert!(
         left.iter().all(|path| path.ends_with("trainer.log")),
         "{left:#?}"
     );
+    disk.make_room();
+    crew.wait_until("a task is done", |crew| {
+        crew.log("worker").contains("\"outcome\":\"finished\"")
+    });
+    // Nor has the worker, for what a task starts from.
+    let with_room = "a scratch folder with room";
+    wait_until_shown(&mut crew, ["no scratch space", no_room, with_room]);
+    disk.make_room();
+    crew.wait_until_done("tiny");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use autorep_failpoint::{MARK_ENV, POINT_ENV, Point};
 use rustix::process::Signal;
 
 use crate::crew::{Crew, Setting};
+use crate::kept;
 use crate::sandbox::Sandbox;
 use crate::sweep::TINY;
 
@@ -36,6 +37,8 @@ pub(crate) struct Lived {
     /// By task, how often each step was done.
     steps: BTreeMap<String, BTreeMap<u64, usize>>,
     died: bool,
+    /// What is wrong with what was left in the store, if anything is.
+    spoilt: Option<String>,
 }
 
 impl Lived {
@@ -45,6 +48,7 @@ impl Lived {
             front: crew.person(&["front", "tiny", "--format", "csv"]),
             steps: steps(crew.sandbox()),
             died,
+            spoilt: None,
         }
     }
 
@@ -65,14 +69,20 @@ pub(crate) fn tiny() -> String {
         .replace("attempts: 3", "attempts: 9")
 }
 
+/// A store that is no folder.
+pub(crate) struct Remote<'a> {
+    /// Its URL.
+    pub(crate) url: String,
+    /// What whoever uses it is given.
+    pub(crate) variables: Vec<(String, String)>,
+    /// Copies its `tasks` into a folder, and says what lies beside them there.
+    pub(crate) copy: &'a dyn Fn(&Path) -> PathBuf,
+}
+
 /// A sweep with everything that happens to sweeps, and with one process that dies at `point`.
-pub(crate) fn live_through(
-    store: &str,
-    variables: &[(String, String)],
-    point: Option<Point>,
-) -> Lived {
+pub(crate) fn live_through(remote: Option<&Remote<'_>>, point: Option<Point>) -> Lived {
     let sandbox = Sandbox::new();
-    let tiny = tiny();
+    let tiny = tiny().replace("{ every: 1s }", "{ every: 1s, keep: front }");
     sandbox.write("sweep.yaml", &tiny);
     sandbox.write(
         "other.yaml",
@@ -90,8 +100,12 @@ pub(crate) fn live_through(
     sandbox.write("data/fashion-mnist/script", &script);
     let mark = sandbox.path("mark");
     let setting = Setting {
-        store: store.to_owned(),
-        variables: [variables, &order(point, &mark)].concat(),
+        store: remote.map_or("store".to_owned(), |it| it.url.clone()),
+        variables: [
+            remote.map(|it| it.variables.clone()).unwrap_or_default(),
+            order(point, &mark),
+        ]
+        .concat(),
         trainer: "autorep-trainer-double".to_owned(),
         lease_ttl_s: 6,
     };
@@ -108,7 +122,17 @@ pub(crate) fn live_through(
         crew.signal_worker(signal);
     }
     crew.wait_until_done("tiny");
-    Lived::new(crew, mark.exists())
+    let tidied = kept::tidy(&mut crew, |name| match remote {
+        None => sandbox.path("store"),
+        Some(remote) => (remote.copy)(&sandbox.path(name)),
+    });
+    // What is gone is not missed: everything is done.
+    let again = crew.person(&["submit", "sweep.yaml"]);
+    let missed = (again != "tiny: 5 tasks, 5 done already\n").then_some(again);
+    Lived {
+        spoilt: tidied.err().or(missed),
+        ..Lived::new(crew, mark.exists())
+    }
 }
 
 /// The variables that make a process die at a point.
@@ -135,6 +159,16 @@ pub(crate) fn steps(sandbox: &Sandbox) -> BTreeMap<String, BTreeMap<u64, usize>>
         *of_task.entry(step.parse().unwrap()).or_default() += 1;
     }
     steps
+}
+
+/// By task, its kind.
+pub(crate) fn kinds(sandbox: &Sandbox) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(sandbox.path("data/fashion-mnist/steps")).unwrap();
+    let words = text.lines().map(|line| line.split(' ').take(2));
+    words
+        .map(|mut words| [words.next(), words.next()].map(|it| it.unwrap().to_owned()))
+        .map(|[task, kind]| (task, kind))
+        .collect()
 }
 
 /// How many steps may be done again when a process dies at a point: none if it was not training,
@@ -176,6 +210,8 @@ fn verdict(point: Point, lived: &Lived, undisturbed: &Lived) -> Option<String> {
         format!("other tasks: {:#?}", lived.steps)
     } else if redone.len() > 1 || count > allowed {
         format!("steps were done again, of which {allowed} of one task may be: {redone:#?}")
+    } else if let Some(spoilt) = &lived.spoilt {
+        spoilt.clone()
     } else {
         return None;
     };
@@ -209,6 +245,7 @@ pub(crate) fn live_through_all(live: impl Fn(Option<Point>) -> Lived + Sync) {
     let undisturbed = live(None);
     assert!(undisturbed.redone().is_empty(), "{undisturbed:#?}");
     assert_eq!(undisturbed.steps.len(), 5, "{undisturbed:#?}");
+    assert_eq!(undisturbed.spoilt, None, "{undisturbed:#?}");
     at_once(points_of(&["coordinator-", "worker-"]), |point| {
         verdict(point, &live(Some(point)), &undisturbed)
     });
@@ -221,7 +258,7 @@ fn points_of(processes: &[&str]) -> Vec<Point> {
 
 #[test]
 fn a_coordinator_or_worker_that_is_killed_at_any_point_loses_nothing_and_repeats_nothing() {
-    live_through_all(|point| live_through("store", &[], point));
+    live_through_all(|point| live_through(None, point));
 }
 
 /// What is left of a sweep that was really trained.

@@ -13,6 +13,7 @@ mod dataset;
 mod full;
 mod hosts;
 mod interrupt;
+mod kept;
 mod kill;
 mod late;
 mod manifests;

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::crew::{Crew, Setting};
 use crate::daemons::{coordinator_on, end_well};
-use crate::kill::{Lived, live_through, live_through_all, steps, tiny};
+use crate::kill::{Lived, Remote, live_through, live_through_all, steps, tiny};
 use crate::moody::Moody;
 use crate::sandbox::{Running, Sandbox, finish, program};
 use crate::store::{csv, outputs};
@@ -98,8 +98,18 @@ fn a_coordinator_or_worker_that_is_killed_at_any_point_on_a_bucket_loses_and_rep
     let Some(weed) = Weed::start() else { return };
     let number = AtomicU32::new(0);
     live_through_all(|point| {
-        let store = format!("s3://sweeps/{}", number.fetch_add(1, Ordering::Relaxed));
-        live_through(&store, &weed.variables(), point)
+        let prefix = number.fetch_add(1, Ordering::Relaxed).to_string();
+        let tasks = format!("{prefix}/tasks");
+        let runtime = Runtime::new().unwrap();
+        let remote = Remote {
+            url: format!("s3://sweeps/{prefix}"),
+            variables: weed.variables(),
+            copy: &|folder| {
+                runtime.block_on(weed.copy("sweeps", &tasks, folder));
+                folder.join(&prefix)
+            },
+        };
+        live_through(Some(&remote), point)
     });
 }
 

@@ -75,7 +75,8 @@ fn output(folder: PathBuf) -> Output {
     }
 }
 
-fn folders(folder: &Path) -> Vec<PathBuf> {
+/// The folders in a folder.
+pub(crate) fn folders(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };

@@ -1,9 +1,11 @@
 //! How attempts end: what is concluded, and how the coordinator is told.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
+use autorep_core::failure::FailureClass;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::Observation;
 use autorep_failpoint::{Point, reached};
@@ -47,6 +49,11 @@ pub(super) fn failure(class: v1::FailureClass, message: String) -> Failure {
     }
 }
 
+/// What it means that the attempt's folder could not be read or written.
+fn of_scratch(error: &io::Error) -> v1::FailureClass {
+    FailureClass::of_scratch(error.kind()).map_or(v1::FailureClass::TrainerError, Into::into)
+}
+
 /// What a trainer's own word of its failure means, that was to go on from `resume`.
 pub(super) fn trainer_failed(failed: v1::TrainerFailed, resume: Option<&CheckpointRef>) -> Verdict {
     // A trainer cannot know what the worker's end is, nor mean nothing.
@@ -81,9 +88,15 @@ impl From<FetchError> for Failure {
                     GetError::Store { .. } | GetError::Forbidden { .. } | GetError::Doubtful { .. },
                 ..
             } => failure(v1::FailureClass::StoreUnavailable, message),
-            FetchError::Store { .. } | FetchError::Folder { .. } => {
-                failure(v1::FailureClass::TrainerError, message)
+            FetchError::Store {
+                source: GetError::File { source, .. },
+                ..
             }
+            | FetchError::Folder { source, .. } => failure(of_scratch(&source), message),
+            FetchError::Store {
+                source: GetError::Missing { .. } | GetError::Damaged { .. },
+                ..
+            } => failure(v1::FailureClass::TrainerError, message),
         }
     }
 }
@@ -95,9 +108,11 @@ impl From<UploadError> for Failure {
             UploadError::Store(PutError::Store { .. } | PutError::Forbidden { .. }) => {
                 v1::FailureClass::StoreUnavailable
             }
-            UploadError::Store(PutError::Taken { .. } | PutError::File { .. })
+            UploadError::Store(PutError::File { source, .. }) | UploadError::Io { source, .. } => {
+                of_scratch(&source)
+            }
+            UploadError::Store(PutError::Taken { .. })
             | UploadError::Folder { .. }
-            | UploadError::Io { .. }
             | UploadError::Refused(_) => v1::FailureClass::TrainerError,
         };
         failure(class, message)
@@ -218,5 +233,62 @@ impl Clock {
             training: ended - started,
             storing: now - ended,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autorep_core::checkpoint::CheckpointRole;
+    use autorep_core::digest::Digest;
+    use autorep_core::id::{Generation, TaskId};
+
+    use super::*;
+
+    /// The classes of all failures that come of this error in the scratch folder.
+    fn classes(error: &dyn Fn() -> io::Error) -> Vec<v1::FailureClass> {
+        let path = PathBuf::from("scratch");
+        let checkpoint = CheckpointRef {
+            task: TaskId(Digest::of(b"task")),
+            generation: Generation(1),
+            role: CheckpointRole::Resume,
+            step: 1,
+            manifest: Digest::of(b"manifest"),
+        };
+        let got = GetError::File {
+            path: path.clone(),
+            source: error(),
+        };
+        let put = PutError::File {
+            path: path.clone(),
+            source: error(),
+        };
+        let fetching = [
+            FetchError::Folder {
+                path: path.clone(),
+                source: error(),
+            },
+            FetchError::Store {
+                checkpoint,
+                source: got,
+            },
+        ];
+        let uploading = [
+            UploadError::Store(put),
+            UploadError::Io {
+                folder: path,
+                source: error(),
+            },
+        ];
+        let fetching = fetching.map(|it| Failure::from(it).class);
+        let uploading = uploading.map(|it| Failure::from(it).class);
+        [fetching, uploading].concat()
+    }
+
+    #[test]
+    fn a_scratch_folder_without_room_is_not_the_tasks_fault() {
+        let full = classes(&|| io::ErrorKind::StorageFull.into());
+        assert_eq!(full, [v1::FailureClass::NoScratch; 4]);
+        let gone = classes(&|| io::ErrorKind::NotFound.into());
+        assert_eq!(gone, [v1::FailureClass::TrainerError; 4]);
     }
 }

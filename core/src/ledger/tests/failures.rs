@@ -32,14 +32,20 @@ fn each_class_has_a_limit_of_its_own() {
 }
 
 #[test]
-fn a_store_that_is_away_is_tried_again_for_ever_with_waits_that_grow() {
+fn what_is_not_the_tasks_fault_is_tried_again_for_ever_with_waits_that_grow() {
     let mut checked = Checked::tiny(1);
     let mut now_ms = 0;
+    for class in [FailureClass::StoreUnavailable, FailureClass::NoScratch] {
+        now_ms = check_tried_for_ever(&mut checked, class, now_ms);
+    }
+}
+
+/// Fails again and again; returns when the last wait is over.
+fn check_tried_for_ever(checked: &mut Checked, class: FailureClass, mut now_ms: u64) -> u64 {
     let mut waits = Vec::new();
     for _ in 0..12 {
         let claim = checked.acquire("w", now_ms).claim;
-        let class = FailureClass::StoreUnavailable;
-        let after = end(&mut checked, claim, class, now_ms);
+        let after = end(checked, claim, class, now_ms);
         assert_eq!(after, AfterFailure::WillRetry);
         let due_ms = checked.ledger.next_deadline_ms(now_ms).unwrap();
         waits.push(due_ms - now_ms);
@@ -48,6 +54,7 @@ fn a_store_that_is_away_is_tried_again_for_ever_with_waits_that_grow() {
     assert!((1000..1250).contains(&waits[0]), "{waits:?}");
     assert!((2000..2500).contains(&waits[1]), "{waits:?}");
     assert!((300_000..375_000).contains(&waits[11]), "{waits:?}");
+    now_ms
 }
 
 #[test]

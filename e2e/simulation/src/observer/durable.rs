@@ -185,7 +185,7 @@ impl Knowledge {
             && new.state == RecordedState::Open
         {
             let wait_ms = match failed.class {
-                FailureClass::StoreUnavailable => BACKOFF_MS.max(1000),
+                FailureClass::StoreUnavailable | FailureClass::NoScratch => BACKOFF_MS.max(1000),
                 FailureClass::TrainerCrashed
                 | FailureClass::OutOfMemory
                 | FailureClass::Diverged
