@@ -19,6 +19,11 @@ impl Outputs {
         all.find(|(known, _)| known == name).map(|(_, head)| head)
     }
 
+    /// All, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Head)> {
+        self.0.iter().map(|(name, head)| (name.as_str(), head))
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -90,7 +90,8 @@ impl Knowledge {
         let id = task.short();
         if let (Some(before), after) = (result(old), result(new)) {
             let dropped = is_done(old) && !is_readable(old);
-            let bad = (old.outputs.values()).any(|head| self.reported_bad.contains(&head.manifest));
+            let bad =
+                (old.outputs.iter()).any(|(_, head)| self.reported_bad.contains(&head.manifest));
             if after.is_some_and(|after| after != before) {
                 world.violate(
                     "a result never changes",
@@ -129,7 +130,7 @@ impl Knowledge {
     fn check_heads(&mut self, world: &World, task: TaskId, old: &TaskRecord, new: &TaskRecord) {
         let mut roles: Vec<(&str, Option<&Head>, Option<&Head>)> = Vec::new();
         roles.push(("resume", old.resume.as_ref(), new.resume.as_ref()));
-        for name in old.outputs.keys().chain(new.outputs.keys()) {
+        for (name, _) in old.outputs.iter().chain(new.outputs.iter()) {
             roles.push((name, old.outputs.get(name), new.outputs.get(name)));
         }
         let reopened = is_done(old) && !is_done(new);
