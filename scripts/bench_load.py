@@ -35,6 +35,13 @@ def dispatch(autorep):
         ),
         figure("dispatch.tasks_fdatasync_ms", many["fdatasync_ms"], "ms (4 KiB, median)", None, command),
         figure(
+            "dispatch.tasks_fdatasync_one_worker_ms",
+            one["fdatasync_ms"],
+            "ms (4 KiB, median)",
+            None,
+            command,
+        ),
+        figure(
             "dispatch.tasks_coordinator_cores", round(many["coordinator_cores"], 2), "cores", None, command
         ),
     ]
@@ -53,7 +60,16 @@ def reclaim(autorep):
 
 def acquire(autorep):
     found = load(autorep, "acquire", "--workers", 1000)
-    return [figure("dispatch.acquire_p99_ms", found["p99_ms"], "ms at 1,000 workers", 50)]
+    return [
+        figure("dispatch.acquire_p99_ms", found["p99_ms"], "ms at 1,000 workers", 50),
+        figure(
+            "dispatch.acquire_fdatasync_ms",
+            found["fdatasync_ms"],
+            "ms (4 KiB, median)",
+            None,
+            "make bench ONLY=dispatch.acquire",
+        ),
+    ]
 
 
 def crowd(autorep):
@@ -123,13 +139,14 @@ BENCHES = [
             "dispatch.tasks_per_s",
             "dispatch.tasks_per_s_one_worker",
             "dispatch.tasks_fdatasync_ms",
+            "dispatch.tasks_fdatasync_one_worker_ms",
             "dispatch.tasks_coordinator_cores",
         ),
         dispatch,
     ),
     (("dispatch.first_lease_s",), first_lease),
     (("dispatch.reclaim_s",), reclaim),
-    (("dispatch.acquire_p99_ms",), acquire),
+    (("dispatch.acquire_p99_ms", "dispatch.acquire_fdatasync_ms"), acquire),
     (("dispatch.rss_10k_workers_mib", "dispatch.cpu_10k_workers_cores"), crowd),
     (("front.load_100k_s", "front.load_100k_peak_mb"), front_100k),
     (("restart.million_tasks_s", "restart.million_tasks_peak_gb"), restart),

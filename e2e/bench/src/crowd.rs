@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::disk::{fdatasync_ms, millis};
+use crate::disk::{Disk, millis};
 use crate::lab::Lab;
 use crate::sweep;
 use crate::worker::Worker;
@@ -25,7 +25,7 @@ pub(crate) async fn acquire(
     let mut workers = lab.workers(workers).await?;
     lab.open_up(workers.first_mut().context("at least one worker")?)
         .await?;
-    let fdatasync = fdatasync_ms(lab.folder.path())?;
+    let disk = Disk::watch(lab.folder.path())?;
     let task = Duration::from_millis(task_ms);
     let end = Instant::now() + task + Duration::from_secs_f64(seconds);
     let count = workers.len();
@@ -51,7 +51,7 @@ pub(crate) async fn acquire(
         "p99_ms": at(99),
         "acquires": waits.len(),
         "acquires_per_s": waits.len() as f64 / seconds,
-        "fdatasync_ms": fdatasync,
+        "fdatasync_ms": disk.fdatasync_ms()?,
     }))
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::disk;
+use crate::disk::Disk;
 use crate::lab::Lab;
 use crate::process::median;
 use crate::sweep;
@@ -26,7 +26,7 @@ pub(crate) async fn rate(autorep: &Path, workers: usize, seconds: f64) -> Result
     lab.open_up(first).await?;
 
     work(&mut workers, WARM_UP).await?;
-    let fdatasync = disk::fdatasync_ms(lab.folder.path())?;
+    let disk = Disk::watch(lab.folder.path())?;
     let cpu = lab.coordinator.cpu_s()?;
     let began = Instant::now();
     let done = work(&mut workers, Duration::from_secs_f64(seconds)).await?;
@@ -35,7 +35,7 @@ pub(crate) async fn rate(autorep: &Path, workers: usize, seconds: f64) -> Result
     Ok(json!({
         "tasks_per_s": done as f64 / took,
         "tasks": done,
-        "fdatasync_ms": fdatasync,
+        "fdatasync_ms": disk.fdatasync_ms()?,
         "coordinator_cores": cpu / took,
     }))
 }
