@@ -1,6 +1,7 @@
 //! Checkpoints from the store to folders, verified against the digest that names them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use autorep_core::checkpoint::{CheckpointManifest, CheckpointRef, MANIFEST_OBJECT};
 
@@ -51,6 +52,9 @@ pub(crate) enum FetchError {
     },
 }
 
+/// Between two looks at a checkpoint that is not what it should be.
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
+
 /// Fetches everything that `task` starts from into `folder`.
 pub(crate) async fn fetch(
     store: Store,
@@ -76,8 +80,28 @@ pub(crate) async fn fetch(
     Ok(Inputs { folders, resume })
 }
 
-/// Fetches the parts of `checkpoint` into a new folder at `path`.
+/// Fetches `checkpoint`, and a second time if it is not what it should be: whoever finds it bad undoes
+/// finished work, and it may have been damaged on its way here.
 async fn fetch_checkpoint(
+    store: &Store,
+    checkpoint: &CheckpointRef,
+    path: &Path,
+) -> Result<(), FetchError> {
+    match fetch_once(store, checkpoint, path).await {
+        Err(FetchError::Bad { what, .. }) => {
+            tracing::warn!(
+                what,
+                "a checkpoint is not what it should be; fetching it again"
+            );
+            tokio::time::sleep(SECOND_LOOK_AFTER).await;
+            fetch_once(store, checkpoint, path).await
+        }
+        fetched => fetched,
+    }
+}
+
+/// Fetches the parts of `checkpoint` into a folder at `path`.
+async fn fetch_once(
     store: &Store,
     checkpoint: &CheckpointRef,
     path: &Path,
