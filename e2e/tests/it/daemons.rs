@@ -120,7 +120,8 @@ fn a_worker_with_another_store_ends_with_what_to_do_and_nothing_is_done_again() 
     right.signal(Signal::TERM);
     right.wait();
 
-    let refused = finish(&mut worker("other")).expect_code(1).stderr;
+    let (status, refused) = Running::start(&mut worker("other")).wait();
+    assert_eq!(status.code(), Some(1), "{refused}");
     for said in ["coordinator/store-id", "--store"] {
         assert!(refused.contains(said), "{said:?} is not in {refused}");
     }
