@@ -24,6 +24,16 @@ impl Outputs {
         self.0.iter().map(|(name, head)| (name.as_str(), head))
     }
 
+    /// The names, in rising order.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.0.iter().map(|(name, _)| name)
+    }
+
+    /// The outputs, in the order of their names.
+    pub fn values(&self) -> impl Iterator<Item = &Head> {
+        self.0.iter().map(|(_, head)| head)
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
