@@ -103,7 +103,7 @@ fn every_failure_class_has_a_number_and_comes_back() {
             known += 1;
         }
     }
-    assert_eq!(known, 10);
+    assert_eq!(known, 11);
     assert!(failure_class("f", 0).is_err());
     assert!(failure_class("f", -1).is_err());
 }
