@@ -31,7 +31,9 @@ fi
 cp Cargo.lock fuzz/Cargo.lock
 export LD_LIBRARY_PATH="$LIBTORCH/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 step "building in $CARGO_TARGET_DIR"
-cargo fuzz build --sanitizer none
+for target in "${targets[@]}"; do
+	cargo fuzz build --sanitizer none "$target"
+done
 
 if [ -f "$seconds" ]; then
 	cargo fuzz run --sanitizer none "${targets[0]}" "$seconds"
