@@ -43,6 +43,10 @@ pub(crate) struct Session {
     summary: Summary,
     backoff: Backoff,
     failures: u32,
+    /// The lease of an attempt that was dropped because no renewal got through. If it still lives
+    /// (the coordinator stood still, or the line was cut), it is given back before another task is
+    /// asked for: else it would look as if the task had taken this worker with it.
+    dropped: Option<LeaseClaim>,
 }
 
 /// Why a session waits for tasks no longer.
@@ -75,6 +79,7 @@ impl Session {
             summary: Summary::default(),
             backoff: Backoff::new(),
             failures: 0,
+            dropped: None,
         }
     }
 
@@ -148,6 +153,7 @@ impl Session {
     async fn serve(&mut self, terms: Terms) -> Result<Pause, RunError> {
         let shutdown = self.shutdown.clone();
         loop {
+            self.give_back_dropped().await;
             let asked = Instant::now();
             let acquire = self.fleet.acquire(ACQUIRE_WAIT);
             let answer = shutdown.run_until_cancelled(acquire).await;
@@ -176,6 +182,21 @@ impl Session {
                 None if response.idle && self.config.exit_when_idle => return Ok(Pause::Over),
                 None if asked.elapsed() < TOO_SOON => self.pause(None).await,
                 None => self.backoff = Backoff::new(),
+            }
+        }
+    }
+
+    /// Tells the coordinator of an attempt that was dropped, if it can be told; whatever it says, the
+    /// lease is not this worker's any more.
+    async fn give_back_dropped(&mut self) {
+        let Some(claim) = self.dropped.take() else {
+            return;
+        };
+        match tokio::time::timeout(ACQUIRE_WAIT, self.fleet.release(claim)).await {
+            Ok(Ok(())) => tracing::info!(%claim, "gave the lease of the dropped attempt back"),
+            Ok(Err(refusal)) => tracing::debug!(%refusal, "the dropped attempt's lease had ended"),
+            Err(_elapsed) => {
+                tracing::warn!(%claim, "the dropped attempt's lease was not given back");
             }
         }
     }
@@ -217,6 +238,7 @@ impl Session {
         if let Some(error) = report.unusable {
             return Err(RunError::Trainer(error));
         }
+        self.dropped = (report.outcome == Outcome::Lost).then_some(claim);
         if report.outcome == Outcome::Failed {
             self.failures += 1;
             if self.failures >= SUSPICIOUS_FAILURES {

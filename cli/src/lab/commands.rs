@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use autorep_core::text::grouped;
+use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::{Lab, connect, refused};
@@ -115,10 +116,38 @@ pub async fn watch(args: &SweepArgs) -> Result<Exit> {
 async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
     let mut lab = open(&args.coordinator).await?;
     let since = Instant::now();
+    let mut waits = false;
     loop {
-        let show = look(&mut lab, &args.sweep).await?;
+        let request = v1::ShowRequest {
+            sweep: args.sweep.clone(),
+        };
+        let show = match lab.show(request).await {
+            Ok(answer) => answer.into_inner(),
+            // A coordinator that is started again, or another one that takes over, goes on.
+            Err(status) if Refusal::from(&status).is_transient() => {
+                if !waits {
+                    let url = &args.coordinator.coordinator;
+                    reporter.line(&format!(
+                        "no answer from the coordinator at {url}; waiting for it"
+                    ));
+                    waits = true;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            Err(status) => return Err(refused(&status)),
+        };
         let state = show.summary.as_ref().map(v1::SweepSummary::state);
-        let front = lab::front(&mut lab, &args.sweep).await?;
+        let front = match lab::front(&mut lab, &args.sweep).await {
+            Ok(front) => front,
+            // The coordinator may just have gone: the next look tells.
+            Err(_) if !waits => {
+                waits = true;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        waits = false;
         let look = Look {
             show,
             front_points: front.rows.iter().filter(|row| row.on_front).count(),

@@ -26,6 +26,8 @@ pub async fn connect(url: &str) -> Result<Lab> {
             format!("expected a coordinator's address like http://127.0.0.1:7070, found {url:?}")
         })?
         .connect_timeout(Duration::from_secs(5))
+        // Reading the largest manifest takes a part of it.
+        .timeout(Duration::from_mins(1))
         .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20))
         .connect()

@@ -2,7 +2,7 @@
 
 use autorep_core::id::WorkerId;
 use autorep_core::ledger::SweepView;
-use autorep_core::roster::Registered;
+use autorep_core::roster::{PRESENT_MS, Registered};
 use autorep_proto::v1;
 
 use super::Owner;
@@ -11,9 +11,18 @@ use crate::state::StateStore;
 
 impl<S: StateStore> Owner<S> {
     pub(super) fn list_workers(&mut self, now_ms: u64, reply: Reply<Vec<v1::WorkerSummary>>) {
-        let all = (self.roster.workers())
-            .map(|(worker, known)| self.worker_summary(worker, known, now_ms))
-            .collect();
+        let known = (self.roster.workers())
+            .map(|(worker, known)| self.worker_summary(worker, known, now_ms));
+        // They hold leases from before a restart, and register when their tasks end.
+        let unknown = (self.ledger.leased())
+            .filter(|(_, lease)| self.roster.get(&lease.worker).is_none())
+            .map(|(task, lease)| v1::WorkerSummary {
+                worker: lease.worker.to_string(),
+                task: task.id().to_string(),
+                offer: "not known until it registers again".to_owned(),
+                ..v1::WorkerSummary::default()
+            });
+        let all = known.chain(unknown).collect();
         self.answer(reply, Ok(all));
     }
 
@@ -41,9 +50,18 @@ impl<S: StateStore> Owner<S> {
         if sweep.counts().unfinished() == 0 || sweep.is_cancelled() {
             return Vec::new();
         }
-        let offers = self.roster.workers().map(|(_, known)| &*known.offer);
+        // Who is gone will not come for the tasks; who holds a lease from before a restart is there.
+        let now_ms = self.clock.now_ms();
+        let is_there = |known: &&Registered| known.seen_ms + PRESENT_MS > now_ms;
+        let offers = (self.roster.workers())
+            .map(|(_, known)| known)
+            .filter(is_there)
+            .map(|known| &*known.offer);
         if offers.clone().next().is_none() {
-            return vec!["no worker has registered: start one with `autorep worker`".to_owned()];
+            if self.ledger.lease_count() > 0 {
+                return Vec::new(); // They register when their tasks end.
+            }
+            return vec!["no worker is there: start one with `autorep worker`".to_owned()];
         }
         let unmet = sweep.terms().needs.unmet_by(&offers);
         if unmet.is_empty() {
@@ -53,8 +71,8 @@ impl<S: StateStore> Owner<S> {
         known.sort_unstable();
         known.dedup();
         vec![format!(
-            "no worker has ever offered what its tasks need ({}): they wait until one registers; \
-             known workers offer: {}",
+            "no worker that is there offers what its tasks need ({}): they wait until one registers; \
+             those that are there offer: {}",
             unmet.join("; "),
             known.join(" | ")
         )]

@@ -29,7 +29,7 @@ impl Bench {
         let address = SocketAddr::from((unused_loopback(), 7070));
         let mut command = sandbox.autorep();
         command
-            .args(["coordinator", "--store", "store", "--lease-ttl", "2"])
+            .args(["coordinator", "--store", "store", "--lease-ttl", "2s"])
             .args(["--listen", &address.to_string()]);
         let mut coordinator = Running::start(&mut command);
         coordinator.wait_for_line(&["coordinator ready"]);

@@ -45,7 +45,7 @@ impl Net {
         sandbox.write("sweep.yaml", TINY);
         sandbox.write("data/fashion-mnist/script", script);
         let listen = format!("{}:7070", hosts[0].address);
-        let ttl = LEASE_TTL_S.to_string();
+        let ttl = format!("{LEASE_TTL_S}s");
         let mut command = sandbox.autorep();
         command
             .args(["coordinator", "--store", "store", "--insecure-listen"])
