@@ -58,6 +58,8 @@ pub(crate) struct Report {
     pub(crate) times: Times,
     /// Set when the trainer's binary could not be started: this worker is of no use.
     pub(crate) unusable: Option<SpawnError>,
+    /// Whether it was dropped because no renewal got through: its lease may still live.
+    pub(crate) unheard: bool,
 }
 
 /// Everything that can happen to an attempt.
@@ -108,6 +110,7 @@ pub(crate) struct Attempt<'a> {
     renewal_due: Instant,
     stop_overdue: Option<Instant>,
     stopping: bool,
+    unheard: bool,
     clock: Clock,
 }
 
@@ -134,6 +137,7 @@ impl<'a> Attempt<'a> {
             renewal_due: now,
             stop_overdue: None,
             stopping: false,
+            unheard: false,
             clock: Clock::new(now),
         }
     }
@@ -151,6 +155,7 @@ impl<'a> Attempt<'a> {
             outcome,
             times: self.clock.times(Instant::now()),
             unusable: self.unusable,
+            unheard: self.unheard,
         }
     }
 
@@ -177,6 +182,7 @@ impl<'a> Attempt<'a> {
         let ended = match event {
             Event::LeaseOver => {
                 tracing::warn!("no renewal got through in time; dropping the attempt");
+                self.unheard = true;
                 Some(Outcome::Lost)
             }
             Event::Ended(Ok(outcome)) => Some(outcome),

@@ -238,7 +238,7 @@ impl Session {
         if let Some(error) = report.unusable {
             return Err(RunError::Trainer(error));
         }
-        self.dropped = (report.outcome == Outcome::Lost).then_some(claim);
+        self.dropped = report.unheard.then_some(claim);
         if report.outcome == Outcome::Failed {
             self.failures += 1;
             if self.failures >= SUSPICIOUS_FAILURES {
@@ -299,6 +299,7 @@ impl Session {
             outcome,
             times: Times::default(),
             unusable: None,
+            unheard: false,
         }
     }
 

@@ -190,10 +190,20 @@ async fn a_worker_that_cannot_renew_for_a_lifetime_ends_its_trainer_by_its_own_c
         .until("training", |it| it.calls.iter().any(in_training))
         .await;
 
+    let address = lab.server.as_ref().unwrap().address;
     drop(lab.server.take());
     eventually("the trainer is gone", || !lab.trainer_lives()).await;
 
-    lab.shutdown.cancel();
+    // The coordinator may have stood still: its lease is given back before another is asked for.
+    lab.recorder.change(|it| {
+        it.idle = true;
+        it.calls.clear();
+    });
+    lab.server = Some(Server::start(&lab.recorder, address));
     let summary = ended(worker).await.unwrap();
     assert_eq!(summary.lost, 1);
+    let calls = lab.recorder.look(|it| it.calls.clone());
+    let place = |call: &Call| calls.iter().position(|it| it == call);
+    assert!(place(&Call::Release).is_some(), "{calls:?}");
+    assert!(place(&Call::Release) < place(&Call::Acquire), "{calls:?}");
 }
