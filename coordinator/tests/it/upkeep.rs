@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_coordinator::Config;
@@ -15,6 +16,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use tonic::Code;
 
+use crate::gate::Gate;
 use crate::lab::{Held, Lab, Running, checkpoint, manifest};
 
 /// Submits `manifest` with another text in place of a part of it.
@@ -260,30 +262,30 @@ async fn a_sweep_that_keeps_the_front_alone_gives_up_the_rest_but_not_what_is_pi
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overloaded_coordinator_says_when_to_come_back_and_stays_up() {
     let lab = Lab::new();
+    let gate = Gate::new(lab.store());
     let config = Config {
         max_calls: 1,
         ..Config::default()
     };
-    let coordinator = lab.start(config).await;
-    let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..64 {
-        let mut people = coordinator.people().await;
-        calls.spawn(async move { people.list(v1::ListRequest {}).await });
-    }
-    let mut refused = 0;
-    while let Some(answer) = calls.join_next().await {
-        if let Err(status) = answer.unwrap() {
-            assert_eq!(status.code(), Code::ResourceExhausted);
-            assert!(status.metadata().get(PUSHBACK_KEY).is_some());
-            assert_eq!(
-                Refusal::from(&status).retry_after(),
-                Some(Duration::from_secs(1))
-            );
-            refused += 1;
-        }
-    }
-    assert!(refused > 0, "no two of 64 calls met");
+    let coordinator = Lab::start_on(Arc::new(gate.clone()), config).await;
+    coordinator.submit("tiny").await;
+    gate.close();
+    let mut first = coordinator.people().await;
+    let sweep = "tiny".to_owned();
+    let pausing = tokio::spawn(async move { first.pause(v1::PauseRequest { sweep }).await });
+    crate::lab::until("the pause to be written", || async {
+        (gate.held() > 0).then_some(())
+    })
+    .await;
     let mut people = coordinator.people().await;
+    let status = people.list(v1::ListRequest {}).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.metadata().get(PUSHBACK_KEY).is_some());
+    let wait = Refusal::from(&status).retry_after();
+    assert_eq!(wait, Some(Duration::from_secs(1)));
+
+    gate.open();
+    pausing.await.unwrap().unwrap();
     people.list(v1::ListRequest {}).await.unwrap();
 }
 
