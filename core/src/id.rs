@@ -60,41 +60,14 @@ digest_id!(CandidateId);
 #[serde(try_from = "String", into = "String")]
 pub struct SweepName(String);
 
-impl SweepName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SweepName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The text cannot name a sweep.
+/// The text can name neither a sweep nor an owner.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected 1 to 63 lowercase letters, digits and dashes that begin and end with a letter or a digit, found {found:?}"
 )]
-pub struct NotASweepName {
+pub struct NotALabel {
     /// The text as it was given.
     pub found: String,
-}
-
-impl FromStr for SweepName {
-    type Err = NotASweepName;
-
-    fn from_str(text: &str) -> Result<Self, NotASweepName> {
-        if is_label(text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NotASweepName {
-                found: text.to_owned(),
-            })
-        }
-    }
 }
 
 /// Whether a text is a DNS label.
@@ -107,64 +80,58 @@ fn is_label(text: &str) -> bool {
         && bytes.last().is_some_and(alphanumeric)
 }
 
-impl TryFrom<String> for SweepName {
-    type Error = NotASweepName;
+/// What the names have in common that are DNS labels.
+macro_rules! label {
+    ($name:ident) => {
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = NotALabel;
 
-    fn try_from(text: String) -> Result<Self, NotASweepName> {
-        text.parse()
-    }
+            fn from_str(text: &str) -> Result<Self, NotALabel> {
+                Self::try_from(text.to_owned())
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = NotALabel;
+
+            fn try_from(found: String) -> Result<Self, NotALabel> {
+                if is_label(&found) {
+                    Ok(Self(found))
+                } else {
+                    Err(NotALabel { found })
+                }
+            }
+        }
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+    };
 }
 
-impl From<SweepName> for String {
-    fn from(name: SweepName) -> Self {
-        name.0
-    }
-}
+label!(SweepName);
+label!(OwnerName);
 
 /// Who a sweep belongs to: owners share workers fairly. A DNS label, as a sweep's name is.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OwnerName(String);
 
-impl OwnerName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
 impl Default for OwnerName {
     /// Of sweeps whose manifests name nobody.
     fn default() -> Self {
         Self("nobody".to_owned())
-    }
-}
-
-impl fmt::Display for OwnerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for OwnerName {
-    type Err = NotASweepName;
-
-    fn from_str(text: &str) -> Result<Self, NotASweepName> {
-        text.parse().map(|SweepName(name)| Self(name))
-    }
-}
-
-impl TryFrom<String> for OwnerName {
-    type Error = NotASweepName;
-
-    fn try_from(text: String) -> Result<Self, NotASweepName> {
-        text.parse()
-    }
-}
-
-impl From<OwnerName> for String {
-    fn from(name: OwnerName) -> Self {
-        name.0
     }
 }
 

@@ -10,9 +10,10 @@ use autorep_core::task::TaskKind;
 use autorep_proto::PROTOCOL_VERSION;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
+use tokio::task::JoinHandle;
 
 use crate::gate::Gate;
-use crate::lab::{Lab, checkpoint, short_leases, until, within};
+use crate::lab::{Held, Lab, Worker, checkpoint, short_leases, until, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_lease_is_granted_again_and_its_claim_is_refused_as_stale() {
@@ -184,6 +185,32 @@ async fn nobody_is_answered_before_the_answer_is_durable() {
     assert_eq!((counts.done, counts.leased), (0, 1));
 }
 
+/// Commits an output while the gate is closed, and returns when it is being written.
+async fn commit_behind(
+    gate: &Gate,
+    mut worker: Worker,
+    held: &Held,
+) -> JoinHandle<Result<v1::Adoption, Refusal>> {
+    let held = held.clone();
+    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
+    let committing = tokio::spawn(async move { worker.commit(&held, &output).await });
+    until("the commit to be written", || async {
+        (gate.held() > 0).then_some(())
+    })
+    .await;
+    committing
+}
+
+/// Renews as a worker does, and is told to go on each time.
+async fn renew_for(worker: &mut Worker, held: &Held, time: Duration) {
+    let began = Instant::now();
+    while began.elapsed() < time {
+        let renewed = within("a renewal", worker.renew(held)).await;
+        assert_eq!(renewed, Ok(v1::Directive::Continue));
+        tokio::time::sleep(short_leases().renew_every).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_outlives_a_store_that_takes_no_writes_for_longer_than_it_lives() {
     let lab = Lab::new();
@@ -192,23 +219,10 @@ async fn a_lease_outlives_a_store_that_takes_no_writes_for_longer_than_it_lives(
     coordinator.submit("tiny").await;
     let mut worker = coordinator.worker("w").await;
     let held = worker.acquire().await;
-    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
-    let mut same = coordinator.worker("w").await;
+    let same = coordinator.worker("w").await;
     gate.close();
-    let committing = {
-        let (held, output) = (held.clone(), output.clone());
-        tokio::spawn(async move { same.commit(&held, &output).await })
-    };
-    until("the commit to be written", || async {
-        (gate.held() > 0).then_some(())
-    })
-    .await;
-    let began = Instant::now();
-    while began.elapsed() < 4 * short_leases().lease_ttl {
-        let renewed = within("a renewal", worker.renew(&held)).await;
-        assert_eq!(renewed, Ok(v1::Directive::Continue));
-        tokio::time::sleep(short_leases().renew_every).await;
-    }
+    let committing = commit_behind(&gate, same, &held).await;
+    renew_for(&mut worker, &held, 4 * short_leases().lease_ttl).await;
     assert!(!committing.is_finished(), "a commit is a promise");
     gate.open();
     let committed = within("the commit", committing).await.unwrap();
@@ -229,28 +243,15 @@ async fn renewals_get_through_however_much_else_waits_for_a_slow_store() {
     let mut worker = coordinator.worker("w").await;
     let held = worker.acquire().await;
     let mut people = coordinator.people().await;
-    let output = checkpoint(&held, CheckpointRole::Output("net".to_owned()), 1);
-    let mut same = coordinator.worker("w").await;
+    let same = coordinator.worker("w").await;
     gate.close();
-    let committing = {
-        let (held, output) = (held.clone(), output.clone());
-        tokio::spawn(async move { same.commit(&held, &output).await })
-    };
-    until("the commit to be written", || async {
-        (gate.held() > 0).then_some(())
-    })
-    .await;
+    let committing = commit_behind(&gate, same, &held).await;
     let mut others = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let mut people = people.clone();
         others.spawn(async move { people.list(v1::ListRequest {}).await });
     }
-    let began = Instant::now();
-    while began.elapsed() < 3 * short_leases().lease_ttl {
-        let renewed = within("a renewal", worker.renew(&held)).await;
-        assert_eq!(renewed, Ok(v1::Directive::Continue));
-        tokio::time::sleep(short_leases().renew_every).await;
-    }
+    renew_for(&mut worker, &held, 3 * short_leases().lease_ttl).await;
     gate.open();
     let committed = within("the commit", committing).await.unwrap();
     assert_eq!(committed, Ok(v1::Adoption::Adopted));

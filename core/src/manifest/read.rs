@@ -280,7 +280,7 @@ pub(super) fn sweep_name(node: &Node) -> Result<crate::id::SweepName, Refusal> {
     let Some(text) = node.text().map(str::to_owned).or_else(number) else {
         return Err(Refusal::new(&expected(Kind::SweepName), &node.found()));
     };
-    text.parse().map_err(|_not_a_name: crate::id::NotASweepName| {
+    text.parse().map_err(|_not_a_name: crate::id::NotALabel| {
         let expected = "1 to 63 lowercase letters, digits and dashes that begin and end with a letter or a digit";
         Refusal::new(expected, &quote(&text)).meant(similar_name(&text))
     })

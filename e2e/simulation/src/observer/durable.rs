@@ -185,17 +185,10 @@ impl Knowledge {
         if let Some(failed) = failed
             && new.state == RecordedState::Open
         {
-            let wait_ms = match failed.class {
-                FailureClass::StoreUnavailable | FailureClass::NoScratch => BACKOFF_MS.max(1000),
-                FailureClass::TrainerCrashed
-                | FailureClass::OutOfMemory
-                | FailureClass::Diverged
-                | FailureClass::BudgetUnreached
-                | FailureClass::BadWeights
-                | FailureClass::BadData
-                | FailureClass::BadCheckpoint
-                | FailureClass::TrainerError
-                | FailureClass::WorkerLost => BACKOFF_MS,
+            let wait_ms = if failed.class.is_of_surroundings() {
+                BACKOFF_MS.max(1000)
+            } else {
+                BACKOFF_MS
             };
             self.waiting_until.insert(task, began_ms + wait_ms);
         }
