@@ -186,7 +186,8 @@ impl<S: StateStore> Owner<S> {
         asks: &mut mpsc::Receiver<Ask>,
     ) -> Result<(), WriteError> {
         let now_ms = self.clock.now_ms();
-        for ask in waiting.drain(..) {
+        let decided = waiting.len().min(self.config.batch);
+        for ask in waiting.drain(..decided) {
             self.handle(ask, now_ms);
         }
         // A renewal that has come in time must not be too late for want of a turn.

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use autorep_core::checkpoint::Place;
 use autorep_core::id::{SweepName, TaskId};
+use autorep_core::ledger::SweepView;
 use autorep_core::ledger::retention::{Verdict, nets_on_front};
+use autorep_core::manifest::Keep;
 use autorep_proto::status::Refusal;
 
 use super::Owner;
@@ -59,7 +61,9 @@ impl<S: StateStore> Owner<S> {
             return self.answer(reply, Ok(Dropped::new()));
         }
         let mut nets = BTreeSet::new();
-        for sweep in self.ledger.sweeps() {
+        // No output is given up of which another sweep keeps all.
+        let keeps_front = |sweep: &SweepView<'_>| sweep.terms().keep == Keep::Front;
+        for sweep in self.ledger.sweeps().filter(keeps_front) {
             if let Some(front) = self.fronts.get(sweep.name()) {
                 nets.extend(nets_on_front(sweep.plan(), &front.report()));
             }
