@@ -336,7 +336,7 @@ pub struct CoordinatorArgs {
     #[arg(long)]
     pub standby: bool,
     /// How long a lease lives without a renewal, as in 30s; workers renew six times as often.
-    #[arg(long, value_name = "TIME", default_value = "30s", env = "AUTOREP_LEASE_TTL", value_parser = paths::time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "AUTOREP_LEASE_TTL", value_parser = lease_time)]
     pub lease_ttl: Duration,
     /// What an owner of sweeps may have, as in alice:cap=4,weight=2: at most so many tasks at a
     /// time, and so large a share of the workers. May be given several times.
@@ -351,6 +351,15 @@ pub struct CoordinatorArgs {
     /// Checkpoints younger than this are left alone.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
     pub gc_min_age: Duration,
+}
+
+/// A lease's time to live.
+fn lease_time(text: &str) -> Result<Duration, String> {
+    let time = paths::time(text)?;
+    if (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&time) {
+        return Ok(time);
+    }
+    Err(format!("expected a time from 1s to 24h, found {text:?}"))
 }
 
 /// An owner's quota, as in `alice:cap=4,weight=2`.

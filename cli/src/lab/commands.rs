@@ -259,6 +259,9 @@ fn state_name(state: v1::SweepState) -> &'static str {
     }
 }
 
+/// Results that are shown: the latest since the coordinator started.
+const DONE_SHOWN: usize = 10;
+
 /// The last lines of a trainer's last words.
 fn last_lines(text: &str) -> impl Iterator<Item = &str> {
     const MOST: usize = 10;
@@ -292,6 +295,13 @@ fn describe(show: &v1::ShowResponse) -> String {
     for note in &show.notes {
         let _ = writeln!(said, "note     {note}");
     }
+    // With the ids that `logs` and `pin` take.
+    let skipped = show.finished.len().saturating_sub(DONE_SHOWN);
+    for task in show.finished.iter().skip(skipped) {
+        let id = task.task.get(..8).unwrap_or(&task.task);
+        let what = text::task(&task.kind, &task.label);
+        let _ = writeln!(said, "done     {id}  {what} on {}", task.worker);
+    }
     for task in &show.running {
         let _ = writeln!(
             said,
@@ -307,29 +317,35 @@ fn describe(show: &v1::ShowResponse) -> String {
         );
     }
     for failure in &show.failures {
-        let _ = writeln!(
-            said,
-            "failed   {}  {} on {}, attempt {}: {}: {}{}",
-            failure.task.get(..8).unwrap_or(&failure.task),
-            text::task(&failure.kind, &failure.label),
-            failure.worker,
-            failure.attempt,
-            text::failure(failure.class()),
-            failure.message,
-            match (failure.gave_up, failure.quarantined) {
-                (false, _) => "",
-                (true, false) => " (gave up)",
-                (true, true) => " (in quarantine: it takes trainers or workers with it)",
-            }
-        );
-        if !failure.last_progress.is_empty() {
-            let _ = writeln!(said, "         last heard of at {}", failure.last_progress);
-        }
-        if failure.quarantined {
-            for line in last_lines(&failure.stderr_tail) {
-                let _ = writeln!(said, "         | {line}");
-            }
-        }
+        describe_failure(&mut said, failure);
     }
     said
+}
+
+/// A failed attempt, and of a task in quarantine all that is known of it.
+fn describe_failure(said: &mut String, failure: &v1::FailedAttempt) {
+    let _ = writeln!(
+        said,
+        "failed   {}  {} on {}, attempt {}: {}: {}{}",
+        failure.task.get(..8).unwrap_or(&failure.task),
+        text::task(&failure.kind, &failure.label),
+        failure.worker,
+        failure.attempt,
+        text::failure(failure.class()),
+        failure.message,
+        match (failure.gave_up, failure.quarantined) {
+            (false, _) => "",
+            (true, false) => " (gave up)",
+            (true, true) => " (in quarantine: it takes trainers or workers with it)",
+        }
+    );
+    if !failure.last_progress.is_empty() {
+        let _ = writeln!(said, "         last heard of at {}", failure.last_progress);
+    }
+    if failure.quarantined {
+        for line in last_lines(&failure.stderr_tail) {
+            let _ = writeln!(said, "         | {line}");
+        }
+        said.push_str("         mend the cause (a signal 9 is often a machine out of memory), then submit the manifest again\n");
+    }
 }

@@ -45,6 +45,19 @@ impl<S: StateStore> Owner<S> {
         }
     }
 
+    /// That tasks wait because their owner has as many as may be.
+    fn cap_note(&self, sweep: SweepView<'_>) -> Option<String> {
+        let owner = &sweep.terms().owner;
+        let cap = self.ledger.cap_reached(owner)?;
+        let ready = sweep.counts().ready;
+        (ready > 0).then(|| {
+            format!(
+                "{ready} of its tasks are ready and wait, because {owner} has {cap} running, as many \
+                 as the coordinator's --owner or --owner-cap allows"
+            )
+        })
+    }
+
     /// What a person should know of a sweep that has tasks to run.
     pub(super) fn notes(&self, sweep: SweepView<'_>) -> Vec<String> {
         if sweep.counts().unfinished() == 0 || sweep.is_cancelled() {
@@ -65,7 +78,7 @@ impl<S: StateStore> Owner<S> {
         }
         let unmet = sweep.terms().needs.unmet_by(&offers);
         if unmet.is_empty() {
-            return Vec::new();
+            return self.cap_note(sweep).into_iter().collect();
         }
         let mut known: Vec<String> = offers.map(ToString::to_string).collect();
         known.sort_unstable();

@@ -348,6 +348,11 @@ async fn owners_have_their_caps() {
     let held = first.acquire().await;
     let nothing = second.try_acquire(Duration::ZERO).await;
     assert!(nothing.assignment.is_none() && !nothing.idle);
+    let notes = coordinator.show("tiny").await.notes;
+    assert!(
+        notes[0].contains("because nobody has 1 running"),
+        "{notes:?}"
+    );
     first.complete(&held).await;
     second.acquire().await;
 }

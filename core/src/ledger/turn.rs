@@ -77,11 +77,12 @@ impl Ledger {
     /// A sweep's place in the order, unless it is passed over.
     fn turn(&self, number: u32, offer: &Offer) -> Option<Turn> {
         let sweep = &self.sweeps[number as usize];
-        let quota = self.quotas.of(&sweep.terms.owner);
-        let leases = self.owner_leases[sweep.owner as usize];
-        if quota.cap.is_some_and(|cap| leases >= cap) || !sweep.terms.needs.are_met_by(offer) {
+        let owner = &sweep.terms.owner;
+        if self.cap_reached(owner).is_some() || !sweep.terms.needs.are_met_by(offer) {
             return None;
         }
+        let quota = self.quotas.of(owner);
+        let leases = self.owner_leases[sweep.owner as usize];
         // Shares are compared as fractions of a large number, in which weights divide well.
         let owner_share = (u64::from(leases) << 32) / u64::from(quota.weight.max(1));
         Some(Turn {
@@ -95,6 +96,12 @@ impl Ledger {
     /// The leases on tasks that an owner's sweeps want.
     pub fn owner_leases(&self, owner: &OwnerName) -> u32 {
         (self.owner_slots.get(owner)).map_or(0, |&owner| self.owner_leases[owner as usize])
+    }
+
+    /// The most leases that an owner may have, where there are as many.
+    pub fn cap_reached(&self, owner: &OwnerName) -> Option<u32> {
+        let cap = self.quotas.of(owner).cap?;
+        (self.owner_leases(owner) >= cap).then_some(cap)
     }
 
     /// The owners of the sweeps that want a task, each once.
