@@ -75,6 +75,7 @@ impl Weed {
     /// Starts the server on what it has kept.
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
+        self.require_room();
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let port = |number: u16| (self.port + number).to_string();
         let log = File::options()
@@ -113,6 +114,18 @@ impl Weed {
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().unwrap());
         self.wait_until_ready();
+    }
+
+    /// With less than a hundredth of the disk free it takes no writes, and says nothing.
+    fn require_room(&self) {
+        let disk = rustix::fs::statvfs(self.folder.path()).unwrap();
+        let share = disk.f_bavail as f64 / disk.f_blocks as f64;
+        assert!(
+            share > 0.015,
+            "SeaweedFS needs a hundredth of the disk below {} free, found {:.1} %: make room",
+            self.folder.path().display(),
+            100.0 * share
+        );
     }
 
     /// Waits until a client is answered.
