@@ -48,6 +48,9 @@ pub(crate) enum Ask {
     Finish {
         claim: LeaseClaim,
         observation: Observation,
+        /// Where the worker's next task goes, if it wants one. Answered with the result, unless that
+        /// is refused.
+        next: Option<Reply<Work>>,
         reply: Reply<()>,
     },
     Fail {

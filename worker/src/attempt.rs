@@ -39,7 +39,7 @@ use crate::wait::{at, finish};
 
 mod ending;
 
-use ending::{Clock, Verdict, end, failure, refused, trainer_error, trainer_failed};
+use ending::{Clock, Ended, Verdict, end, failure, refused, trainer_error, trainer_failed};
 
 /// What an attempt uses and does not own.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub(crate) struct Report {
     pub(crate) unusable: Option<SpawnError>,
     /// Whether it was dropped because no renewal got through: its lease may still live.
     pub(crate) unheard: bool,
+    /// The next task, already leased.
+    pub(crate) next: Option<v1::Assignment>,
 }
 
 /// Everything that can happen to an attempt.
@@ -68,7 +70,7 @@ enum Event {
     /// No renewal got through for a lease's lifetime.
     LeaseOver,
     /// The coordinator has the last word of this attempt.
-    Ended(Result<Outcome, Refusal>),
+    Ended(Result<Ended, Refusal>),
     /// A checkpoint is committed, or cannot be.
     Uploaded(Result<CheckpointRef, UploadError>),
     /// The coordinator answered a renewal that was sent then.
@@ -94,7 +96,7 @@ pub(crate) struct Attempt<'a> {
     fetching: Option<BoxFuture<'static, Result<Inputs, FetchError>>>,
     trainer: Option<TrainerProcess>,
     uploading: Option<BoxFuture<'static, Result<CheckpointRef, UploadError>>>,
-    ending: Option<BoxFuture<'static, Result<Outcome, Refusal>>>,
+    ending: Option<BoxFuture<'static, Result<Ended, Refusal>>>,
     renewing: Option<BoxFuture<'static, (Instant, Result<v1::Directive, Refusal>)>>,
 
     queue: Queue,
@@ -111,6 +113,7 @@ pub(crate) struct Attempt<'a> {
     stop_overdue: Option<Instant>,
     stopping: bool,
     unheard: bool,
+    next: Option<v1::Assignment>,
     clock: Clock,
 }
 
@@ -138,6 +141,7 @@ impl<'a> Attempt<'a> {
             stop_overdue: None,
             stopping: false,
             unheard: false,
+            next: None,
             clock: Clock::new(now),
         }
     }
@@ -156,6 +160,7 @@ impl<'a> Attempt<'a> {
             times: self.clock.times(Instant::now()),
             unusable: self.unusable,
             unheard: self.unheard,
+            next: self.next,
         }
     }
 
@@ -185,7 +190,10 @@ impl<'a> Attempt<'a> {
                 self.unheard = true;
                 Some(Outcome::Lost)
             }
-            Event::Ended(Ok(outcome)) => Some(outcome),
+            Event::Ended(Ok(Ended { outcome, next })) => {
+                self.next = next;
+                Some(outcome)
+            }
             Event::Ended(Err(refusal)) => Some(refused(&refusal)),
             Event::Uploaded(result) => self.uploaded(result),
             Event::Renewed(sent, answer) => self.renewed(sent, answer),
@@ -228,6 +236,7 @@ impl<'a> Attempt<'a> {
                     verdict,
                     self.folder.log(),
                     std::mem::take(&mut self.stderr),
+                    !self.stopping,
                 )
                 .boxed(),
             );

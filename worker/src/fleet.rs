@@ -151,22 +151,24 @@ impl Fleet {
         .map(|v1::CommitResponse { .. }| ())
     }
 
-    /// Ends a task with what it measured.
+    /// Ends a task with what it measured; returns the next one, if one is ready and to be taken.
     pub(crate) async fn finish(
         &self,
         claim: LeaseClaim,
         observation: &Observation,
-    ) -> Result<(), Refusal> {
+        take_next: bool,
+    ) -> Result<Option<v1::Assignment>, Refusal> {
         let request = v1::FinishRequest {
             claim: Some(claim.into()),
             observation: Some(observation.clone().into()),
+            take_next,
         };
         self.insist(|mut client| {
             let request = request.clone();
             async move { answer(client.finish(Request::new(request)), ANSWER_WITHIN).await }
         })
         .await
-        .map(|v1::FinishResponse {}| ())
+        .map(|answer| answer.next)
     }
 
     /// Ends an attempt without a result; returns whether the task is tried again.

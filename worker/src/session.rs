@@ -172,9 +172,12 @@ impl Session {
             };
             match response.assignment {
                 Some(assignment) => {
-                    reached(Point::WorkerAfterAcquire);
                     self.backoff = Backoff::new();
-                    self.work(assignment, terms).await?;
+                    let mut given = Some(assignment);
+                    while let Some(assignment) = given {
+                        reached(Point::WorkerAfterAcquire);
+                        given = self.work(assignment, terms).await?;
+                    }
                     if shutdown.is_cancelled() {
                         return Ok(Pause::Over);
                     }
@@ -215,8 +218,13 @@ impl Session {
         self.summary.waiting += waiting_since.elapsed();
     }
 
-    /// Does one task.
-    async fn work(&mut self, assignment: v1::Assignment, terms: Terms) -> Result<(), RunError> {
+    /// Does one task; returns the next, if the coordinator gave one with its last answer. What is
+    /// given is worked on whatever happens: a worker that is to stop gives it back.
+    async fn work(
+        &mut self,
+        assignment: v1::Assignment,
+        terms: Terms,
+    ) -> Result<Option<v1::Assignment>, RunError> {
         let claim = task::claim(&assignment).map_err(RunError::Protocol)?;
         let span = tracing::info_span!(
             "attempt",
@@ -247,7 +255,7 @@ impl Session {
         } else {
             self.failures = 0;
         }
-        Ok(())
+        Ok(report.next)
     }
 
     async fn attempt(&self, task: Task, terms: Terms) -> Report {
@@ -300,6 +308,7 @@ impl Session {
             times: Times::default(),
             unusable: None,
             unheard: false,
+            next: None,
         }
     }
 

@@ -266,8 +266,22 @@ impl<S: StateStore> Owner<S> {
         self.answer(reply, answer);
     }
 
-    pub(super) fn finish(&mut self, claim: LeaseClaim, observation: Observation, reply: Reply<()>) {
+    /// Ends a task and, if its worker wants another at once, lets it ask for that without waiting:
+    /// both become durable together.
+    pub(super) fn finish(
+        &mut self,
+        claim: LeaseClaim,
+        observation: Observation,
+        next: Option<Reply<Work>>,
+        now_ms: u64,
+        reply: Reply<()>,
+    ) {
+        // A repeated call has none, and so ends no lease that its first one granted.
+        let holder = self.ledger.holder(claim).cloned();
         let answer = self.decide(self.ledger.finish(claim, observation));
+        if let (Ok(_), Some(holder), Some(next)) = (&answer, holder, next) {
+            self.acquire(holder, 0, now_ms, next);
+        }
         self.answer(reply, answer.map(|_finish| ()));
     }
 

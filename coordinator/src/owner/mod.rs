@@ -315,8 +315,9 @@ impl<S: StateStore> Owner<S> {
             Ask::Finish {
                 claim,
                 observation,
+                next,
                 reply,
-            } => self.finish(claim, observation, reply),
+            } => self.finish(claim, observation, next, now_ms, reply),
             Ask::Fail {
                 claim,
                 report,

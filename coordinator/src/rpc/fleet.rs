@@ -12,6 +12,7 @@ use autorep_proto::convert::{BadMessage, failure_class, required};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use autorep_proto::v1::fleet_server::Fleet;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use super::{beginning_of, end_of};
@@ -173,17 +174,28 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::FinishRequest>,
     ) -> Result<Response<v1::FinishResponse>, Status> {
-        let v1::FinishRequest { claim, observation } = request.into_inner();
+        let v1::FinishRequest {
+            claim,
+            observation,
+            take_next,
+        } = request.into_inner();
         let claim = lease_claim("FinishRequest.claim", claim)?;
         let observation = required("FinishRequest.observation", observation)?.try_into()?;
+        let (next, given) = oneshot::channel();
         (self.desk)
             .ask(|reply| Ask::Finish {
                 claim,
                 observation,
+                next: take_next.then_some(next),
                 reply,
             })
             .await?;
-        Ok(Response::new(v1::FinishResponse {}))
+        // Whatever stands against a next task does not stand against the result.
+        let next = match given.await {
+            Ok(Ok(Work::Lease(lease))) => Some(wire::assignment(*lease)),
+            Ok(Ok(Work::Nothing { .. }) | Err(_)) | Err(_) => None,
+        };
+        Ok(Response::new(v1::FinishResponse { next }))
     }
 
     async fn fail(

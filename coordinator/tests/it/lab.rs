@@ -200,6 +200,19 @@ pub(crate) struct Held {
     pub(crate) assignment: v1::Assignment,
 }
 
+impl Held {
+    fn of(assignment: v1::Assignment) -> Self {
+        let claim: LeaseClaim = assignment.claim.clone().unwrap().try_into().unwrap();
+        let spec: TaskSpec = serde_json::from_slice(&assignment.spec).unwrap();
+        assert_eq!(spec.id(), claim.task);
+        Self {
+            claim,
+            spec,
+            assignment,
+        }
+    }
+}
+
 impl Worker {
     pub(crate) async fn try_acquire(&mut self, wait: Duration) -> v1::AcquireResponse {
         let request = v1::AcquireRequest {
@@ -213,15 +226,7 @@ impl Worker {
     /// Waits for a task.
     pub(crate) async fn acquire(&mut self) -> Held {
         let response = self.try_acquire(Duration::from_secs(20)).await;
-        let assignment = response.assignment.expect("a task in time");
-        let claim: LeaseClaim = assignment.claim.clone().unwrap().try_into().unwrap();
-        let spec: TaskSpec = serde_json::from_slice(&assignment.spec).unwrap();
-        assert_eq!(spec.id(), claim.task);
-        Held {
-            claim,
-            spec,
-            assignment,
-        }
+        Held::of(response.assignment.expect("a task in time"))
     }
 
     pub(crate) async fn renew(&mut self, held: &Held) -> Result<v1::Directive, Refusal> {
@@ -252,12 +257,30 @@ impl Worker {
     }
 
     pub(crate) async fn finish(&mut self, held: &Held) -> Result<(), Refusal> {
+        self.report(held, false).await.map(|_next| ())
+    }
+
+    /// Finishes a task and takes the next, if one is ready.
+    pub(crate) async fn finish_and_take_next(
+        &mut self,
+        held: &Held,
+    ) -> Result<Option<Held>, Refusal> {
+        let next = self.report(held, true).await?;
+        Ok(next.map(Held::of))
+    }
+
+    async fn report(
+        &mut self,
+        held: &Held,
+        take_next: bool,
+    ) -> Result<Option<v1::Assignment>, Refusal> {
         let request = v1::FinishRequest {
             claim: Some(held.claim.into()),
             observation: Some(observation(&held.spec).into()),
+            take_next,
         };
         let answer = self.fleet.finish(request).await;
-        answer.map(|_| ()).map_err(Refusal::from)
+        Ok(answer.map_err(Refusal::from)?.into_inner().next)
     }
 
     pub(crate) async fn fail(
@@ -279,12 +302,16 @@ impl Worker {
 
     /// Commits every output of a task and finishes it.
     pub(crate) async fn complete(&mut self, held: &Held) {
+        self.commit_outputs(held).await;
+        self.finish(held).await.unwrap();
+    }
+
+    pub(crate) async fn commit_outputs(&mut self, held: &Held) {
         for name in held.spec.outputs() {
             let output = checkpoint(held, CheckpointRole::Output(name), 9);
             let adoption = self.commit(held, &output).await.unwrap();
             assert_eq!(adoption, v1::Adoption::Adopted);
         }
-        self.finish(held).await.unwrap();
     }
 
     /// Does everything there is to do.
@@ -292,20 +319,16 @@ impl Worker {
         let mut done = 0;
         loop {
             let response = self.try_acquire(Duration::ZERO).await;
-            if response.assignment.is_none() {
+            let Some(assignment) = response.assignment else {
                 assert!(response.idle, "nothing is ready and yet not all is done");
                 return done;
-            }
-            let assignment = response.assignment.unwrap();
-            let claim = assignment.claim.clone().unwrap().try_into().unwrap();
-            let spec = serde_json::from_slice(&assignment.spec).unwrap();
-            let held = Held {
-                claim,
-                spec,
-                assignment,
             };
-            self.complete(&held).await;
-            done += 1;
+            let mut given = Some(Held::of(assignment));
+            while let Some(held) = given {
+                self.commit_outputs(&held).await;
+                given = self.finish_and_take_next(&held).await.unwrap();
+                done += 1;
+            }
         }
     }
 }

@@ -92,6 +92,30 @@ async fn outputs_must_be_committed_before_a_task_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_brings_the_next_task_once() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("tiny").await;
+    let mut worker = coordinator.worker("w").await;
+    let first = worker.acquire().await;
+    // A result that is refused brings nothing, and the lease stays.
+    let refused = worker.finish_and_take_next(&first).await.unwrap_err();
+    assert!(matches!(refused, Refusal::NotReady(_)), "{refused:?}");
+    assert_eq!(worker.renew(&first).await, Ok(v1::Directive::Continue));
+    worker.commit_outputs(&first).await;
+    let next = worker.finish_and_take_next(&first).await.unwrap();
+    let next = next.expect("what the first task made ready");
+    assert_ne!(next.claim.task, first.claim.task);
+    assert_eq!(worker.renew(&next).await, Ok(v1::Directive::Continue));
+    // Said again because the answer was lost: no lease is granted, and none ends.
+    let again = worker.finish_and_take_next(&first).await.unwrap();
+    assert!(again.is_none());
+    assert_eq!(worker.renew(&next).await, Ok(v1::Directive::Continue));
+    worker.complete(&next).await;
+    assert_eq!(coordinator.counts("tiny").await.done, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_input_is_made_again() {
     let lab = Lab::new();
     let coordinator = lab.start(Config::default()).await;

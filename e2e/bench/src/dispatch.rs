@@ -18,7 +18,7 @@ const PLENTY: u64 = 90_010;
 /// Work before the count begins.
 const WARM_UP: Duration = Duration::from_secs(1);
 
-/// Tasks per second, each from Acquire to durable Finish with its commits between.
+/// Tasks per second, each from its lease to durable Finish with its commits between.
 pub(crate) async fn rate(autorep: &Path, workers: usize, seconds: f64) -> Result<Value> {
     let mut lab = Lab::start(autorep, &sweep::manifest("load", PLENTY)).await?;
     let mut workers = lab.workers(workers).await?;
@@ -45,11 +45,11 @@ async fn work(workers: &mut [crate::worker::Worker], time: Duration) -> Result<u
     let all = workers.iter_mut().map(|worker| {
         let mut worker = worker.clone();
         async move {
-            let work = async move { worker.work_until(end, Duration::ZERO).await };
+            let work = async move { worker.race_until(end).await };
             tokio::spawn(work).await?
         }
     });
-    Ok(try_join_all(all).await?.iter().map(Vec::len).sum())
+    Ok(try_join_all(all).await?.iter().sum())
 }
 
 /// Seconds from the start of the process to the first lease on an empty store.

@@ -82,13 +82,21 @@ async fn work(
                 None => {}
             }
         };
-        complete(fleet, &assignment, relu_total).await?;
-        done += 1;
+        let mut given = Some(assignment);
+        while let Some(assignment) = given {
+            given = complete(fleet, &assignment, relu_total).await?;
+            done += 1;
+        }
     }
     Ok(done)
 }
 
-async fn complete(fleet: &impl Fleet, assignment: &v1::Assignment, relu_total: u64) -> Result<()> {
+/// Does a task; returns the next one, if one is ready.
+async fn complete(
+    fleet: &impl Fleet,
+    assignment: &v1::Assignment,
+    relu_total: u64,
+) -> Result<Option<v1::Assignment>> {
     let claim = assignment.claim.clone().context("a claim")?;
     let claim = LeaseClaim::try_from(claim)?;
     let spec: TaskSpec = serde_json::from_slice(&assignment.spec)?;
@@ -102,9 +110,10 @@ async fn complete(fleet: &impl Fleet, assignment: &v1::Assignment, relu_total: u
     let request = v1::FinishRequest {
         claim: Some(claim.into()),
         observation: Some(observation(&spec, relu_total).into()),
+        take_next: true,
     };
-    fleet.finish(Request::new(request)).await?;
-    Ok(())
+    let answer = fleet.finish(Request::new(request)).await?;
+    Ok(answer.into_inner().next)
 }
 
 /// From the start of a process to its first answer.

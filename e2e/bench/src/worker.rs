@@ -100,6 +100,11 @@ impl Worker {
 
     /// Commits every output and reports the result. Each is durable when its call returns.
     pub(crate) async fn complete(&mut self, held: &Held) -> Result<()> {
+        self.end(held, false).await.map(|_next| ())
+    }
+
+    /// The same, and takes the next task with it, if one is ready.
+    async fn end(&mut self, held: &Held, take_next: bool) -> Result<Option<Held>> {
         for name in held.spec.outputs() {
             let request = v1::CommitRequest {
                 claim: Some(held.claim.into()),
@@ -110,13 +115,35 @@ impl Worker {
         let request = v1::FinishRequest {
             claim: Some(held.claim.into()),
             observation: Some(observation(&held.spec, self.relu_total).into()),
+            take_next,
         };
-        self.fleet.finish(request).await?;
-        Ok(())
+        let answer = self.fleet.finish(request).await?.into_inner();
+        answer.next.map(Held::of).transpose()
     }
 
-    /// Works until a time, or until nothing is left: how many tasks were done, and how long each
-    /// request for one took.
+    /// Works as `autorep-worker` does, which takes the next task with a result, until a time or
+    /// until nothing is left; returns how many tasks were done.
+    pub(crate) async fn race_until(&mut self, end: Instant) -> Result<usize> {
+        let mut done = 0;
+        let mut given = None;
+        while Instant::now() < end {
+            let held = match given.take() {
+                Some(held) => held,
+                None => match self.acquire().await? {
+                    Some(held) => held,
+                    None => break,
+                },
+            };
+            given = self.end(&held, true).await?;
+            if Instant::now() < end {
+                done += 1;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Works with a request for each task, until a time or until nothing is left; returns how long
+    /// each request took.
     pub(crate) async fn work_until(
         &mut self,
         end: Instant,
@@ -129,9 +156,7 @@ impl Worker {
                 break;
             };
             let waited = asked.elapsed();
-            if !task.is_zero() {
-                tokio::time::sleep(task).await;
-            }
+            tokio::time::sleep(task).await;
             self.complete(&held).await?;
             if Instant::now() < end {
                 waits.push(waited);

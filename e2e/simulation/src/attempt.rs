@@ -43,37 +43,44 @@ struct Attempt<'a> {
     ending: AtomicBool,
 }
 
-/// Works on an assignment until the lease has ended one way or another.
-pub(crate) async fn run(worker: &Worker, assignment: v1::Assignment, terms: Terms) {
+/// Works on an assignment until the lease has ended one way or another; returns the next one, if
+/// the last answer brought one.
+pub(crate) async fn run(
+    worker: &Worker,
+    assignment: v1::Assignment,
+    terms: Terms,
+) -> Option<v1::Assignment> {
     let Some(attempt) = Attempt::new(worker, assignment) else {
-        return worker
+        worker
             .world
             .violate("an assignment can be worked on", &worker.name);
+        return None;
     };
     worker.world.note(format_args!(
         "worker {}: begins {}",
         worker.name, attempt.claim
     ));
     let mut work = std::pin::pin!(attempt.work());
-    let why = tokio::select! {
+    let (why, next) = tokio::select! {
         biased;
-        why = attempt.keep_lease(terms) => why,
-        () = &mut work => "ended",
+        why = attempt.keep_lease(terms) => (why, None),
+        next = &mut work => ("ended", next),
     };
     worker.world.note(format_args!(
         "worker {}: {}: {why}",
         worker.name, attempt.claim
     ));
     if why == "ended" {
-        return;
+        return next;
     }
     // A worker drops what it is doing. A defective one goes on, and nothing may come of it.
     if worker.world.fault(worker.world.profile.zombie) {
         worker
             .world
             .note(format_args!("worker {}: goes on all the same", worker.name));
-        work.await;
+        drop(work.await);
     }
+    None
 }
 
 impl<'a> Attempt<'a> {
@@ -129,7 +136,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    async fn work(&self) {
+    async fn work(&self) -> Option<v1::Assignment> {
         let shutdown = self.worker.shutdown.clone();
         let verdict = match self.fetch_all().await {
             Ok(()) => self.train(&shutdown).await,
@@ -137,7 +144,7 @@ impl<'a> Attempt<'a> {
         };
         self.ending.store(true, Ordering::Relaxed);
         match verdict {
-            Verdict::Done => self.finish().await,
+            Verdict::Done => return self.finish().await,
             Verdict::Failed(class, bad) => self.fail(class, bad).await,
             Verdict::Stopped => {
                 let request = Request::Release(v1::ReleaseRequest {
@@ -147,20 +154,23 @@ impl<'a> Attempt<'a> {
             }
             Verdict::Lost => {}
         }
+        None
     }
 
-    async fn finish(&self) {
+    async fn finish(&self) -> Option<v1::Assignment> {
+        let world = &self.worker.world;
         let request = Request::Finish(v1::FinishRequest {
             claim: Some(self.claim.into()),
             observation: Some(observation(&self.spec, self.claim.generation).into()),
+            take_next: !self.worker.shutdown.is_cancelled() && world.chance.permille(700),
         });
         match self.worker.insist(request).await {
-            Ok(_) | Err(Refusal::Stale { .. } | Refusal::UnknownTask(_)) => {}
-            Err(refusal) => self
-                .worker
-                .world
-                .violate("a right result is taken", refusal),
+            Ok(Answer::Finished(answer)) => return answer.next,
+            Ok(other) => world.violate("an answer fits its request", format!("{other:?}")),
+            Err(Refusal::Stale { .. } | Refusal::UnknownTask(_)) => {}
+            Err(refusal) => world.violate("a right result is taken", refusal),
         }
+        None
     }
 
     async fn fail(&self, class: v1::FailureClass, bad: Option<CheckpointRef>) {

@@ -35,6 +35,7 @@ pub(crate) enum Answer {
     Directive(v1::Directive),
     Adoption(v1::Adoption),
     WillRetry(bool),
+    Finished(Box<v1::FinishResponse>),
     Sweeps(Vec<v1::SweepSummary>),
     Front(v1::Front),
     Done,
@@ -102,6 +103,7 @@ impl Request {
                 )
             }),
             Self::Fail(request) => format!(" {:?}", request.class()),
+            Self::Finish(request) if request.take_next => " and next".to_owned(),
             Self::Register(_)
             | Self::Acquire(_)
             | Self::Renew(_)
@@ -137,8 +139,8 @@ impl Request {
                 Answer::Adoption(response.adoption())
             }
             Self::Finish(it) => {
-                fleet.finish(Envelope::new(it)).await?;
-                Answer::Done
+                let response = fleet.finish(Envelope::new(it)).await?;
+                Answer::Finished(Box::new(response.into_inner()))
             }
             Self::Fail(it) => {
                 let response = fleet.fail(Envelope::new(it)).await?.into_inner();

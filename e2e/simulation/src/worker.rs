@@ -226,7 +226,13 @@ impl Worker {
                 Ok(Answer::Work(work)) => match work.assignment {
                     Some(assignment) => {
                         *backoff = Backoff::new();
-                        attempt::run(self, assignment, terms).await;
+                        let mut given = Some(assignment);
+                        // What a zombie is given is nobody's until its lease expires.
+                        while let Some(assignment) = given
+                            && !self.is_zombie.load(Ordering::Relaxed)
+                        {
+                            given = attempt::run(self, assignment, terms).await;
+                        }
                     }
                     None if self.world.now_ms() - asked_ms < TOO_SOON_MS => {
                         backoff.wait(self).await;

@@ -119,7 +119,24 @@ impl From<UploadError> for Failure {
     }
 }
 
-/// Stores the trainer's log and tells the coordinator.
+/// How an attempt has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    /// The worker's next task, where the coordinator gave one in its answer.
+    pub(super) next: Option<v1::Assignment>,
+}
+
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            next: None,
+        }
+    }
+}
+
+/// Stores the trainer's log and tells the coordinator; a result may bring the next task.
 pub(super) async fn end(
     store: Store,
     fleet: Fleet,
@@ -127,13 +144,17 @@ pub(super) async fn end(
     verdict: Verdict,
     log: PathBuf,
     stderr: String,
-) -> Result<Outcome, Refusal> {
+    take_next: bool,
+) -> Result<Ended, Refusal> {
     reached(Point::WorkerBeforeLog);
     store_log(&store, claim, log).await;
     reached(Point::WorkerAfterLog);
     let failure = match verdict {
-        Verdict::Done(observation) => match finish(&fleet, claim, &observation).await {
-            Ok(()) => return Ok(Outcome::Finished),
+        Verdict::Done(observation) => match finish(&fleet, claim, &observation, take_next).await {
+            Ok(next) => {
+                let outcome = Outcome::Finished;
+                return Ok(Ended { outcome, next });
+            }
             Err(refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_))) => {
                 return Err(refusal);
             }
@@ -145,10 +166,10 @@ pub(super) async fn end(
         },
         Verdict::Stopped => {
             return match tokio::time::timeout(RELEASE_WITHIN, release(&fleet, claim)).await {
-                Ok(released) => released.map(|()| Outcome::Released),
+                Ok(released) => released.map(|()| Outcome::Released.into()),
                 Err(_elapsed) => {
                     tracing::warn!("the lease could not be given back; it will run out");
-                    Ok(Outcome::Lost)
+                    Ok(Outcome::Lost.into())
                 }
             };
         }
@@ -158,16 +179,17 @@ pub(super) async fn end(
     let will_retry = fleet.fail(claim, &failure, &stderr).await?;
     reached(Point::WorkerAfterFail);
     tracing::info!(will_retry, "reported the failure");
-    Ok(Outcome::Failed)
+    Ok(Outcome::Failed.into())
 }
 
 async fn finish(
     fleet: &Fleet,
     claim: LeaseClaim,
     observation: &Observation,
-) -> Result<(), Refusal> {
+    take_next: bool,
+) -> Result<Option<v1::Assignment>, Refusal> {
     reached(Point::WorkerBeforeFinish);
-    let finished = fleet.finish(claim, observation).await;
+    let finished = fleet.finish(claim, observation, take_next).await;
     reached(Point::WorkerAfterFinish);
     finished
 }

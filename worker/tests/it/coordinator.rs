@@ -228,9 +228,17 @@ impl Fleet for Recorder {
         if self.look(|it| it.refuses_results) {
             return Err(Refusal::NotReady("an output is missing".to_owned()).into());
         }
-        let observation = request.into_inner().observation.unwrap_or_default();
-        self.record(Call::Finish(observation));
-        Ok(Response::new(v1::FinishResponse {}))
+        let v1::FinishRequest {
+            observation,
+            take_next,
+            ..
+        } = request.into_inner();
+        self.record(Call::Finish(observation.unwrap_or_default()));
+        let mut next = None;
+        if take_next {
+            self.change(|it| next = it.offers.pop_front());
+        }
+        Ok(Response::new(v1::FinishResponse { next }))
     }
 
     async fn fail(

@@ -109,3 +109,23 @@ async fn one_worker_does_one_task_after_the_other() {
     let summary = lab.run().await;
     assert_eq!(summary.finished, 3, "{:?}", lab.recorder.effects());
 }
+
+#[tokio::test]
+async fn the_next_task_comes_with_the_result() {
+    let lab = Lab::new("checkpoint net 9\ndone");
+    lab.offer_baseline();
+    lab.offer(&evaluate(other_task()), vec![], None);
+    lab.offer_baseline();
+
+    let summary = lab.run().await;
+
+    // The second is none that can be worked on: after a failure the worker asks again.
+    assert_eq!((summary.finished, summary.failed), (2, 1), "{summary:?}");
+    let asked = lab.recorder.look(|it| {
+        let asks = |call: &&Call| matches!(call, Call::Acquire);
+        it.calls.iter().filter(asks).count()
+    });
+    // At the start, after the failure, and until nothing is left.
+    assert_eq!(asked, 3);
+    assert_eq!(lab.left_in_scratch(), Vec::<std::path::PathBuf>::new());
+}

@@ -61,7 +61,9 @@ impl World {
                 let decision = self.ledger.commit(claim, checkpoint);
                 self.try_apply(decision);
             }
-            Request::Finish(v1::FinishRequest { claim, observation }) => {
+            Request::Finish(v1::FinishRequest {
+                claim, observation, ..
+            }) => {
                 let claim = required("claim", claim)?.try_into()?;
                 let observation = required("observation", observation)?.try_into()?;
                 let decision = self.ledger.finish(claim, observation);

@@ -218,6 +218,7 @@ impl Row {
         let finish = v1::FinishRequest {
             claim: Some(claim(place, generation)),
             observation: Some(observation),
+            take_next: generation % 2 == 1,
         };
         self.add(4, &finish)
     }

@@ -43,6 +43,10 @@ impl Observer {
     pub(crate) fn delivered(&self, world: &Arc<World>, request: &Request, sent: &Sent) -> Delivery {
         let mut know = self.know();
         know.delivered(request);
+        let acquirer = know.acquirer(request);
+        if let Some(worker) = &acquirer {
+            *know.open_acquires.entry(worker.clone()).or_default() += 1;
+        }
         Delivery {
             at_ms: world.now_ms(),
             newest_told: sent.newest_told,
@@ -51,11 +55,7 @@ impl Observer {
                 .filter(|sweep| know.frozen.contains_key(*sweep))
                 .cloned()
                 .collect(),
-            acquirer: if let Request::Acquire(request) = request {
-                Some((Arc::clone(world), request.worker.clone()))
-            } else {
-                None
-            },
+            acquirer: acquirer.map(|worker| (Arc::clone(world), worker)),
         }
     }
 
@@ -87,10 +87,6 @@ impl Knowledge {
     fn delivered(&mut self, request: &Request) {
         match request {
             Request::Acquire(request) => {
-                *self
-                    .open_acquires
-                    .entry(request.worker.clone())
-                    .or_default() += 1;
                 let held = self.live.values_mut();
                 for live in held.filter(|live| live.worker == request.worker) {
                     live.excused = true;
@@ -139,6 +135,34 @@ impl Knowledge {
                 live.excused = true;
             }
         }
+    }
+
+    /// The worker that a request may bring a lease.
+    fn acquirer(&self, request: &Request) -> Option<String> {
+        match request {
+            Request::Acquire(request) => Some(request.worker.clone()),
+            Request::Finish(finish) if finish.take_next => {
+                Some(self.told_to(request.claim()?)?.to_owned())
+            }
+            Request::Finish(_)
+            | Request::Register(_)
+            | Request::Renew(_)
+            | Request::Commit(_)
+            | Request::Fail(_)
+            | Request::Release(_)
+            | Request::Submit(_)
+            | Request::Pause(_)
+            | Request::Resume(_)
+            | Request::Cancel(_)
+            | Request::List(_)
+            | Request::Front(_) => None,
+        }
+    }
+
+    /// The worker that was told of a lease.
+    fn told_to(&self, claim: LeaseClaim) -> Option<&str> {
+        let told = self.told.get(&(claim.task, claim.generation.0))?;
+        Some(&told.worker)
     }
 
     /// A person has changed what is wanted: leases may end, and what waited may go on.
@@ -226,6 +250,11 @@ impl Knowledge {
                     self.granted(world, newest, &request.worker, assignment);
                 } else if work.idle && newest {
                     self.idle(world);
+                }
+            }
+            (Request::Finish(_), Answer::Finished(answer)) => {
+                if let Some(assignment) = &answer.next {
+                    self.granted_next(world, newest, request, assignment);
                 }
             }
             (Request::Submit(request), _) => self.submitted(world, &request.manifest),
@@ -337,6 +366,23 @@ impl Knowledge {
         match role {
             CheckpointRole::Resume => record.resume,
             CheckpointRole::Output(name) => record.outputs.get(name).copied(),
+        }
+    }
+
+    /// A lease that came with the answer to a result is the same worker's.
+    fn granted_next(
+        &mut self,
+        world: &World,
+        newest: bool,
+        request: &Request,
+        assignment: &v1::Assignment,
+    ) {
+        match self.acquirer(request) {
+            Some(worker) => self.granted(world, newest, &worker, assignment),
+            None => world.violate(
+                "a next task is given to the holder who asked for it",
+                request.line(),
+            ),
         }
     }
 
