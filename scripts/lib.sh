@@ -72,8 +72,11 @@ stage_seaweedfs() {
 # folder that two checkouts share, it takes the crates of one, if they are newer, for the other's.
 # So whenever another checkout has built here since, this one's files are made the newest. Crates
 # of others, which take nearly all the time, stay built.
+#
+# A script that another one has started builds under that one's claim: it would wait for it forever.
 claim_build_folder() {
 	local owner="$CARGO_TARGET_DIR/autorep-checkout" identity manifest
+	[ "${AUTOREP_BUILD_CLAIM:-}" != "$PWD $CARGO_TARGET_DIR" ] || return 0
 	mkdir -p "$CARGO_TARGET_DIR"
 	exec 9>"$CARGO_TARGET_DIR/autorep-lock"
 	if command -v flock >/dev/null && ! flock -n 9; then
@@ -89,4 +92,5 @@ claim_build_folder() {
 		touch -c Cargo.toml Cargo.lock clippy.toml
 		printf '%s\n' "$identity" >"$owner"
 	fi
+	export AUTOREP_BUILD_CLAIM="$PWD $CARGO_TARGET_DIR"
 }

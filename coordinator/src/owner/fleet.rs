@@ -281,6 +281,7 @@ impl<S: StateStore> Owner<S> {
         let answer = self.decide(self.ledger.finish(claim, observation));
         if let (Ok(_), Some(holder), Some(next)) = (&answer, holder, next) {
             self.acquire(holder, 0, now_ms, next);
+            self.turn.second_answers += 1;
         }
         self.answer(reply, answer.map(|_finish| ()));
     }

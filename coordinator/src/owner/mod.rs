@@ -81,6 +81,8 @@ struct Turn {
     tasks: BTreeSet<TaskId>,
     sweeps: BTreeSet<SweepName>,
     answers: Vec<Answer>,
+    /// Answers that go to a caller who gets another one with them.
+    second_answers: usize,
     decided: Decided,
     /// Whether an answer says what only the owner of the state may say, with nothing to write for
     /// it.
@@ -204,6 +206,7 @@ impl<S: StateStore> Owner<S> {
             tasks,
             sweeps,
             answers,
+            second_answers,
             decided,
             unproved,
         } = std::mem::take(&mut self.turn);
@@ -231,7 +234,8 @@ impl<S: StateStore> Owner<S> {
             return Err(self.give_up(error));
         }
         decided.reached(When::AfterWrite);
-        self.pace = Pace::new(answers.len(), began.elapsed());
+        let answered = answers.len().saturating_sub(second_answers);
+        self.pace = Pace::new(answered, began.elapsed());
         // Fronts are told only what is durable, and who asked for one gets it as it is now.
         self.publish_fronts();
         for answer in answers {

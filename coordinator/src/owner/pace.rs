@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// requests as the last one answered, though no longer than a quarter of a write.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
+    /// Callers, each counted once.
     answered: usize,
     wrote: Duration,
 }
