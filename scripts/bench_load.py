@@ -27,11 +27,20 @@ def folder():
 def dispatch(autorep):
     many = load(autorep, "dispatch", "--workers", 64)
     one = load(autorep, "dispatch", "--workers", 1)
+    each = load(autorep, "dispatch", "--workers", 1, "--acquire-each")
     command = "make bench ONLY=dispatch.tasks"
     return [
         figure("dispatch.tasks_per_s", round(many["tasks_per_s"]), "tasks/s", 4000, command, "higher"),
         figure(
             "dispatch.tasks_per_s_one_worker", round(one["tasks_per_s"]), "tasks/s", 400, command, "higher"
+        ),
+        figure(
+            "dispatch.tasks_per_s_one_worker_acquire_each",
+            round(each["tasks_per_s"]),
+            "tasks/s",
+            None,
+            command,
+            "higher",
         ),
         figure("dispatch.tasks_fdatasync_ms", many["fdatasync_ms"], "ms (4 KiB, median)", None, command),
         figure(
@@ -138,6 +147,7 @@ BENCHES = [
         (
             "dispatch.tasks_per_s",
             "dispatch.tasks_per_s_one_worker",
+            "dispatch.tasks_per_s_one_worker_acquire_each",
             "dispatch.tasks_fdatasync_ms",
             "dispatch.tasks_fdatasync_one_worker_ms",
             "dispatch.tasks_coordinator_cores",

@@ -19,17 +19,22 @@ const PLENTY: u64 = 90_010;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Tasks per second, each from its lease to durable Finish with its commits between.
-pub(crate) async fn rate(autorep: &Path, workers: usize, seconds: f64) -> Result<Value> {
+pub(crate) async fn rate(
+    autorep: &Path,
+    workers: usize,
+    seconds: f64,
+    take_next: bool,
+) -> Result<Value> {
     let mut lab = Lab::start(autorep, &sweep::manifest("load", PLENTY)).await?;
     let mut workers = lab.workers(workers).await?;
     let first = workers.first_mut().context("at least one worker")?;
     lab.open_up(first).await?;
 
-    work(&mut workers, WARM_UP).await?;
+    work(&mut workers, WARM_UP, take_next).await?;
     let disk = Disk::watch(lab.folder.path())?;
     let cpu = lab.coordinator.cpu_s()?;
     let began = Instant::now();
-    let done = work(&mut workers, Duration::from_secs_f64(seconds)).await?;
+    let done = work(&mut workers, Duration::from_secs_f64(seconds), take_next).await?;
     let took = seconds.min(began.elapsed().as_secs_f64());
     let cpu = lab.coordinator.cpu_s()? - cpu;
     Ok(json!({
@@ -40,12 +45,16 @@ pub(crate) async fn rate(autorep: &Path, workers: usize, seconds: f64) -> Result
     }))
 }
 
-async fn work(workers: &mut [crate::worker::Worker], time: Duration) -> Result<usize> {
+async fn work(
+    workers: &mut [crate::worker::Worker],
+    time: Duration,
+    take_next: bool,
+) -> Result<usize> {
     let end = Instant::now() + time;
     let all = workers.iter_mut().map(|worker| {
         let mut worker = worker.clone();
         async move {
-            let work = async move { worker.race_until(end).await };
+            let work = async move { worker.race_until(end, take_next).await };
             tokio::spawn(work).await?
         }
     });

@@ -40,6 +40,9 @@ enum Command {
         /// How long to count.
         #[arg(long, default_value_t = 8.0)]
         seconds: f64,
+        /// Ask for each task with a call of its own, not with the result of the one before.
+        #[arg(long)]
+        acquire_each: bool,
     },
     /// From the start of a process on an empty store to the first lease.
     FirstLease {
@@ -114,9 +117,11 @@ enum Command {
 async fn main() -> Result<()> {
     let Args { autorep, command } = Args::parse();
     let found = match command {
-        Command::Dispatch { workers, seconds } => {
-            dispatch::rate(&autorep, workers, seconds).await?
-        }
+        Command::Dispatch {
+            workers,
+            seconds,
+            acquire_each,
+        } => dispatch::rate(&autorep, workers, seconds, !acquire_each).await?,
         Command::FirstLease { runs } => dispatch::first_lease(&autorep, runs).await?,
         Command::Reclaim => reclaim::measure(&autorep).await?,
         Command::Hold { url } => return reclaim::hold(&url).await,

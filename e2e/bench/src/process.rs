@@ -21,9 +21,16 @@ pub(crate) struct Coordinator {
     address: SocketAddr,
 }
 
+/// Where `make bench` wants stores: it removes them all when everything is measured.
+const STORES: &str = "AUTOREP_BENCH_STORES";
+
 /// A folder for a store. In the build folder's file system rather than in one in memory, where a
 /// write that lasts costs nothing.
 pub(crate) fn folder() -> Result<TempDir> {
+    if let Some(stores) = std::env::var_os(STORES) {
+        let kept = tempfile::Builder::new().disable_cleanup(true);
+        return Ok(kept.tempdir_in(stores)?);
+    }
     let exe = std::env::current_exe()?;
     let beside = exe.parent().context("a folder of this program")?;
     Ok(tempfile::tempdir_in(beside)?)

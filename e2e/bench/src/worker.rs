@@ -121,9 +121,9 @@ impl Worker {
         answer.next.map(Held::of).transpose()
     }
 
-    /// Works as `autorep-worker` does, which takes the next task with a result, until a time or
-    /// until nothing is left; returns how many tasks were done.
-    pub(crate) async fn race_until(&mut self, end: Instant) -> Result<usize> {
+    /// Works until a time or until nothing is left, as `autorep-worker` does if the next task is taken
+    /// with a result; returns how many tasks were done.
+    pub(crate) async fn race_until(&mut self, end: Instant, take_next: bool) -> Result<usize> {
         let mut done = 0;
         let mut given = None;
         while Instant::now() < end {
@@ -134,7 +134,7 @@ impl Worker {
                     None => break,
                 },
             };
-            given = self.end(&held, true).await?;
+            given = self.end(&held, take_next).await?;
             if Instant::now() < end {
                 done += 1;
             }
