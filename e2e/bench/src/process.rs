@@ -28,8 +28,8 @@ const STORES: &str = "AUTOREP_BENCH_STORES";
 /// write that lasts costs nothing.
 pub(crate) fn folder() -> Result<TempDir> {
     if let Some(stores) = std::env::var_os(STORES) {
-        let kept = tempfile::Builder::new().disable_cleanup(true);
-        return Ok(kept.tempdir_in(stores)?);
+        let mut folders = tempfile::Builder::new();
+        return Ok(folders.disable_cleanup(true).tempdir_in(stores)?);
     }
     let exe = std::env::current_exe()?;
     let beside = exe.parent().context("a folder of this program")?;
