@@ -29,5 +29,5 @@ pub mod state;
 mod wire;
 
 pub use config::Config;
-pub use offline::{OfflineError, SweepStatus, read_front, read_sweeps};
+pub use offline::{CurvePoint, OfflineError, SweepStatus, read_curve, read_front, read_sweeps};
 pub use serve::{RunError, run};

@@ -1,10 +1,12 @@
 //! Reading a store's state without a coordinator, and without disturbing one that runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
+use autorep_core::task::TaskKind;
 use object_store::ObjectStore;
 
 use crate::restore::{RestoreError, Restored, expand, restore};
@@ -57,6 +59,22 @@ pub async fn read_front(
     Ok(candidates.front.report())
 }
 
+/// The sweep of this name.
+fn named<'a>(
+    sweeps: &'a [SweepRecord],
+    sweep: &SweepName,
+) -> Result<&'a SweepRecord, OfflineError> {
+    let mut all = sweeps.iter();
+    all.find(|record| record.manifest.name == *sweep)
+        .ok_or_else(|| {
+            let names = sweeps.iter().map(|record| record.manifest.name.to_string());
+            OfflineError::UnknownSweep {
+                sweep: sweep.clone(),
+                known: names.collect(),
+            }
+        })
+}
+
 /// What a front is made from.
 struct Candidates {
     front: SweepFront,
@@ -66,15 +84,7 @@ struct Candidates {
 
 impl Candidates {
     fn of(sweeps: &[SweepRecord], sweep: &SweepName) -> Result<Self, OfflineError> {
-        let named = |record: &SweepRecord| record.manifest.name == *sweep;
-        let Some(record) = sweeps.iter().find(|record| named(record)) else {
-            let names = sweeps.iter().map(|record| record.manifest.name.to_string());
-            return Err(OfflineError::UnknownSweep {
-                sweep: sweep.clone(),
-                known: names.collect(),
-            });
-        };
-        let plan = expand(record)?;
+        let plan = expand(named(sweeps, sweep)?)?;
         let evaluations = plan.candidates.iter().flat_map(|it| &it.evaluations);
         let mut tasks: Vec<TaskId> = evaluations.map(|&(_, task)| task).collect();
         tasks.sort_unstable();
@@ -83,6 +93,57 @@ impl Candidates {
             tasks,
         })
     }
+}
+
+/// What a front had come to when so many epochs had been trained.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct CurvePoint {
+    /// Epochs of training up to here, baselines and searches included.
+    pub epochs: u64,
+    /// The front's hypervolume by then.
+    pub hypervolume: f64,
+}
+
+/// How a sweep's front grew with the epochs that were spent on it, if one worker does the plan's tasks
+/// in their order: a point for each evaluation. Tasks without a result count nothing.
+pub async fn read_curve(
+    store: Arc<dyn ObjectStore>,
+    sweep: &SweepName,
+) -> Result<Vec<CurvePoint>, OfflineError> {
+    let choose = |sweeps: &[SweepRecord]| {
+        let plan = expand(named(sweeps, sweep)?)?;
+        Ok::<_, OfflineError>((plan, BTreeMap::new()))
+    };
+    let (plan, results) = read_chosen(
+        store,
+        choose,
+        |_, _| true,
+        |(_, results), task, record: TaskRecord| {
+            if let RecordedState::Done { observation, .. } = record.state {
+                results.insert(task, observation);
+            }
+        },
+    )
+    .await?;
+    let mut front = SweepFront::new(sweep, &plan.candidates);
+    let mut epochs = 0;
+    let mut curve = Vec::new();
+    for task in &plan.tasks {
+        let Some(observation) = results.get(&task.id) else {
+            continue;
+        };
+        if task.spec.kind() == TaskKind::Evaluate {
+            front.observe(task.id, observation);
+            let hypervolume = front.report().hypervolume;
+            curve.push(CurvePoint {
+                epochs,
+                hypervolume,
+            });
+        } else {
+            epochs += u64::from(observation.epochs);
+        }
+    }
+    Ok(curve)
 }
 
 /// Every sweep as the store has it, in the order of submission.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::DataSet;
 use crate::id::{CandidateId, TaskId};
 use crate::net::Family;
+use crate::strategy::Strategy;
 
 /// What kind of point a candidate is on the front's plot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -30,13 +31,16 @@ impl PointKind {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Candidate {
     /// Identity over sweeps: the digest of all that decides its results but the seed, namely
-    /// version, net, data, the recipes of its stages, and budget.
+    /// version, net, data, the recipes of its stages, strategy, and budget.
     pub id: CandidateId,
     /// What tells it from the sweep's other candidates, for people: the grid's assignments, as in
     /// `replace.penalty=0.0001 replace.hysteresis=0.003`; `default` where there is no grid.
     pub label: String,
     /// Baseline or replaced.
     pub kind: PointKind,
+    /// How its ReLUs were chosen. Without effect on baselines.
+    #[serde(default)]
+    pub strategy: Strategy,
     /// The data set that it is trained and measured on.
     pub data: DataSet,
     /// The family of its network.

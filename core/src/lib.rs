@@ -24,6 +24,7 @@ pub mod recipe;
 pub mod retry;
 pub mod roster;
 pub mod schedule;
+pub mod strategy;
 pub mod task;
 pub mod terms;
 pub mod text;

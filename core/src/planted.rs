@@ -60,6 +60,8 @@ pub enum Bug {
     ResumeCalledDead,
     /// A commit that is repeated when its output was dropped is refused.
     DroppedCommitRefused,
+    /// A task starts from a net that its descent has not left yet.
+    ReadsTooEarly,
     /// A task that failed does not wait before its next attempt.
     RetriesAtOnce,
     /// A result that is reported again is refused.
@@ -78,7 +80,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -106,6 +108,7 @@ impl Bug {
         Self::DropNotRecorded,
         Self::ResumeCalledDead,
         Self::DroppedCommitRefused,
+        Self::ReadsTooEarly,
         Self::RetriesAtOnce,
         Self::RepeatedFinishRefused,
         Self::CancelKeepsLeases,

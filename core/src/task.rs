@@ -157,6 +157,15 @@ impl TaskSpec {
         }
     }
 
+    /// Whether its outputs may be read one by one as they are committed, before the task is done: a
+    /// descent leaves them long before its end, and the later ones change nothing about them.
+    pub const fn hands_out_early(&self) -> bool {
+        match &self.work {
+            Work::Replace { budgets, .. } => budgets.len() > 1,
+            Work::Baseline { .. } | Work::Finetune { .. } | Work::Evaluate { .. } => false,
+        }
+    }
+
     /// The canonical JSON text: fields in declaration order, no spaces, shortest floats. It
     /// travels to workers as it is, so that they can check it against the task's id.
     pub fn canonical_json(&self) -> String {

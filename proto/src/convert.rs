@@ -13,6 +13,7 @@ use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::strategy::Strategy;
 
 use crate::v1;
 
@@ -137,6 +138,10 @@ fn finite(field: &'static str, number: f64) -> Result<f64, BadMessage> {
             number.to_string(),
         ))
     }
+}
+
+fn finite_if_any(field: &'static str, number: Option<f64>) -> Result<Option<f64>, BadMessage> {
+    number.map(|number| finite(field, number)).transpose()
 }
 
 fn at_most(field: &'static str, number: u64, limit: u64) -> Result<u64, BadMessage> {
@@ -310,6 +315,11 @@ impl From<FrontRow> for v1::FrontRow {
             on_front: row.on_front,
             data: row.data,
             net: row.net,
+            strategy: row.strategy.name().to_owned(),
+            accuracy_se: row.accuracy_se,
+            p_on_front: row.p_on_front,
+            front_low: row.front_low,
+            front_high: row.front_high,
         }
     }
 }
@@ -329,8 +339,16 @@ impl TryFrom<v1::FrontRow> for FrontRow {
                 ));
             }
         };
+        let strategy = match row.strategy.as_str() {
+            "" => Strategy::default(),
+            name => Strategy::named(name).ok_or_else(|| {
+                let expected = Strategy::NAMES.join(" or ");
+                BadMessage::new("FrontRow.strategy", expected, name.to_owned())
+            })?,
+        };
         Ok(Self {
             id: CandidateId(digest("FrontRow.id", &row.id)?),
+            strategy,
             candidate: row.candidate,
             kind,
             budget: row.budget,
@@ -338,10 +356,11 @@ impl TryFrom<v1::FrontRow> for FrontRow {
             relu_total: row.relu_total,
             accuracy_mean: finite("FrontRow.accuracy_mean", row.accuracy_mean)?,
             accuracy_std: finite("FrontRow.accuracy_std", row.accuracy_std)?,
-            validation_mean: row
-                .validation_mean
-                .map(|mean| finite("FrontRow.validation_mean", mean))
-                .transpose()?,
+            accuracy_se: finite_if_any("FrontRow.accuracy_se", row.accuracy_se)?,
+            p_on_front: finite_if_any("FrontRow.p_on_front", row.p_on_front)?,
+            front_low: finite_if_any("FrontRow.front_low", row.front_low)?,
+            front_high: finite_if_any("FrontRow.front_high", row.front_high)?,
+            validation_mean: finite_if_any("FrontRow.validation_mean", row.validation_mean)?,
             seeds: row.seeds,
             seeds_planned: row.seeds_planned,
             on_front: row.on_front,

@@ -1,5 +1,6 @@
 //! From the first step to the last: reports progress, writes checkpoints, obeys commands.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::count::count_indicators;
 use crate::data::Batches;
 use crate::error::TrainError;
 use crate::host::{Command, Host, Outcome};
+use crate::metrics::EpochMetrics;
 use crate::training::{Output, Training};
 
 /// Time between two reports of progress.
@@ -67,6 +69,9 @@ struct Run<'a> {
     last_checkpoint: Instant,
     /// Resume checkpoints written, so that two at one step have different folders.
     written: u64,
+    /// Outputs written by this process. What an earlier one has written may have been set aside since,
+    /// so it is written again at the end.
+    outputs_written: BTreeSet<String>,
 }
 
 /// What happened since the last report.
@@ -122,13 +127,20 @@ impl<'a> Run<'a> {
             interval: Interval::new(),
             last_checkpoint: Instant::now(),
             written: 0,
+            outputs_written: BTreeSet::new(),
         }
     }
 
     fn step(&mut self, batches: &mut Batches) -> Result<(), TrainError> {
         let epochs = self.training.epochs_done();
+        let passed = self.training.passed();
         let loss = self.training.advance(&batches.take()?)?;
         self.interval.add(loss);
+        if self.training.passed() > passed {
+            // Before the next resume checkpoint, which tells that it has been passed. What is
+            // trained on from there need not wait for the end.
+            self.write_each(self.training.snapshots(passed))?;
+        }
         let epoch_ended = self.training.epochs_done() > epochs;
         if epoch_ended || self.interval.since.elapsed() >= REPORT_EVERY {
             self.report_progress()?;
@@ -219,26 +231,40 @@ impl<'a> Run<'a> {
         .map_err(TrainError::Write)?;
         self.written += 1;
         self.last_checkpoint = Instant::now();
-        self.report_checkpoint(v1::CheckpointRole::Resume, "", &folder)
+        self.report_checkpoint(v1::CheckpointRole::Resume, "", step, &folder)
     }
 
     fn write_outputs(&mut self) -> Result<Outcome, TrainError> {
+        let counted = self.write_each(self.training.outputs())?;
+        Ok(Outcome::Done(self.training.observation(counted)))
+    }
+
+    /// Writes those outputs that this process has not written yet; returns the ReLUs of the last.
+    fn write_each(&mut self, outputs: Vec<Output>) -> Result<u64, TrainError> {
         let mut counted = 0;
-        for output in self.training.outputs() {
+        for output in outputs {
+            if self.outputs_written.contains(&output.document.output) {
+                continue;
+            }
             let name = format!("out-{}", output.document.output);
+            // Whenever it is written, it is the same: with the epochs that led to it.
+            let finished =
+                |epochs: &[EpochMetrics]| epochs.partition_point(|it| it.step <= output.step);
+            let epochs = &self.training.progress.metrics;
             let folder = checkpoint::write(
                 &self.checkpoints.scratch,
                 &name,
                 &output.tensors,
                 &output.document,
-                &self.training.progress.metrics,
+                &epochs[..finished(epochs)],
             )
             .map_err(TrainError::Write)?;
             counted = self.count(&folder, &output)?;
             let role = v1::CheckpointRole::Output;
-            self.report_checkpoint(role, &output.document.output, &folder)?;
+            self.report_checkpoint(role, &output.document.output, output.step, &folder)?;
+            self.outputs_written.insert(output.document.output);
         }
-        Ok(Outcome::Done(self.training.observation(counted)))
+        Ok(counted)
     }
 
     /// Counts the ReLUs in what was just written.
@@ -267,12 +293,13 @@ impl<'a> Run<'a> {
         &mut self,
         role: v1::CheckpointRole,
         output: &str,
+        step: u64,
         folder: &Path,
     ) -> Result<(), TrainError> {
         let event = Event::CheckpointReady(v1::CheckpointReady {
             role: role.into(),
             output: output.to_owned(),
-            step: self.training.progress.step,
+            step,
             folder: folder.display().to_string(),
         });
         self.host.report(event)?;

@@ -140,6 +140,8 @@ impl Losses {
 pub struct Output {
     /// ReLUs that it keeps.
     pub relus: u64,
+    /// Optimizer steps after which it was taken.
+    pub step: u64,
     /// Its tensors.
     pub tensors: Named,
     /// Its document.

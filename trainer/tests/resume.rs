@@ -32,6 +32,8 @@ struct Observer {
     asked: u64,
     resume: Option<PathBuf>,
     outputs: Vec<PathBuf>,
+    /// Of each output, the steps done when it was taken.
+    taken: Vec<u64>,
 }
 
 impl Host for Observer {
@@ -45,6 +47,7 @@ impl Host for Observer {
             if ready.role() == CheckpointRole::Resume {
                 self.resume = Some(ready.folder.into());
             } else {
+                self.taken.push(ready.step);
                 self.outputs.push(ready.folder.into());
             }
         }
@@ -59,7 +62,12 @@ struct Bench {
 
 /// What a run ended with: the folder to resume from, or the outputs.
 enum Ended {
-    Stopped(PathBuf),
+    Stopped {
+        resume: PathBuf,
+        /// What it left on its way, and after how many steps.
+        outputs: Vec<PathBuf>,
+        taken: Vec<u64>,
+    },
     Done(Vec<PathBuf>, Observation),
 }
 
@@ -104,6 +112,7 @@ impl Bench {
             asked: 0,
             resume: None,
             outputs: vec![],
+            taken: vec![],
         };
         let checkpoints = Checkpoints {
             scratch,
@@ -112,14 +121,18 @@ impl Bench {
         };
         match train_loop::run(&mut training, &checkpoints, &mut host).unwrap() {
             Outcome::Done(observation) => Ended::Done(host.outputs, observation),
-            Outcome::Stopped => Ended::Stopped(host.resume.unwrap()),
+            Outcome::Stopped => Ended::Stopped {
+                resume: host.resume.unwrap(),
+                outputs: host.outputs,
+                taken: host.taken,
+            },
         }
     }
 
     fn undisturbed(&self, spec: &TaskSpec, inputs: &[PathBuf]) -> (Vec<PathBuf>, Observation) {
         match self.run(spec, inputs, None, None) {
             Ended::Done(outputs, observation) => (outputs, observation),
-            Ended::Stopped(_) => panic!("nobody stopped it"),
+            Ended::Stopped { .. } => panic!("nobody stopped it"),
         }
     }
 
@@ -131,15 +144,16 @@ impl Bench {
         first: u64,
         second: u64,
     ) -> (Vec<PathBuf>, Observation) {
-        let Ended::Stopped(resume) = self.run(spec, inputs, None, Some(first)) else {
+        let Ended::Stopped { resume, .. } = self.run(spec, inputs, None, Some(first)) else {
             panic!("expected a stop after {first} steps");
         };
-        let Ended::Stopped(resume) = self.run(spec, inputs, Some(&resume), Some(second)) else {
+        let Ended::Stopped { resume, .. } = self.run(spec, inputs, Some(&resume), Some(second))
+        else {
             panic!("expected a stop after {second} more steps");
         };
         match self.run(spec, inputs, Some(&resume), None) {
             Ended::Done(outputs, observation) => (outputs, observation),
-            Ended::Stopped(_) => panic!("nobody stopped it"),
+            Ended::Stopped { .. } => panic!("nobody stopped it"),
         }
     }
 
@@ -149,13 +163,7 @@ impl Bench {
         for (first, second) in [(1, 1), (5, 4), (9, 2), (12, 3)] {
             let (got, resumed) = self.disturbed(spec, inputs, first, second);
             let what = format!("{} stopped after {first} and {second} steps", spec.kind());
-            assert_eq!(got.len(), wanted.len(), "{what}");
-            for (got, wanted) in got.iter().zip(&wanted) {
-                for part in [TENSORS_PART, STATE_PART, METRICS_PART] {
-                    let same = read(got, part) == read(wanted, part);
-                    assert!(same, "{what}: {part} differs");
-                }
-            }
+            check_same(&got, &wanted, &what);
             let without_time = |observation: &Observation| Observation {
                 seconds: 0.0,
                 ..observation.clone()
@@ -168,6 +176,55 @@ impl Bench {
 
 fn read(folder: &Path, part: &str) -> Vec<u8> {
     fs::read(folder.join(part)).unwrap()
+}
+
+#[track_caller]
+fn check_same(got: &[PathBuf], wanted: &[PathBuf], what: &str) {
+    assert_eq!(got.len(), wanted.len(), "{what}");
+    for got in got {
+        let same_output = |wanted: &&PathBuf| wanted.file_name() == got.file_name();
+        let wanted = wanted.iter().find(same_output).unwrap();
+        for part in [TENSORS_PART, STATE_PART, METRICS_PART] {
+            let same = read(got, part) == read(wanted, part);
+            assert!(same, "{what}: {part} of {} differs", got.display());
+        }
+    }
+}
+
+/// What an earlier process has passed comes again at the end. The steps after which a descent passed its budgets follow from what it leaves when it is stopped
+/// after each.
+#[test]
+fn a_descent_leaves_each_net_when_it_passes_its_budget_and_the_same_wherever_it_is_stopped() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let mut descent = common::replace();
+    if let Work::Replace { budgets, .. } = &mut descent.work {
+        *budgets = vec![5000, 4000, 2000, 1000, 300];
+    }
+    let (wanted, _) = bench.undisturbed(&descent, &baseline);
+    assert_eq!(wanted.len(), 5);
+    let mut left = Vec::new();
+    for stop in 1..common::STEPS {
+        let Ended::Stopped {
+            resume,
+            outputs,
+            taken,
+        } = bench.run(&descent, &baseline, None, Some(stop))
+        else {
+            panic!("expected a stop after {stop} steps");
+        };
+        let what = format!("stopped after {stop} steps");
+        check_same(&outputs, &wanted[..outputs.len()], &what);
+        assert!(taken.iter().all(|&step| step <= stop), "{what}: {taken:?}");
+        left.push(outputs.len());
+        let Ended::Done(rest, _) = bench.run(&descent, &baseline, Some(&resume), None) else {
+            panic!("nobody stopped it");
+        };
+        check_same(&rest, &wanted, &format!("{what} and resumed"));
+    }
+    // Not all at once at the end.
+    assert!(left.windows(2).all(|pair| pair[0] <= pair[1]), "{left:?}");
+    assert!(left.contains(&1) && left.contains(&3), "{left:?}");
 }
 
 #[test]
@@ -312,6 +369,7 @@ fn a_search_above_its_budget_fails_if_it_may_not_be_projected() {
         asked: 0,
         resume: None,
         outputs: Vec::new(),
+        taken: vec![],
     };
     let error = train_loop::run(&mut training, &checkpoints, &mut host).unwrap_err();
     assert_eq!(error.class(), FailureClass::BudgetUnreached);
@@ -362,7 +420,7 @@ fn seeds_matter() {
 #[test]
 fn a_checkpoint_of_another_task_is_refused() {
     let bench = Bench::new();
-    let Ended::Stopped(resume) = bench.run(&common::baseline(), &[], None, Some(1)) else {
+    let Ended::Stopped { resume, .. } = bench.run(&common::baseline(), &[], None, Some(1)) else {
         panic!("expected a stop");
     };
     let setup = Setup {

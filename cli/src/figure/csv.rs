@@ -9,7 +9,8 @@ use autorep_core::front::{FrontReport, FrontRow};
 use super::relu_share;
 
 const HEADER: &str = "candidate,budget,relu_count,relu_total,accuracy_mean,accuracy_std,seeds,\
-                      on_front,kind,seeds_planned,relu_share,validation_mean,id,data,net\n";
+                      on_front,kind,seeds_planned,relu_share,validation_mean,id,data,net,\
+                      strategy,accuracy_se,p_on_front,front_low,front_high\n";
 
 pub(super) fn render(report: &FrontReport) -> String {
     let mut text = String::from(HEADER);
@@ -24,7 +25,7 @@ fn write_row(text: &mut String, row: &FrontRow) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         quoted(&row.candidate),
         row.budget,
         row.relu_count,
@@ -40,6 +41,11 @@ fn write_row(text: &mut String, row: &FrontRow) {
         row.id,
         quoted(&row.data),
         quoted(&row.net),
+        row.strategy.name(),
+        number(row.accuracy_se),
+        number(row.p_on_front),
+        number(row.front_low),
+        number(row.front_high),
     );
 }
 

@@ -48,6 +48,11 @@ pub(super) fn render(report: &FrontReport) -> Result<Vec<u8>, FigureError> {
     write::<ByteArrayType>(&mut group, &each(rows, |row| text(&row.id.to_string())))?;
     write::<ByteArrayType>(&mut group, &each(rows, |row| text(&row.data)))?;
     write::<ByteArrayType>(&mut group, &each(rows, |row| text(&row.net)))?;
+    write::<ByteArrayType>(&mut group, &each(rows, |row| text(row.strategy.name())))?;
+    write_optional(&mut group, &each(rows, |row| row.accuracy_se))?;
+    write_optional(&mut group, &each(rows, |row| row.p_on_front))?;
+    write_optional(&mut group, &each(rows, |row| row.front_low))?;
+    write_optional(&mut group, &each(rows, |row| row.front_high))?;
 
     group.close()?;
     Ok(file.into_inner()?)
@@ -72,6 +77,11 @@ fn schema() -> Result<TypePtr, FigureError> {
         ("id", BYTE_ARRAY, required),
         ("data", BYTE_ARRAY, required),
         ("net", BYTE_ARRAY, required),
+        ("strategy", BYTE_ARRAY, required),
+        ("accuracy_se", DOUBLE, optional),
+        ("p_on_front", DOUBLE, optional),
+        ("front_low", DOUBLE, optional),
+        ("front_high", DOUBLE, optional),
     ];
     let mut fields = vec![];
     for (name, physical, repetition) in columns {

@@ -7,6 +7,7 @@ use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{CandidateId, SweepName, TaskId};
 use autorep_core::net::Family;
 use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::strategy::Strategy;
 
 const IMAGES: u64 = 10_000;
 
@@ -41,6 +42,7 @@ impl Sample {
             id: CandidateId(Digest::of(format!("{number}").as_bytes())),
             label: label.to_owned(),
             kind,
+            strategy: Strategy::Independent,
             data: DataSet::Cifar100,
             net: Family::Resnet18,
             budget,

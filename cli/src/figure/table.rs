@@ -7,7 +7,7 @@ use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::text::grouped;
 
 use super::published::Series;
-use super::text::{mean_and_spread, percent_of_total, printable, rounded};
+use super::text::{mean_and_spread, percent_of_total, printable, probability, rounded};
 use super::{common_total, relu_share};
 
 const BASELINE: &str = "─";
@@ -20,7 +20,7 @@ struct Column {
     right: bool,
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     Column::left(" "),
     Column::left("candidate"),
     Column::right("budget"),
@@ -29,6 +29,7 @@ const COLUMNS: [Column; 8] = [
     // Left, so that means of two digits line up whether or not a spread follows.
     Column::left("accuracy %"),
     Column::right("validation %"),
+    Column::right("on front"),
     Column::right("seeds"),
 ];
 
@@ -82,6 +83,7 @@ fn cells(row: &FrontRow, total: Option<u64>) -> [String; COLUMNS.len()] {
         },
         mean_and_spread(row.accuracy_mean, row.accuracy_std, row.seeds),
         validation.map_or_else(|| "-".to_owned(), |mean| rounded(mean, 2)),
+        row.p_on_front.map_or_else(String::new, probability),
         format!("{}/{}", row.seeds, row.seeds_planned),
     ]
 }
@@ -145,6 +147,9 @@ fn write_legend(text: &mut String, report: &FrontReport) {
     text.push('\n');
     if report.rows.iter().any(|row| row.seeds > 1) {
         text.push_str("accuracy: mean ± standard deviation over seeds, on the test set\n");
+    }
+    if report.rows.iter().any(|row| row.p_on_front.is_some()) {
+        text.push_str("on front: probability, by a normal model of other seeds\n");
     }
     match waiting.count() {
         0 => {}

@@ -70,6 +70,15 @@ pub(super) fn printable(text: &str) -> String {
     safe
 }
 
+/// A probability as a whole percentage that is only certain where it is.
+pub(super) fn probability(p: f64) -> String {
+    match 100.0 * p {
+        low if low > 0.0 && low < 1.0 => "<1 %".to_owned(),
+        high if high > 99.0 && high < 100.0 => ">99 %".to_owned(),
+        percent => format!("{} %", rounded(percent, 0)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,6 +120,7 @@ mod tests {
     use autorep_core::id::CandidateId;
     use autorep_core::net::Family;
     use autorep_core::observation::Accuracy;
+    use autorep_core::strategy::Strategy;
 
     use super::*;
 
@@ -130,6 +131,7 @@ mod tests {
             id: CandidateId(Digest::of(b"candidate")),
             label: "default".to_owned(),
             kind: PointKind::Replaced,
+            strategy: Strategy::Independent,
             data: DataSet::FashionMnist,
             net: Family::Resnet9,
             budget: 100,

@@ -41,6 +41,13 @@ impl Estimate {
     }
 }
 
+impl Estimate {
+    /// Standard error of the mean, in percentage points; none for one seed.
+    pub fn standard_error(self) -> Option<f64> {
+        (self.n > 1).then(|| self.std / f64::from(self.n).sqrt())
+    }
+}
+
 /// Counts up to here have squares whose sums over any number of seeds fit 128 bits.
 const LARGEST_EXACT: u64 = u32::MAX as u64;
 

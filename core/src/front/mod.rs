@@ -3,6 +3,7 @@
 //! A sweep's front is a function of the set of observations it has, whatever their order of
 //! arrival: keeping it up to date and computing it anew give the same bytes.
 
+mod certainty;
 mod estimate;
 mod hypervolume;
 mod pareto;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::candidate::PointKind;
 use crate::id::{CandidateId, SweepName};
+use crate::strategy::Strategy;
 
 /// One candidate on the front's table: an estimate over its seeds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub struct FrontRow {
     pub candidate: String,
     /// Baseline (a reference) or replaced (may be on the front).
     pub kind: PointKind,
+    /// How the ReLUs were chosen. Without effect on baselines.
+    pub strategy: Strategy,
     /// The name of the data set.
     pub data: String,
     /// The name of the network's family.
@@ -45,6 +49,16 @@ pub struct FrontRow {
     pub accuracy_mean: f64,
     /// Sample standard deviation over those seeds, in percentage points; zero for one seed.
     pub accuracy_std: f64,
+    /// Standard error of the mean, in percentage points, by those seeds alone; none for one seed.
+    pub accuracy_se: Option<f64>,
+    /// Probability that it is on the front, by a normal model of what other seeds would give; none
+    /// for baselines, and while no candidate has several seeds.
+    pub p_on_front: Option<f64>,
+    /// The lower end of the interval that holds the best accuracy within this number of ReLUs with
+    /// 95 %, in percent, by the same model.
+    pub front_low: Option<f64>,
+    /// Its upper end.
+    pub front_high: Option<f64>,
     /// Mean validation accuracy of the same nets, in percent, if known for every one of them.
     pub validation_mean: Option<f64>,
     /// Seeds that are in.

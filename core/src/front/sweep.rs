@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::certainty;
 use super::{Estimate, Flips, FrontChange, FrontReport, FrontRow, Pareto, Point, hypervolume};
 use crate::candidate::{Candidate, PointKind};
 use crate::data::DataSet;
 use crate::id::{CandidateId, SweepName, TaskId};
 use crate::net::Family;
 use crate::observation::{Accuracy, Observation};
+use crate::strategy::Strategy;
 
 /// Why an observation cannot be part of a candidate's estimate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -70,6 +72,7 @@ struct Entry {
     id: CandidateId,
     label: String,
     kind: PointKind,
+    strategy: Strategy,
     data: DataSet,
     net: Family,
     budget: u64,
@@ -199,6 +202,7 @@ impl SweepFront {
                 .then_with(|| a.candidate.cmp(&b.candidate))
                 .then(a.id.cmp(&b.id))
         });
+        certainty::fill(&mut rows);
         FrontReport {
             sweep: self.sweep.clone(),
             hypervolume: rows_hypervolume(&rows),
@@ -225,6 +229,7 @@ impl Entry {
             id: candidate.id,
             label: candidate.label.clone(),
             kind: candidate.kind,
+            strategy: candidate.strategy,
             data: candidate.data,
             net: candidate.net,
             budget: candidate.budget,
@@ -293,6 +298,7 @@ impl Entry {
             id: self.id,
             candidate: self.label.clone(),
             kind: self.kind,
+            strategy: self.strategy,
             data: self.data.name().to_owned(),
             net: self.net.name().to_owned(),
             budget: self.budget,
@@ -300,6 +306,10 @@ impl Entry {
             relu_total: self.relu_total,
             accuracy_mean: test.mean,
             accuracy_std: test.std,
+            accuracy_se: test.standard_error(),
+            p_on_front: None,
+            front_low: None,
+            front_high: None,
             validation_mean: validation.map(|estimate| estimate.mean),
             seeds: test.n,
             seeds_planned: self.seeds_planned,

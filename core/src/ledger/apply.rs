@@ -242,18 +242,15 @@ impl Ledger {
             .collect();
         parents.sort_unstable();
         parents.dedup();
-        let count = |is: fn(&TaskState) -> bool| {
-            let matching = parents.iter().filter(|&&parent| is(&self.at(parent).state));
-            slot_number(matching.count())
-        };
+        let (parents_left, parents_lost) = self.parents_missing(&parents, &planned.spec);
         let mut task = Task {
             plan: Arc::clone(plan),
             place,
             generation: Generation::default(),
             children: Vec::new(),
             sweeps: vec![member],
-            parents_left: count(|parent| !parent.is_readable()),
-            parents_lost: count(TaskState::is_lost),
+            parents_left,
+            parents_lost,
             failures: Vec::new(),
             pinned: false,
             state: TaskState::default(),
@@ -319,6 +316,11 @@ impl Ledger {
                     if output == name {
                         *known = Some(head);
                     }
+                }
+                if self.at(slot).spec().hands_out_early() {
+                    let mut unsettled = Vec::new();
+                    self.recount_children(slot, &mut unsettled);
+                    self.settle(unsettled);
                 }
             }
         }
@@ -411,6 +413,9 @@ impl Ledger {
                 *self.sweeps[sweep].counts.of(new_name) += 1;
             }
         }
+        if self.at(slot).spec().hands_out_early() {
+            return self.recount_children(slot, unsettled);
+        }
         if was_done == is_done && was_lost == is_lost {
             return;
         }
@@ -420,6 +425,21 @@ impl Ledger {
             child.parents_left = child.parents_left + u32::from(was_done) - u32::from(is_done);
             child.parents_lost = child.parents_lost + u32::from(is_lost) - u32::from(was_lost);
             unsettled.push(slot);
+        }
+    }
+
+    /// Counts anew what the tasks wait for that read from the one at `slot`, which hands its outputs
+    /// out one by one.
+    fn recount_children(&mut self, slot: u32, unsettled: &mut Vec<u32>) {
+        for at in 0..self.at(slot).children.len() {
+            let child = self.at(slot).children[at];
+            let task = self.at(child);
+            let (left, lost) = self.parents_missing(&task.parents, task.spec());
+            if (left, lost) != (task.parents_left, task.parents_lost) {
+                let task = self.at_mut(child);
+                (task.parents_left, task.parents_lost) = (left, lost);
+                unsettled.push(child);
+            }
         }
     }
 

@@ -173,7 +173,9 @@ impl Ledger {
             && self.reads(slot, &checkpoint)
         {
             if self.is_current(&checkpoint) && !planted(Bug::BadCheckpointKept) {
+                let maker = self.maker_at_work(slot, &checkpoint);
                 events.push(Event::SetAside { checkpoint });
+                events.extend(maker);
             } else {
                 counted = false;
             }
@@ -200,6 +202,19 @@ impl Ledger {
             Next::GiveUp => AfterFailure::GaveUp,
         };
         Ok(Decision { events, outcome })
+    }
+
+    /// The end of the lease, at no cost, of the task that made a net that its reader at `slot` finds
+    /// damaged, if it is still at work: the one who does has handed that output out and would not make
+    /// it again. The next attempt does, from its last resume checkpoint.
+    fn maker_at_work(&self, slot: u32, checkpoint: &CheckpointRef) -> Option<Event> {
+        let &maker = self.slots.get(&checkpoint.task)?;
+        let is_leased = matches!(self.at(maker).state, TaskState::Leased(_));
+        (is_leased && maker != slot).then_some(Event::Ended {
+            task: checkpoint.task,
+            failure: None,
+            next: Next::Again { not_before_ms: 0 },
+        })
     }
 
     /// Whether `checkpoint` is one that the task at `slot` starts from.

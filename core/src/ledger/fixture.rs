@@ -20,6 +20,7 @@ use crate::recipe::{
     ReplaceRecipe, Schedule,
 };
 use crate::retry::Retry;
+use crate::strategy::Strategy;
 use crate::task::{NET_OUTPUT, OutputRef, RESULT_VERSION, TaskSpec, Work, budget_output};
 use crate::terms::Terms;
 
@@ -146,6 +147,7 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
             } else {
                 PointKind::Replaced
             },
+            strategy: Strategy::Independent,
             data: DataSet::FashionMnist,
             net: Family::Resnet9,
             budget,

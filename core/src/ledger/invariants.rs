@@ -52,24 +52,14 @@ fn check_task(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> 
         "it lives once",
         ledger.slots.get(&id) == Some(&slot),
     )?;
-    let count = |is: fn(&TaskState) -> bool| {
-        let parents = task.parents.iter().filter(|&&at| is(&ledger.at(at).state));
-        parents.count()
-    };
-    let left = count(|parent| !parent.is_readable());
-    let lost = count(TaskState::is_lost);
+    let (left, lost) = ledger.parents_missing(&task.parents, task.spec());
     hold(
         5,
         &id,
-        "it counts unfinished parents",
-        task.parents_left as usize == left,
+        "it counts parents that do not give what it reads",
+        task.parents_left == left,
     )?;
-    hold(
-        5,
-        &id,
-        "it counts lost parents",
-        task.parents_lost as usize == lost,
-    )?;
+    hold(5, &id, "it counts lost parents", task.parents_lost == lost)?;
     // Children are added as their slots are, in rising order: a search keeps this check fast for a
     // task that very many read from.
     let known =

@@ -213,6 +213,35 @@ impl Ledger {
         }
     }
 
+    /// Whether a task can start as far as one of its parents is concerned: the parent is done, or it
+    /// hands its outputs out early and those that the task reads are there.
+    fn gives(&self, parent: u32, child: &TaskSpec) -> bool {
+        let parent = self.at(parent);
+        if parent.state.is_readable() {
+            return true;
+        }
+        let outputs = parent.state.kept().map(|kept| &kept.outputs);
+        if !parent.spec().hands_out_early() || outputs.is_none_or(|outputs| outputs.is_empty()) {
+            return false;
+        }
+        let names = parent.spec().outputs();
+        let mut reads = child.inputs().into_iter();
+        reads.all(|input| {
+            let index = names.iter().position(|name| *name == input.output);
+            input.task != parent.id()
+                || planted(Bug::ReadsTooEarly)
+                || index.is_some_and(|index| parent.state.output(index).is_some())
+        })
+    }
+
+    /// The parents that a task still waits for, and those among them that gave up or are blocked.
+    fn parents_missing(&self, parents: &[u32], spec: &TaskSpec) -> (u32, u32) {
+        let missing = parents.iter().filter(|&&at| !self.gives(at, spec));
+        missing.fold((0, 0), |(left, lost), &at| {
+            (left + 1, lost + u32::from(self.at(at).state.is_lost()))
+        })
+    }
+
     /// The sweeps that want a task: those that are not cancelled.
     fn wanting(&self, slot: u32) -> impl Iterator<Item = &Sweep> {
         (self.at(slot).sweeps.iter())

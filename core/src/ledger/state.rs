@@ -68,9 +68,9 @@ pub const RESUMES_KEPT: usize = 2;
 pub struct Needs {
     /// Whether a sweep that is not cancelled wants the task.
     pub wanted: bool,
-    /// Parents that are not done, or whose outputs are gone.
+    /// Parents that do not give what the task reads: they are not done, or their outputs are gone.
     pub parents_left: u32,
-    /// Parents that gave up or are blocked.
+    /// Those of them that gave up or are blocked.
     pub parents_lost: u32,
 }
 
@@ -409,12 +409,12 @@ impl TaskState {
         matches!(self, Self::Done(_))
     }
 
-    /// Whether tasks that read from this one can start.
+    /// Whether all tasks that read from this one can start.
     pub const fn is_readable(&self) -> bool {
         matches!(self, Self::Done(done) if !done.dropped)
     }
 
-    /// Whether tasks that need this one are blocked.
+    /// Whether tasks that need more of this one than there is are blocked.
     pub const fn is_lost(&self) -> bool {
         matches!(self, Self::GaveUp(_) | Self::Blocked(_))
     }

@@ -9,6 +9,7 @@ use crate::lease::LeaseClaim;
 use crate::task::TaskKind;
 
 mod checkpoints;
+mod early;
 mod failures;
 mod random;
 mod retention;

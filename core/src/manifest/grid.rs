@@ -13,6 +13,7 @@ use super::{Arm, Axis, AxisValue, Manifest};
 use crate::data::DataSpec;
 use crate::net::NetSpec;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe};
+use crate::strategy::Strategy;
 
 /// The parts of the settings, in the order in which tasks depend on them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -264,14 +265,15 @@ impl TaskCounts {
     }
 
     /// Counts a plan by the numbers of its variants.
-    pub(crate) fn of(sizes: &PartSizes, budgets: usize, seeds: usize) -> Self {
+    pub(crate) fn of(sizes: &PartSizes, strategy: Strategy, budgets: usize, seeds: usize) -> Self {
         let product = |factors: &[u128]| factors.iter().copied().fold(1, u128::saturating_mul);
         let baseline = product(&[sizes.subjects, sizes.baselines, seeds as u128]);
+        let descents = strategy.searches(budgets) as u128;
         let budgets = budgets as u128;
         let nets = product(&[baseline, budgets, sizes.ends]);
         Self {
             baseline,
-            replace: product(&[baseline, budgets, sizes.searches]),
+            replace: product(&[baseline, descents, sizes.searches]),
             finetune: product(&[baseline, budgets, sizes.trained_ends]),
             evaluate: nets.saturating_add(baseline),
         }

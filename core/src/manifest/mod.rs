@@ -15,6 +15,7 @@ use crate::net::{Family, NetSettings, NetSpec};
 use crate::offer::Requirements;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::retry::Retry;
+use crate::strategy::Strategy;
 use crate::terms::Terms;
 use crate::weights::Weights;
 
@@ -57,6 +58,9 @@ pub struct Manifest {
     pub data: DataSpec,
     /// The network, unless an axis of the grid says otherwise.
     pub net: NetSettings,
+    /// How searches are laid out over the budgets.
+    #[serde(default, skip_serializing_if = "Strategy::is_default")]
+    pub strategy: Strategy,
     /// The budgets, each different from the others for every net of the grid.
     pub budgets: Vec<BudgetSpec>,
     /// The seeds, rising.

@@ -12,6 +12,7 @@ use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
 use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+use crate::strategy::Strategy;
 use crate::task::{NET_OUTPUT, OutputRef, TaskSpec, Work, budget_output};
 
 mod summary;
@@ -41,14 +42,19 @@ pub struct Plan {
 impl Plan {
     /// The plan of a manifest. Equal manifests give equal plans, here and on any other machine.
     ///
-    /// Every budget has a search of its own: one `replace` task per grid point, seed and budget.
+    /// How many `replace` tasks there are for each grid point and seed is the strategy's to say.
     pub fn expand(manifest: &Manifest) -> Self {
         let parts = Parts::of(manifest);
         let mut seeds = manifest.seeds.clone();
         seeds.sort_unstable();
         seeds.dedup();
         let sizes = PartSizes::of(&parts);
-        let counts = TaskCounts::of(&sizes, manifest.budgets.len(), seeds.len());
+        let counts = TaskCounts::of(
+            &sizes,
+            manifest.strategy,
+            manifest.budgets.len(),
+            seeds.len(),
+        );
         let mut expansion = Expansion {
             manifest,
             tasks: Vec::with_capacity(usize::try_from(counts.total()).unwrap_or(0)),
@@ -102,6 +108,10 @@ struct CandidateSpec<'a> {
     replace: Option<&'a ReplaceRecipe>,
     /// Absent for baselines and where the search's net is measured as it is.
     finetune: Option<&'a FinetuneRecipe>,
+    /// The budgets of the descent that the net is a snapshot of, falling. Absent where the search is
+    /// for the candidate's own budget alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    descent: Option<&'a [u64]>,
     budget: u64,
 }
 
@@ -113,6 +123,15 @@ struct Expansion<'a> {
     replaced: Vec<Candidate>,
     /// The canonical JSON under work; kept to save allocations.
     json: Vec<u8>,
+}
+
+/// Of what and from where searches start.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    subject: &'a Subject,
+    seed: u64,
+    /// The full-ReLU net.
+    baseline: &'a OutputRef,
 }
 
 /// Where a seed's walk is in the lists of candidates.
@@ -129,23 +148,26 @@ impl Expansion<'_> {
             let total = subject.value.relu_total();
             let budgets = budgets(self.manifest, total);
             for baseline in &parts.baselines {
-                let labels = [subject.label.as_str(), baseline.label.as_str(), "", ""];
+                let labels = [subject.label.as_str(), baseline.label.as_str()];
                 let kind = PointKind::Baseline;
                 let spec = self.candidate_spec(&subject.value, &baseline.value, total);
                 self.baselines
-                    .push(candidate(&spec, labels, kind, total, seeds));
+                    .push(candidate(&spec, &labels, kind, total, seeds));
                 for search in &parts.searches {
                     for &budget in &budgets {
                         for finetune in &search.value.ends {
-                            let labels = [labels[0], labels[1], &search.label, &finetune.label];
+                            let strategy = self.strategy_label();
+                            let rest = [&search.label, finetune.label.as_str()];
+                            let labels = [labels[0], labels[1], strategy, rest[0], rest[1]];
                             let kind = PointKind::Replaced;
                             let spec = CandidateSpec {
                                 replace: Some(&search.value.recipe),
                                 finetune: finetune.value.as_ref(),
+                                descent: self.is_descent().then_some(&budgets[..]),
                                 ..self.candidate_spec(&subject.value, &baseline.value, budget)
                             };
                             self.replaced
-                                .push(candidate(&spec, labels, kind, total, seeds));
+                                .push(candidate(&spec, &labels, kind, total, seeds));
                         }
                     }
                 }
@@ -166,7 +188,20 @@ impl Expansion<'_> {
             baseline,
             replace: None,
             finetune: None,
+            descent: None,
             budget,
+        }
+    }
+
+    fn is_descent(&self) -> bool {
+        self.manifest.strategy == Strategy::Descent
+    }
+
+    /// What tells points of this strategy from those that are usual.
+    fn strategy_label(&self) -> &'static str {
+        match self.manifest.strategy {
+            Strategy::Independent => "",
+            Strategy::Descent => "strategy=descent",
         }
     }
 
@@ -185,58 +220,69 @@ impl Expansion<'_> {
                 let candidate = &mut self.baselines[cursor.baseline];
                 candidate.evaluations.push((seed, evaluation));
                 cursor.baseline += 1;
+                let at = Place {
+                    subject,
+                    seed,
+                    baseline: &net,
+                };
                 for search in &parts.searches {
-                    for &budget in &budgets {
-                        self.search(subject, seed, &net, budget, &search.value, &mut cursor);
-                    }
+                    self.searches(at, &budgets, &search.value, &mut cursor);
                 }
             }
         }
     }
 
-    fn replace(
-        &mut self,
-        subject: &Subject,
-        seed: u64,
-        baseline: &OutputRef,
-        budget: u64,
-        recipe: &ReplaceRecipe,
-    ) -> OutputRef {
-        let work = Work::Replace {
-            baseline: baseline.clone(),
-            budgets: vec![budget],
-            recipe: recipe.clone(),
-        };
-        output(self.push(subject, seed, work), budget_output(budget))
+    /// Adds the searches of one grid point over all budgets, with what follows them.
+    fn searches(&mut self, at: Place<'_>, budgets: &[u64], search: &Search, cursor: &mut Cursor) {
+        if self.is_descent() {
+            let descent = self.replace(at, budgets, &search.recipe);
+            for &budget in budgets {
+                let start = output(descent, budget_output(budget));
+                self.ends(at, &start, budget, search, cursor);
+            }
+        } else {
+            for &budget in budgets {
+                let own = self.replace(at, &[budget], &search.recipe);
+                let start = output(own, budget_output(budget));
+                self.ends(at, &start, budget, search, cursor);
+            }
+        }
     }
 
-    /// Adds one search with what follows it: finetuning where there is any, and evaluation.
-    fn search(
+    fn replace(&mut self, at: Place<'_>, budgets: &[u64], recipe: &ReplaceRecipe) -> TaskId {
+        let work = Work::Replace {
+            baseline: at.baseline.clone(),
+            budgets: budgets.to_vec(),
+            recipe: recipe.clone(),
+        };
+        self.push(at.subject, at.seed, work)
+    }
+
+    /// Adds what follows a search at one budget: finetuning where there is any, and evaluation.
+    fn ends(
         &mut self,
-        subject: &Subject,
-        seed: u64,
-        baseline: &OutputRef,
+        at: Place<'_>,
+        start: &OutputRef,
         budget: u64,
         search: &Search,
         cursor: &mut Cursor,
     ) {
-        let start = self.replace(subject, seed, baseline, budget, &search.recipe);
         for finetune in &search.ends {
             let net = match &finetune.value {
                 None => start.clone(),
                 Some(recipe) => {
                     let work = Work::Finetune {
                         start: start.clone(),
-                        baseline: baseline.clone(),
+                        baseline: at.baseline.clone(),
                         budget,
                         recipe: recipe.clone(),
                     };
-                    output(self.push(subject, seed, work), NET_OUTPUT.to_owned())
+                    output(self.push(at.subject, at.seed, work), NET_OUTPUT.to_owned())
                 }
             };
-            let evaluation = self.evaluate(subject, seed, net, budget);
+            let evaluation = self.evaluate(at.subject, at.seed, net, budget);
             let candidate = &mut self.replaced[cursor.replaced];
-            candidate.evaluations.push((seed, evaluation));
+            candidate.evaluations.push((at.seed, evaluation));
             cursor.replaced += 1;
         }
     }
@@ -269,7 +315,7 @@ fn output(task: TaskId, output: String) -> OutputRef {
 
 fn candidate(
     spec: &CandidateSpec<'_>,
-    labels: [&str; 4],
+    labels: &[&str],
     kind: PointKind,
     relu_total: u64,
     seeds: usize,
@@ -277,7 +323,7 @@ fn candidate(
     let mut text = b"autorep-candidate\n".to_vec();
     serde_json::to_writer(&mut text, spec).expect("recipes have string keys and finite numbers");
     let mut label = String::new();
-    for part in labels.into_iter().filter(|part| !part.is_empty()) {
+    for part in labels.iter().filter(|part| !part.is_empty()) {
         if !label.is_empty() {
             label.push(' ');
         }
@@ -290,6 +336,11 @@ fn candidate(
         id: CandidateId(Digest::of(&text)),
         label,
         kind,
+        strategy: if spec.descent.is_some() {
+            Strategy::Descent
+        } else {
+            Strategy::Independent
+        },
         data: spec.data.name,
         net: spec.net.family(),
         budget: spec.budget,

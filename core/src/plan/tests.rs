@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proptest::prelude::*;
+use proptest::strategy::Strategy;
+
 use serde_json::Value as Json;
 
 use super::*;
@@ -99,6 +101,49 @@ fn without_finetune_epochs_the_search_itself_is_measured() {
         .map(|input| input.output.as_str())
         .collect();
     assert_eq!(subjects, ["net", "b12000", "b1000"]);
+}
+
+#[test]
+fn a_descent_searches_once_for_all_budgets_and_its_points_are_candidates_of_their_own() {
+    let independent = manifest(
+        "[1K, 3K, 50%]",
+        "[0, 1]",
+        4,
+        "finetune.lr: [1.0e-3, 1.0e-2]",
+    );
+    let descent = Manifest {
+        strategy: crate::strategy::Strategy::Descent,
+        ..independent.clone()
+    };
+    let plan = Plan::expand(&descent);
+    // Per seed: 1 baseline, 1 search, 3 budgets finetuned in 2 ways each.
+    assert_eq!(counts(&plan), kinds(2, 2, 12, 14));
+    check_order(&plan);
+    let searches: Vec<Vec<String>> = (plan.tasks.iter())
+        .filter(|task| task.spec.kind() == TaskKind::Replace)
+        .map(|task| task.spec.outputs())
+        .collect();
+    assert_eq!(
+        searches,
+        [["b12000", "b3000", "b1000"], ["b12000", "b3000", "b1000"]]
+    );
+    let replaced = |plan: &Plan| -> Vec<Candidate> {
+        let all = plan.candidates.iter();
+        all.filter(|it| it.kind == PointKind::Replaced)
+            .cloned()
+            .collect()
+    };
+    let (ours, theirs) = (replaced(&plan), replaced(&Plan::expand(&independent)));
+    assert_eq!(ours.len(), theirs.len());
+    for (one, other) in ours.iter().zip(&theirs) {
+        assert_eq!(one.budget, other.budget);
+        assert_ne!(one.id, other.id, "never averaged");
+        assert_eq!(one.strategy, crate::strategy::Strategy::Descent);
+        assert_eq!(one.label, format!("strategy=descent {}", other.label));
+    }
+    // The reference is the same for both.
+    let baselines = |plan: &Plan| plan.candidates[0].clone();
+    assert_eq!(baselines(&plan), baselines(&Plan::expand(&independent)));
 }
 
 #[test]
@@ -383,14 +428,18 @@ proptest! {
         seeds in 1usize..4,
         budgets in 1usize..4,
         finetune in 0u32..2,
+        strategy in prop::sample::select(&crate::strategy::Strategy::ALL[..]),
     ) {
         let list = ["500", "1K", "25%", "50%"][..budgets].join(", ");
-        let manifest = manifest(&format!("[{list}]"), &seeds.to_string(), finetune, &axes);
+        let manifest = Manifest {
+            strategy,
+            ..manifest(&format!("[{list}]"), &seeds.to_string(), finetune, &axes)
+        };
         let plan = Plan::expand(&manifest);
         check_order(&plan);
         let parts = Parts::of(&manifest);
         prop_assert!(parts.twins.is_empty());
-        let counted = TaskCounts::of(&PartSizes::of(&parts), budgets, seeds);
+        let counted = TaskCounts::of(&PartSizes::of(&parts), manifest.strategy, budgets, seeds);
         let found = counts(&plan);
         let of = |kind| found.get(&kind).copied().unwrap_or(0) as u128;
         prop_assert_eq!(counted.baseline, of(TaskKind::Baseline));

@@ -3,6 +3,7 @@
 
 mod crash;
 mod crowd;
+mod curve;
 mod disk;
 mod dispatch;
 mod fill;
@@ -111,6 +112,14 @@ enum Command {
     },
     /// What an event costs the ledger, by its size.
     Ledger,
+    /// How a sweep's front grew with the epochs spent on it.
+    Curve {
+        /// The store, a folder.
+        #[arg(long)]
+        store: PathBuf,
+        /// The sweep.
+        sweep: String,
+    },
 }
 
 #[tokio::main]
@@ -139,6 +148,7 @@ async fn main() -> Result<()> {
         Command::Fill { store, tasks, open } => fill::fill(&store, tasks, open).await?,
         Command::Restart { store } => fill::restart(&autorep, &store).await?,
         Command::Ledger => ledger::cost()?,
+        Command::Curve { store, sweep } => curve::read(&store, &sweep).await?,
     };
     print(&found)
 }

@@ -241,6 +241,7 @@ impl<'a> Attempt<'a> {
     async fn train(&self, shutdown: &tokio_util::sync::CancellationToken) -> Verdict {
         let world = &self.worker.world;
         let begin = self.resume.as_ref().map_or(0, |resume| resume.step);
+        let mut outputs = self.spec.outputs();
         for step in begin + 1..=4 {
             let training = self.worker.wait(world.chance.ms(1, world.profile.step_ms));
             if shutdown.run_until_cancelled(training).await.is_none() {
@@ -256,13 +257,23 @@ impl<'a> Attempt<'a> {
             if world.fault(world.profile.trainer_fails) {
                 return Verdict::Failed(made_up_failure(self.worker), None);
             }
+            // A search leaves a net at each budget that it passes, but for the last.
+            if self.spec.hands_out_early()
+                && outputs.len() > 1
+                && let Err(verdict) = self
+                    .store(CheckpointRole::Output(outputs.remove(0)), step)
+                    .await
+            {
+                return verdict;
+            }
             if world.chance.permille(400)
                 && let Err(verdict) = self.store(CheckpointRole::Resume, step).await
             {
                 return verdict;
             }
         }
-        for output in self.spec.outputs() {
+        // Those, too, that an earlier attempt passed.
+        for output in outputs {
             if let Err(verdict) = self.store(CheckpointRole::Output(output), 4).await {
                 return verdict;
             }

@@ -37,6 +37,11 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     } else {
         ""
     };
+    let strategy = if world.profile.descent {
+        "descent"
+    } else {
+        "independent"
+    };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
     format!(
@@ -47,6 +52,7 @@ metadata: {{ name: {sweep} }}
 spec:
   data: {{ name: fashion-mnist, train_limit: 1000 }}
   net: {{ name: resnet9, width: 8 }}
+  strategy: {strategy}
   budgets: {budgets}
   seeds: {seeds}
   baseline: {{ epochs: 1 }}

@@ -61,6 +61,8 @@ pub(crate) struct Profile {
     pub(crate) collect_every_ms: u64,
     /// Whether only the nets of the front are kept.
     pub(crate) keep_front: bool,
+    /// Whether sweeps are descents.
+    pub(crate) descent: bool,
 }
 
 impl Profile {
@@ -112,6 +114,7 @@ impl Profile {
             attempts: chance.within(1, 4),
             collect_every_ms: some(500, 40_000),
             keep_front: chance.permille(500),
+            descent: chance.permille(500),
         }
     }
 

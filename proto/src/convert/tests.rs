@@ -36,6 +36,7 @@ fn row() -> FrontRow {
         id: CandidateId(Digest::of(b"candidate")),
         candidate: "default".to_owned(),
         kind: PointKind::Replaced,
+        strategy: Strategy::Descent,
         data: "fashion-mnist".to_owned(),
         net: "resnet9".to_owned(),
         budget: 1500,
@@ -43,6 +44,10 @@ fn row() -> FrontRow {
         relu_total: 30_000,
         accuracy_mean: 88.25,
         accuracy_std: 0.1,
+        accuracy_se: Some(0.05),
+        p_on_front: Some(0.9),
+        front_low: Some(88.0),
+        front_high: Some(88.5),
         validation_mean: None,
         seeds: 1,
         seeds_planned: 2,
@@ -83,6 +88,7 @@ fn everything_comes_back_from_the_wire_as_it_was() {
             FrontRow {
                 kind: PointKind::Baseline,
                 validation_mean: Some(91.0),
+                p_on_front: None,
                 on_front: false,
                 ..row()
             },

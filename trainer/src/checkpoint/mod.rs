@@ -110,6 +110,9 @@ pub struct Passed {
     pub kept: u64,
     /// ReLUs left when it was taken.
     pub searched_count: u64,
+    /// Optimizer steps done then.
+    #[serde(default)]
+    pub step: u64,
 }
 
 /// The document of a resume checkpoint: where training stands.

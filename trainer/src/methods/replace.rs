@@ -360,11 +360,11 @@ impl Search {
         let mut met = false;
         if checks || passes || self.recipe.freeze_after > 0 {
             let count = masked.sites.count();
-            self.take_snapshots(masked, |budget| count <= budget);
+            self.take_snapshots(masked, done, |budget| count <= budget);
             met = self.looks_at(count, checks, done);
         }
         if met {
-            self.freeze(masked)?;
+            self.freeze(masked, done)?;
         }
         Ok(flips)
     }
@@ -392,15 +392,15 @@ impl Search {
         if done < self.allowance.steps || self.searched_count.is_some() {
             return Ok(());
         }
-        self.freeze(masked)
+        self.freeze(masked, done)
     }
 
-    fn freeze(&mut self, masked: &mut MaskedNet) -> Result<(), TrainError> {
+    fn freeze(&mut self, masked: &mut MaskedNet, done: u64) -> Result<(), TrainError> {
         let (budget, searched) = (self.budget(), masked.sites.count());
         if !reaches(searched, budget) && self.recipe.on_unreached == OnUnreached::Fail {
             return Err(TrainError::BudgetUnreached { budget, searched });
         }
-        self.take_snapshots(masked, |_| true);
+        self.take_snapshots(masked, done, |_| true);
         self.searched_count = Some(searched);
         self.project(masked, budget);
         masked.freeze();
@@ -424,8 +424,8 @@ impl Search {
     }
 
     /// Takes the snapshots of all but the smallest budget, from the largest not yet taken down to
-    /// the last that is `due`.
-    fn take_snapshots(&mut self, masked: &MaskedNet, due: impl Fn(u64) -> bool) {
+    /// the last that is `due`, after `done` steps.
+    fn take_snapshots(&mut self, masked: &MaskedNet, done: u64, due: impl Fn(u64) -> bool) {
         let others = self.budgets.len() - 1;
         while self.snapshots.len() < others && due(self.budgets[self.snapshots.len()]) {
             let budget = self.budgets[self.snapshots.len()];
@@ -436,6 +436,7 @@ impl Search {
                 budget,
                 kept: masked.sites.count(),
                 searched_count,
+                step: done,
             };
             self.snapshots
                 .push((passed, snapshot(&masked.named_output())));

@@ -129,17 +129,29 @@ impl Training {
         Ok(())
     }
 
+    /// Budgets that a search has passed on its way to the last.
+    pub fn passed(&self) -> usize {
+        (self.search.as_ref()).map_or(0, |search| search.snapshots().len())
+    }
+
+    /// The snapshots at those budgets as outputs, without the first so many.
+    pub fn snapshots(&self, without: usize) -> Vec<Output> {
+        let snapshots = self.search.iter().flat_map(Search::snapshots);
+        snapshots
+            .skip(without)
+            .map(|(passed, tensors)| self.search_output(*passed, shared(tensors), None))
+            .collect()
+    }
+
     /// The outputs of the finished stage.
     pub fn outputs(&self) -> Vec<Output> {
         if let Some(search) = &self.search {
-            let snapshots = search.snapshots().iter();
-            let mut outputs: Vec<Output> = snapshots
-                .map(|(passed, tensors)| self.search_output(*passed, shared(tensors), None))
-                .collect();
+            let mut outputs = self.snapshots(0);
             let last = Passed {
                 budget: search.budget(),
                 kept: self.masked.sites.count(),
                 searched_count: search.searched_count().unwrap_or(search.budget()),
+                step: self.progress.step,
             };
             if let Some(ema) = &self.ema {
                 ema.swap();
@@ -157,6 +169,7 @@ impl Training {
             let document = self.document(NET_OUTPUT.to_owned(), relus, Some(*validated));
             Output {
                 relus,
+                step: self.progress.step,
                 tensors: shared(tensors),
                 document,
             }
@@ -174,6 +187,7 @@ impl Training {
         document.searched_count = Some(passed.searched_count);
         Output {
             relus: passed.kept,
+            step: passed.step,
             tensors,
             document,
         }

@@ -20,6 +20,7 @@ const GAP: f64 = 22.0;
 #[derive(Clone, Copy)]
 enum Swatch {
     Front,
+    Band,
     Waiting,
     Dominated,
     Sunk,
@@ -44,6 +45,9 @@ impl Legend {
         let waiting = |row: &&FrontRow| row.seeds < row.seeds_planned;
         if !front.is_empty() {
             wanted.push((Swatch::Front, "Pareto front".to_owned()));
+        }
+        if front.len() > 1 && front.iter().any(|row| row.front_low.is_some()) {
+            wanted.push((Swatch::Band, "95 % band".to_owned()));
         }
         if front.iter().any(waiting) {
             wanted.push((Swatch::Waiting, "seeds still to come".to_owned()));
@@ -101,7 +105,7 @@ impl Legend {
 impl Swatch {
     const fn width(self) -> f64 {
         match self {
-            Self::Front | Self::Baseline { .. } => 26.0,
+            Self::Front | Self::Band | Self::Baseline { .. } => 26.0,
             Self::Waiting | Self::Dominated | Self::Sunk | Self::Published(_) => 11.0,
         }
     }
@@ -115,6 +119,10 @@ impl Swatch {
             Self::Front => drawn
                 .add(line(from, to, FRONT, 1.8))
                 .add(disc(middle, 4.8, true)),
+            Self::Band => {
+                let band = rectangle((x - 13.0, y - 6.0), 26.0, 12.0);
+                drawn.add(band.set("fill", FRONT).set("fill-opacity", 0.14))
+            }
             Self::Waiting => drawn.add(disc(middle, 4.8, false)),
             Self::Dominated => drawn.add(diamond(middle, 4.6)),
             Self::Sunk => drawn.add(arrow_down((x, y + 4.0))),

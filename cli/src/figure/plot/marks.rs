@@ -115,6 +115,14 @@ pub(super) fn square((x, y): (f64, f64), half: f64) -> Path {
     closed(&corners, BASELINE, "#FFFFFF")
 }
 
+/// A filled area.
+pub(super) fn area(outline: &[(f64, f64)], colour: &str) -> Path {
+    Path::new()
+        .set("d", path(outline) + "Z")
+        .set("fill", colour)
+        .set("stroke", "none")
+}
+
 fn closed(corners: &[(f64, f64)], fill: &str, stroke: &str) -> Path {
     Path::new()
         .set("d", path(corners) + "Z")

@@ -5,12 +5,12 @@ use autorep_core::text::grouped;
 use svg::node::element::{Group, Title};
 
 use super::marks::{
-    BASELINE, DOMINATED, FRONT, arrow_down, diamond, disc, error_bar, group, line, polyline,
+    BASELINE, DOMINATED, FRONT, area, arrow_down, diamond, disc, error_bar, group, line, polyline,
     rectangle, square,
 };
 use super::{Scene, spread};
 use crate::figure::relu_share;
-use crate::figure::text::{mean_and_spread, percent_of_total, printable};
+use crate::figure::text::{mean_and_spread, percent_of_total, printable, probability};
 
 /// Whether so many dominated points are to be drawn that they are drawn small and without error
 /// bars, which would hide them.
@@ -67,6 +67,38 @@ pub(super) fn dominated(scene: &Scene<'_>) -> Group {
     drawn
 }
 
+/// What holds the best accuracy within each number of ReLUs with 95 %.
+pub(super) fn band(scene: &Scene<'_>) -> Group {
+    let drawn = group("band");
+    let ends = band_ends(scene);
+    if ends.len() < 2 {
+        return drawn;
+    }
+    let place = |count: u64, accuracy: f64| (scene.counts.at(count), scene.accuracies.at(accuracy));
+    let low = ends.iter().map(|&(count, low, _)| place(count, low));
+    let high = ends
+        .iter()
+        .rev()
+        .map(|&(count, _, high)| place(count, high));
+    let outline: Vec<(f64, f64)> = low.chain(high).collect();
+    drawn.add(area(&outline, FRONT).set("fill-opacity", 0.14))
+}
+
+/// The ends of the band at each count, rising.
+fn band_ends(scene: &Scene<'_>) -> Vec<(u64, f64, f64)> {
+    let rows = (scene.front.iter()).chain(&scene.dominated);
+    let mut ends: Vec<(u64, f64, f64)> = rows
+        .filter_map(|row| {
+            let (low, high) = (row.front_low?, row.front_high?);
+            let drawable = 0.0 <= low && low <= high && high <= 100.0;
+            drawable.then_some((row.relu_count, low, high))
+        })
+        .collect();
+    ends.sort_by_key(|&(count, ..)| count);
+    ends.dedup_by_key(|&mut (count, ..)| count);
+    ends
+}
+
 pub(super) fn front(scene: &Scene<'_>) -> Group {
     let places: Vec<(f64, f64)> = scene.front.iter().map(|row| place(scene, row)).collect();
     let radius = if is_crowd(places.len()) { 3.0 } else { 4.8 };
@@ -101,12 +133,15 @@ fn bar(scene: &Scene<'_>, row: &FrontRow, colour: &str, width: f64) -> svg::node
 fn tooltip(row: &FrontRow) -> Title {
     let share = relu_share(row).map(|share| format!(" ({} of T)", percent_of_total(share)));
     Title::new(format!(
-        "{}: {} ReLUs{}, {} %, {} of {} seeds",
+        "{}: {} ReLUs{}, {} %, {} of {} seeds{}",
         printable(&row.candidate),
         grouped(row.relu_count),
         share.unwrap_or_default(),
         mean_and_spread(row.accuracy_mean, spread(row), row.seeds),
         row.seeds,
         row.seeds_planned,
+        row.p_on_front
+            .map(|p| format!(", on the front with {}", probability(p)))
+            .unwrap_or_default(),
     ))
 }

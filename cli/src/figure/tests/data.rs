@@ -16,13 +16,20 @@ fn the_csv_has_the_promised_columns_first_and_quotes_labels() {
     let report = Sample::new("small", 48_000)
         .point("net.width=16, \"wide\"", 3_000, &[8_600, 8_640])
         .report();
-    let id = report.rows[0].id;
+    let row = &report.rows[0];
+    let id = row.id;
     let expected = format!(
         "candidate,budget,relu_count,relu_total,accuracy_mean,accuracy_std,seeds,on_front,\
-         kind,seeds_planned,relu_share,validation_mean,id,data,net\n\
+         kind,seeds_planned,relu_share,validation_mean,id,data,net,strategy,accuracy_se,p_on_front,front_low,\
+         front_high\n\
          \"net.width=16, \"\"wide\"\"\",3000,3000,48000,86.2,0.282842712474619,2,true,\
-         replaced,2,0.0625,85.8,{id},cifar-100,resnet18\n"
+         replaced,2,0.0625,85.8,{id},cifar-100,resnet18,independent,{},{},{},{}\n",
+        row.accuracy_se.unwrap(),
+        row.p_on_front.unwrap(),
+        row.front_low.unwrap(),
+        row.front_high.unwrap(),
     );
+    assert_eq!(row.p_on_front, Some(1.0), "it is alone");
     assert_eq!(text_of(&report, Format::Csv), expected);
 }
 
@@ -31,7 +38,7 @@ fn unknown_numbers_are_empty_in_the_csv() {
     let mut report = Sample::new("small", 0).point("a", 0, &[8_600]).report();
     report.rows[0].validation_mean = None;
     let id = report.rows[0].id;
-    let line = format!("a,0,0,0,86,0,1,true,replaced,1,,,{id},cifar-100,resnet18");
+    let line = format!("a,0,0,0,86,0,1,true,replaced,1,,,{id},cifar-100,resnet18,independent,,,,");
     assert_eq!(
         text_of(&report, Format::Csv).lines().nth(1),
         Some(line.as_str())
@@ -94,6 +101,11 @@ fn fields(row: &autorep_core::front::FrontRow) -> Vec<(String, Field)> {
         ("id", Field::Str(row.id.to_string())),
         ("data", Field::Str(row.data.clone())),
         ("net", Field::Str(row.net.clone())),
+        ("strategy", Field::Str(row.strategy.name().to_owned())),
+        ("accuracy_se", optional(row.accuracy_se)),
+        ("p_on_front", optional(row.p_on_front)),
+        ("front_low", optional(row.front_low)),
+        ("front_high", optional(row.front_high)),
     ]
     .map(|(name, field)| (name.to_owned(), field))
     .to_vec()
@@ -124,14 +136,15 @@ fn the_table_lines_up_and_marks_baselines_and_dominated_points() {
     let expected = "\
 small (T = 48,000 ReLUs)
 
-   candidate            budget   ReLUs    of T  accuracy %    validation %  seeds
-─  default (full ReLU)  48,000  48,000   100 %  89.23 ± 0.25         88.82    2/2
-●  penalty=1             1,500   1,500  3.13 %  84.57 ± 0.47         84.16    2/2
-·  penalty=2             1,500   1,500  3.13 %  83.77 ± 0.35         83.36    2/2
-●  penalty=1            24,000  24,000    50 %  88.73                88.32    1/2
+   candidate            budget   ReLUs    of T  accuracy %    validation %  on front  seeds
+─  default (full ReLU)  48,000  48,000   100 %  89.23 ± 0.25         88.82              2/2
+●  penalty=1             1,500   1,500  3.13 %  84.57 ± 0.47         84.16      97 %    2/2
+·  penalty=2             1,500   1,500  3.13 %  83.77 ± 0.35         83.36       3 %    2/2
+●  penalty=1            24,000  24,000    50 %  88.73                88.32     100 %    1/2
 
 ● on the front: 2   · dominated: 1   ─ full-ReLU baseline, for reference
 accuracy: mean ± standard deviation over seeds, on the test set
+on front: probability, by a normal model of other seeds
 one row is provisional: some of its seeds are still to come
 hypervolume 0.8408
 ";

@@ -32,6 +32,7 @@ fn candidate(number: u8, kind: PointKind, budget: u64, tasks: &[u8]) -> Candidat
         id: id(number),
         label: format!("label {}", number % 3),
         kind,
+        strategy: crate::strategy::Strategy::Descent,
         data: DataSet::Cifar100,
         net: Family::Resnet18,
         budget,
@@ -121,6 +122,7 @@ fn brute_force_row(
         id: candidate.id,
         candidate: candidate.label.clone(),
         kind: candidate.kind,
+        strategy: candidate.strategy,
         data: "cifar-100".to_owned(),
         net: "resnet18".to_owned(),
         budget: candidate.budget,
@@ -132,6 +134,10 @@ fn brute_force_row(
         } else {
             (squares / (n - 1.0)).sqrt()
         },
+        accuracy_se: (seeds.len() > 1).then(|| (squares / (n - 1.0) / n).sqrt()),
+        p_on_front: None,
+        front_low: None,
+        front_high: None,
         validation_mean: validations.map(|percents| percents.iter().sum::<f64>() / n),
         seeds: u32::try_from(seeds.len()).unwrap(),
         seeds_planned: u32::try_from(candidate.evaluations.len()).unwrap(),
@@ -148,7 +154,10 @@ fn assert_agree(mut found: FrontReport, mut expected: FrontReport) {
         for row in &mut report.rows {
             row.accuracy_mean = rounded(row.accuracy_mean);
             row.accuracy_std = rounded(row.accuracy_std);
+            row.accuracy_se = row.accuracy_se.map(rounded);
             row.validation_mean = row.validation_mean.map(rounded);
+            // See the tests of certainty.
+            (row.p_on_front, row.front_low, row.front_high) = (None, None, None);
         }
     }
     assert_eq!(found, expected);

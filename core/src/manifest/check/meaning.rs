@@ -288,7 +288,8 @@ impl Checker {
     fn size(&mut self, arms: &[Arm], axes: &[Axis], task_limit: u64) -> bool {
         let sizes = PartSizes::of_axes(arms, axes);
         let (budgets, seeds) = (self.budgets.len().max(1), self.seeds.len().max(1));
-        let tasks = TaskCounts::of(&sizes, budgets, seeds).total();
+        let strategy = self.operations.strategy;
+        let tasks = TaskCounts::of(&sizes, strategy, budgets, seeds).total();
         if tasks <= u128::from(task_limit) {
             return true;
         }

@@ -16,6 +16,7 @@ use crate::data::{DataSet, DataSpec, Preparation};
 use crate::id::SweepName;
 use crate::net::Family;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe, Schedule};
+use crate::strategy::Strategy;
 use crate::task::RESULT_VERSION;
 
 mod arms;
@@ -57,6 +58,8 @@ struct Checker {
     preset: String,
     /// The method, which has defaults of its own.
     method: String,
+    /// The strategy, which has one, too.
+    strategy: Strategy,
     /// Whether there are arms and none is being read: what a search lacks, each may give.
     arms_follow: bool,
     arms: Vec<arms::GivenArm>,
@@ -102,6 +105,7 @@ impl Checker {
             announced: BTreeSet::new(),
             preset: "default".to_owned(),
             method: Method::Autorep.name().to_owned(),
+            strategy: Strategy::default(),
             arms_follow: false,
             arms: Vec::new(),
             settings: blank_settings(),
@@ -202,6 +206,7 @@ impl Checker {
             match key.text.as_str() {
                 "preset" if presets::NAMES.contains(&text) => text.clone_into(&mut self.preset),
                 "method" => text.clone_into(&mut self.method),
+                "strategy" => self.strategy = Strategy::named(text).unwrap_or(self.strategy),
                 _ => {}
             }
         }
@@ -294,7 +299,8 @@ impl Checker {
     /// A field that the text does not give.
     fn absent(&mut self, section: &'static Section, field: &'static Field, place: Place) {
         let path = section.path_of(field.key);
-        let preset = presets::value(&self.preset, &self.method, &path);
+        let preset = presets::value(&self.preset, &self.method, &path)
+            .or_else(|| presets::of_strategy(self.strategy, &path));
         if let Some(value) = preset.or_else(|| field.default.value()) {
             let put = field.put(&mut self.settings, &mut self.operations, &value);
             let own = matches!(field.place, Target::Own);
@@ -375,6 +381,7 @@ impl Checker {
                     priority: self.operations.priority,
                     data: self.settings.data,
                     net: self.settings.net,
+                    strategy: self.operations.strategy,
                     budgets,
                     seeds: self.seeds,
                     baseline: self.settings.baseline,

@@ -11,6 +11,7 @@ use crate::id::OwnerName;
 use crate::net::NetSettings;
 use crate::offer::Requirements;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+use crate::strategy::Strategy;
 
 #[macro_use]
 mod macros;
@@ -34,11 +35,12 @@ pub(crate) struct Settings {
     pub(crate) finetune: FinetuneRecipe,
 }
 
-/// What decides how a sweep is run, but not what comes out.
+/// What is the same over a sweep and in no recipe.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Operations {
     pub(crate) owner: OwnerName,
     pub(crate) priority: i32,
+    pub(crate) strategy: Strategy,
     pub(crate) retry: RetryPolicy,
     pub(crate) resources: Requirements,
     pub(crate) checkpoint: CheckpointPolicy,
@@ -249,7 +251,7 @@ pub(crate) enum Target {
     Axis(Put<Settings>),
     /// A setting that is the same over a sweep.
     Fixed(Put<Settings>),
-    /// Decides how the sweep is run.
+    /// The same over a sweep and in no recipe.
     Operation(Put<Operations>),
     /// Read by code of its own.
     Own,

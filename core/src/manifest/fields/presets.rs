@@ -8,6 +8,7 @@
 //! Linearization for Efficient Private Inference", ICML 2022, arXiv:2202.02340, and its code.
 
 use super::super::AxisValue;
+use crate::strategy::Strategy;
 
 /// The presets' names, in the order in which people read them.
 pub(crate) const NAMES: &[&str] = &[
@@ -137,6 +138,17 @@ pub(crate) fn value(preset: &str, method: &str, path: &str) -> Option<AxisValue>
         Name(name) => AxisValue::Choice(name.to_owned()),
         Switch(on) => AxisValue::Switch(on),
     })
+}
+
+/// What a key means under a strategy where neither it nor a preset says so. A budget that a descent
+/// does not reach is no point: the snapshots at the others are.
+pub(crate) fn of_strategy(strategy: Strategy, path: &str) -> Option<AxisValue> {
+    match strategy {
+        Strategy::Descent if path == "spec.replace.on_unreached" => {
+            Some(AxisValue::Choice("fail".to_owned()))
+        }
+        Strategy::Descent | Strategy::Independent => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The table itself. Ranges are wide: they refuse slips, not experiments.
 
 use super::{Fallback, Field, Kind, Range, Section, Target};
+use crate::strategy::Strategy;
 
 /// A field, written on a few lines.
 const fn field(
@@ -80,6 +81,13 @@ pub(crate) static SECTIONS: &[Section] = &[
                     default: Fallback::Derived("one arm: the settings as they are"),
                     doc: "Ways of replacing ReLUs to compare over the same baselines, budgets and grid: each a name with its own preset, method, replace and finetune; keys that an arm does not give are those of spec.",
                     place: Target::Own,
+                },
+                Field {
+                    key: "strategy",
+                    kind: Kind::Choice(&Strategy::NAMES),
+                    default: Fallback::Choice(Strategy::NAMES[0]),
+                    doc: "How searches are laid out: independent (a search for every budget) or descent (one search down to the smallest budget, which leaves a net at each of the others as it passes them).",
+                    place: Target::Operation(choice!(strategy)),
                 },
                 Field {
                     key: "budgets",

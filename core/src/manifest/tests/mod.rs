@@ -505,6 +505,19 @@ fn tasks_do_not_tell_whether_a_preset_or_its_values_were_written() {
 }
 
 #[test]
+fn a_descent_makes_no_point_of_a_budget_that_it_does_not_reach_unless_told_to() {
+    let of = |text: &str| {
+        let manifest = good(&with_spec(text));
+        (manifest.strategy, manifest.arms[0].replace.on_unreached)
+    };
+    assert_eq!(of(""), (Strategy::Independent, OnUnreached::Project));
+    let descent = of("strategy: descent");
+    assert_eq!(descent, (Strategy::Descent, OnUnreached::Fail));
+    let arms = of("strategy: descent\n  arms: [{name: a, replace: {on_unreached: project}}]");
+    assert_eq!(arms, (Strategy::Descent, OnUnreached::Project));
+}
+
+#[test]
 fn arms_share_baselines_and_differ_where_they_say() {
     let text = with_spec(
         "arms: [{name: ours}, {name: theirs, method: snl, finetune: {epochs: 0}}, \

@@ -104,6 +104,10 @@ impl Knowledge {
                 if let Some(checkpoint) = checkpoint(request.bad_checkpoint.as_ref()) {
                     self.reported_bad.insert(checkpoint.manifest);
                     self.bad_folders.insert(checkpoint.folder());
+                    // Its maker, if it is at work, has to make it again.
+                    if let Some(live) = self.live.get_mut(&checkpoint.task) {
+                        live.excused = true;
+                    }
                 }
             }
             Request::Submit(request) => {

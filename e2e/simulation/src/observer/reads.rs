@@ -18,7 +18,7 @@ impl Knowledge {
                 let runs = matches!(state, Some(RecordedState::Leased { .. }));
                 let will = matches!(state, None | Some(RecordedState::Open))
                     && !row.paused
-                    && self.parents_are_done(task);
+                    && plan.is_some_and(|plan| self.can_start(plan, task));
                 if runs || will {
                     let text = format!("{} of {name}: {state:?}", task.id.short());
                     return world.violate("idle is only said when nothing will run", text);
@@ -27,9 +27,17 @@ impl Knowledge {
         }
     }
 
-    fn parents_are_done(&self, task: &PlannedTask) -> bool {
+    /// Whether everything that it reads is there: its parents are done, but of a search for several
+    /// budgets the committed nets can be read before.
+    fn can_start(&self, plan: &Plan, task: &PlannedTask) -> bool {
         let mut parents = task.spec.inputs().into_iter();
-        parents.all(|input| self.durable.get(&input.task).is_some_and(is_readable))
+        parents.all(|input| {
+            self.durable.get(&input.task).is_some_and(|record| {
+                let parent = plan.tasks.iter().find(|it| it.id == input.task);
+                let early = parent.is_some_and(|it| it.spec.hands_out_early()) && !is_done(record);
+                is_readable(record) || (early && record.outputs.get(&input.output).is_some())
+            })
+        })
     }
 
     /// The sweeps are told with their counts.

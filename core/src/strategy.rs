@@ -1,0 +1,59 @@
+//! How the points of a sweep's front come to be.
+
+use serde::{Deserialize, Serialize};
+
+/// How searches are laid out over a sweep's budgets.
+///
+/// Points of different strategies are different candidates: they are never averaged.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Strategy {
+    /// Every budget has a search of its own, from the full-ReLU net.
+    #[default]
+    Independent,
+    /// One search walks down to the smallest budget and leaves a snapshot at each of the others as
+    /// it passes them.
+    Descent,
+}
+
+impl Strategy {
+    /// Every strategy, in the order in which people read about them.
+    pub const ALL: [Self; 2] = [Self::Independent, Self::Descent];
+
+    /// The names used in manifests, tables and files, as in [`Self::ALL`].
+    pub const NAMES: [&str; 2] = ["independent", "descent"];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Independent => "independent",
+            Self::Descent => "descent",
+        }
+    }
+
+    /// The strategy of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+
+    /// Whether it is the one that manifests without a strategy have.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How many searches there are for each grid point and seed with so many budgets.
+    pub const fn searches(self, budgets: usize) -> usize {
+        match self {
+            Self::Independent => budgets,
+            Self::Descent => {
+                if budgets == 0 {
+                    0
+                } else {
+                    1
+                }
+            }
+        }
+    }
+}
