@@ -62,6 +62,8 @@ pub enum Bug {
     DroppedCommitRefused,
     /// A task starts from a net that its descent has not left yet.
     ReadsTooEarly,
+    /// A descent whose net was set aside keeps its lease, and cannot end.
+    MakerGoesOn,
     /// A task that failed does not wait before its next attempt.
     RetriesAtOnce,
     /// A result that is reported again is refused.
@@ -80,7 +82,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -109,6 +111,7 @@ impl Bug {
         Self::ResumeCalledDead,
         Self::DroppedCommitRefused,
         Self::ReadsTooEarly,
+        Self::MakerGoesOn,
         Self::RetriesAtOnce,
         Self::RepeatedFinishRefused,
         Self::CancelKeepsLeases,

@@ -210,7 +210,7 @@ impl Ledger {
     fn maker_at_work(&self, slot: u32, checkpoint: &CheckpointRef) -> Option<Event> {
         let &maker = self.slots.get(&checkpoint.task)?;
         let is_leased = matches!(self.at(maker).state, TaskState::Leased(_));
-        (is_leased && maker != slot).then_some(Event::Ended {
+        (is_leased && maker != slot && !planted(Bug::MakerGoesOn)).then_some(Event::Ended {
             task: checkpoint.task,
             failure: None,
             next: Next::Again { not_before_ms: 0 },
