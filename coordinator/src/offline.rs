@@ -1,12 +1,12 @@
 //! Reading a store's state without a coordinator, and without disturbing one that runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
-use autorep_core::task::TaskKind;
+use autorep_core::task::{TaskKind, Work};
 use object_store::ObjectStore;
 
 use crate::restore::{RestoreError, Restored, expand, restore};
@@ -105,7 +105,8 @@ pub struct CurvePoint {
 }
 
 /// How a sweep's front grew with the epochs that were spent on it, if one worker does the plan's tasks
-/// in their order: a point for each evaluation. Tasks without a result count nothing.
+/// in their order: a point for each evaluation. Tasks without a
+/// result count nothing, but for searches whose nets were read.
 pub async fn read_curve(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
@@ -126,10 +127,19 @@ pub async fn read_curve(
     )
     .await?;
     let mut front = SweepFront::new(sweep, &plan.candidates);
+    // A search that missed its last budget has no result, and yet its nets are points.
+    let read: BTreeSet<TaskId> = (plan.tasks.iter())
+        .filter(|task| results.contains_key(&task.id))
+        .flat_map(|task| task.spec.inputs().into_iter().map(|input| input.task))
+        .collect();
     let mut epochs = 0;
     let mut curve = Vec::new();
     for task in &plan.tasks {
         let Some(observation) = results.get(&task.id) else {
+            if let (Work::Replace { recipe, .. }, true) = (&task.spec.work, read.contains(&task.id))
+            {
+                epochs += u64::from(recipe.schedule.epochs);
+            }
             continue;
         };
         if task.spec.kind() == TaskKind::Evaluate {

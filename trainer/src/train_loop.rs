@@ -134,9 +134,15 @@ impl<'a> Run<'a> {
     fn step(&mut self, batches: &mut Batches) -> Result<(), TrainError> {
         let epochs = self.training.epochs_done();
         let passed = self.training.passed();
-        let loss = self.training.advance(&batches.take()?)?;
-        self.interval.add(loss);
+        let advanced = self.training.advance(&batches.take()?);
+        if let Err(TrainError::BudgetUnreached { .. }) = &advanced {
+            // The last budget is no point, but those that were passed are: also in this very step, and
+            // by earlier processes whose outputs may have been set aside since.
+            self.write_each(self.training.snapshots(0))?;
+        }
+        self.interval.add(advanced?);
         if self.training.passed() > passed {
+            self.finite_loss()?;
             // Before the next resume checkpoint, which tells that it has been passed. What is
             // trained on from there need not wait for the end.
             self.write_each(self.training.snapshots(passed))?;

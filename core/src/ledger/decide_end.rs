@@ -73,6 +73,13 @@ impl Ledger {
         if let Hold::Ended(_, task) = hold {
             return Err(ended(task).into());
         }
+        let is_handed_out = checkpoint.role != CheckpointRole::Resume
+            && known.is_some_and(|known| known.generation != head.generation)
+            && self.at(slot).spec().hands_out_early();
+        if is_handed_out {
+            // Readers may have begun from the one there is.
+            return Ok(Decision::unchanged(Adoption::Older));
+        }
         match known {
             Some(known) if known.order() > head.order() && !planted(Bug::OlderReplacesNewer) => {
                 Ok(Decision::unchanged(Adoption::Older))

@@ -101,6 +101,18 @@ fn a_damaged_net_ends_the_descents_lease_so_that_the_next_attempt_makes_it_again
 }
 
 #[test]
+fn a_net_that_was_handed_out_stays_whatever_a_later_attempt_makes() {
+    let (mut checked, search) = searching();
+    commit(&mut checked, search, "b100");
+    let again = checked.acquire("w", 0).claim;
+    assert_eq!(again.task, search.task);
+    let decision = checked.ledger.commit(again, output(again, "b100")).unwrap();
+    assert_eq!(checked.apply(decision), Adoption::Older);
+    let finetune = checked.acquire("other", 0);
+    assert_eq!(finetune.inputs[0], output(search, "b100"));
+}
+
+#[test]
 fn a_restart_knows_what_was_left() {
     let (mut checked, search) = searching();
     commit(&mut checked, search, "b100");
