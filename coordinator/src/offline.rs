@@ -59,22 +59,6 @@ pub async fn read_front(
     Ok(candidates.front.report())
 }
 
-/// The sweep of this name.
-fn named<'a>(
-    sweeps: &'a [SweepRecord],
-    sweep: &SweepName,
-) -> Result<&'a SweepRecord, OfflineError> {
-    let mut all = sweeps.iter();
-    all.find(|record| record.manifest.name == *sweep)
-        .ok_or_else(|| {
-            let names = sweeps.iter().map(|record| record.manifest.name.to_string());
-            OfflineError::UnknownSweep {
-                sweep: sweep.clone(),
-                known: names.collect(),
-            }
-        })
-}
-
 /// What a front is made from.
 struct Candidates {
     front: SweepFront,
@@ -105,8 +89,8 @@ pub struct CurvePoint {
 }
 
 /// How a sweep's front grew with the epochs that were spent on it, if one worker does the plan's tasks
-/// in their order: a point for each evaluation. Tasks without a
-/// result count nothing, but for searches whose nets were read.
+/// in their order: a point for each evaluation. Tasks without a result count nothing, but for searches
+/// whose nets were read.
 pub async fn read_curve(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
@@ -165,4 +149,20 @@ pub async fn read_sweeps(store: Arc<dyn ObjectStore>) -> Result<Vec<SweepStatus>
         counts: sweep.counts(),
     };
     Ok(ledger.sweeps().map(status).collect())
+}
+
+/// The sweep of this name.
+fn named<'a>(
+    sweeps: &'a [SweepRecord],
+    sweep: &SweepName,
+) -> Result<&'a SweepRecord, OfflineError> {
+    let mut all = sweeps.iter();
+    all.find(|record| record.manifest.name == *sweep)
+        .ok_or_else(|| {
+            let names = sweeps.iter().map(|record| record.manifest.name.to_string());
+            OfflineError::UnknownSweep {
+                sweep: sweep.clone(),
+                known: names.collect(),
+            }
+        })
 }

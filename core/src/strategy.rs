@@ -23,7 +23,7 @@ impl Strategy {
     pub const ALL: [Self; 2] = [Self::Independent, Self::Descent];
 
     /// The names used in manifests, tables and files, as in [`Self::ALL`].
-    pub const NAMES: [&str; 2] = ["independent", "descent"];
+    pub const NAMES: [&str; 2] = [Self::Independent.name(), Self::Descent.name()];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -43,17 +43,19 @@ impl Strategy {
         *self == Self::default()
     }
 
-    /// How many searches there are for each grid point and seed with so many budgets.
-    pub const fn searches(self, budgets: usize) -> usize {
+    /// Of so many budgets, how many one search serves.
+    pub const fn budgets_at_once(self, budgets: usize) -> usize {
         match self {
-            Self::Independent => budgets,
-            Self::Descent => {
-                if budgets == 0 {
-                    0
-                } else {
-                    1
-                }
-            }
+            Self::Descent if budgets > 0 => budgets,
+            Self::Independent | Self::Descent => 1,
+        }
+    }
+
+    /// What tells its points from those that are usual, in labels.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Independent => "",
+            Self::Descent => "strategy=descent",
         }
     }
 }

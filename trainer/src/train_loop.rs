@@ -42,6 +42,8 @@ pub fn run(
     let first = training.progress.step;
     let mut work = Run::new(training, checkpoints, host);
     work.report_progress()?;
+    // What an earlier process has passed: it may have been set aside since.
+    work.write_each(work.training.snapshots(0))?;
     if !work.training.finished() {
         let stream = work.training.stream.clone();
         let device = work.training.masked.device;
@@ -69,8 +71,7 @@ struct Run<'a> {
     last_checkpoint: Instant,
     /// Resume checkpoints written, so that two at one step have different folders.
     written: u64,
-    /// Outputs written by this process. What an earlier one has written may have been set aside since,
-    /// so it is written again at the end.
+    /// Outputs written by this process.
     outputs_written: BTreeSet<String>,
 }
 
@@ -134,19 +135,17 @@ impl<'a> Run<'a> {
     fn step(&mut self, batches: &mut Batches) -> Result<(), TrainError> {
         let epochs = self.training.epochs_done();
         let passed = self.training.passed();
-        let advanced = self.training.advance(&batches.take()?);
-        if let Err(TrainError::BudgetUnreached { .. }) = &advanced {
-            // The last budget is no point, but those that were passed are: also in this very step, and
-            // by earlier processes whose outputs may have been set aside since.
-            self.write_each(self.training.snapshots(0))?;
-        }
-        self.interval.add(advanced?);
-        if self.training.passed() > passed {
+        let batch = batches.take()?;
+        let advanced = (self.training.advance(&batch)).map(|loss| self.interval.add(loss));
+        // Where the last budget is no point, those that were passed in this very step are.
+        let counts = matches!(advanced, Ok(()) | Err(TrainError::BudgetUnreached { .. }));
+        if counts && self.training.passed() > passed {
             self.finite_loss()?;
             // Before the next resume checkpoint, which tells that it has been passed. What is
             // trained on from there need not wait for the end.
             self.write_each(self.training.snapshots(passed))?;
         }
+        advanced?;
         let epoch_ended = self.training.epochs_done() > epochs;
         if epoch_ended || self.interval.since.elapsed() >= REPORT_EVERY {
             self.report_progress()?;

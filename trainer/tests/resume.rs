@@ -24,6 +24,7 @@ use autorep_trainer::error::TrainError;
 use autorep_trainer::host::{Command, Host, HostGone, Outcome};
 use autorep_trainer::methods::{Setup, Start};
 use autorep_trainer::train_loop::{self, Checkpoints};
+use autorep_trainer::training::Training;
 use tch::Device;
 
 /// Stops after a number of steps and notes the folders reported.
@@ -34,6 +35,18 @@ struct Observer {
     outputs: Vec<PathBuf>,
     /// Of each output, the steps done when it was taken.
     taken: Vec<u64>,
+}
+
+impl Observer {
+    fn new(stop_after: Option<u64>) -> Self {
+        Self {
+            stop_after,
+            asked: 0,
+            resume: None,
+            outputs: vec![],
+            taken: vec![],
+        }
+    }
 }
 
 impl Host for Observer {
@@ -98,27 +111,8 @@ impl Bench {
         resume: Option<&Path>,
         stop_after: Option<u64>,
     ) -> Ended {
-        // More threads than free cores make each step of a net this small wait for the scheduler.
-        tch::set_num_threads(1);
-        let scratch = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
-        let setup = self.setup(spec, inputs);
-        let start = resume.map_or(Start::Anew, |_| Start::Resumed);
-        let mut training = setup.training(start).unwrap().unwrap();
-        if let Some(folder) = resume {
-            training.resume(folder).unwrap();
-        }
-        let mut host = Observer {
-            stop_after,
-            asked: 0,
-            resume: None,
-            outputs: vec![],
-            taken: vec![],
-        };
-        let checkpoints = Checkpoints {
-            scratch,
-            every: None,
-            every_steps: None,
-        };
+        let (mut training, checkpoints) = self.begun(spec, inputs, resume);
+        let mut host = Observer::new(stop_after);
         match train_loop::run(&mut training, &checkpoints, &mut host).unwrap() {
             Outcome::Done(observation) => Ended::Done(host.outputs, observation),
             Outcome::Stopped => Ended::Stopped {
@@ -127,6 +121,42 @@ impl Bench {
                 taken: host.taken,
             },
         }
+    }
+
+    /// Runs a task that fails; returns why, and what it reported before.
+    fn failed(
+        &self,
+        spec: &TaskSpec,
+        inputs: &[PathBuf],
+        resume: Option<&Path>,
+    ) -> (TrainError, Observer) {
+        let (mut training, checkpoints) = self.begun(spec, inputs, resume);
+        let mut host = Observer::new(None);
+        let error = train_loop::run(&mut training, &checkpoints, &mut host).unwrap_err();
+        (error, host)
+    }
+
+    /// A training that is set up, and taken up again from `resume`.
+    fn begun(
+        &self,
+        spec: &TaskSpec,
+        inputs: &[PathBuf],
+        resume: Option<&Path>,
+    ) -> (Training, Checkpoints) {
+        // More threads than free cores make each step of a net this small wait for the scheduler.
+        tch::set_num_threads(1);
+        let scratch = tempfile::tempdir_in(self.folder.path()).unwrap().keep();
+        let start = resume.map_or(Start::Anew, |_| Start::Resumed);
+        let mut training = self.setup(spec, inputs).training(start).unwrap().unwrap();
+        if let Some(folder) = resume {
+            training.resume(folder).unwrap();
+        }
+        let checkpoints = Checkpoints {
+            scratch,
+            every: None,
+            every_steps: None,
+        };
+        (training, checkpoints)
     }
 
     fn undisturbed(&self, spec: &TaskSpec, inputs: &[PathBuf]) -> (Vec<PathBuf>, Observation) {
@@ -191,7 +221,7 @@ fn check_same(got: &[PathBuf], wanted: &[PathBuf], what: &str) {
     }
 }
 
-/// What an earlier process has passed comes again at the end. The steps after which a descent passed its budgets follow from what it leaves when it is stopped
+/// What an earlier process has passed comes again at the start of the next. The steps after which a descent passed its budgets follow from what it leaves when it is stopped
 /// after each.
 #[test]
 fn a_descent_leaves_each_net_when_it_passes_its_budget_and_the_same_wherever_it_is_stopped() {
@@ -357,26 +387,37 @@ fn a_search_above_its_budget_fails_if_it_may_not_be_projected() {
         recipe.penalty = 0.0;
         recipe.on_unreached = OnUnreached::Fail;
     });
-    let training = bench.setup(&spec, &baseline).training(Start::Anew);
-    let mut training = training.unwrap().unwrap();
-    let checkpoints = Checkpoints {
-        scratch: bench.folder.path().to_owned(),
-        every: None,
-        every_steps: None,
-    };
-    let mut host = Observer {
-        stop_after: None,
-        asked: 0,
-        resume: None,
-        outputs: Vec::new(),
-        taken: vec![],
-    };
-    let error = train_loop::run(&mut training, &checkpoints, &mut host).unwrap_err();
+    let (error, host) = bench.failed(&spec, &baseline, None);
     assert_eq!(error.class(), FailureClass::BudgetUnreached);
     let unreached =
         matches!(error, TrainError::BudgetUnreached { budget: 300, searched } if searched > 300);
     assert!(unreached, "{error}");
     assert!(host.outputs.is_empty(), "a failed search has no output");
+}
+
+#[test]
+fn a_descent_that_falls_short_leaves_what_it_passed_up_to_its_last_step_and_by_earlier_processes() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let mut descent = search_with(|recipe| recipe.on_unreached = OnUnreached::Fail);
+    if let Work::Replace { budgets, .. } = &mut descent.work {
+        // So close that every step passes one.
+        *budgets = (1..60).rev().map(|step| step * 100).chain([1]).collect();
+    }
+    let (error, whole) = bench.failed(&descent, &baseline, None);
+    assert_eq!(error.class(), FailureClass::BudgetUnreached, "{error}");
+    // Indicators would have frozen after two of three epochs.
+    let last = 2 * common::STEPS / 3;
+    assert_eq!(whole.taken.last(), Some(&last), "{:?}", whole.taken);
+    assert!(whole.taken[0] < last - 1, "{:?}", whole.taken);
+
+    let Ended::Stopped { resume, .. } = bench.run(&descent, &baseline, None, Some(last - 1)) else {
+        panic!("expected a stop before the last step");
+    };
+    let (error, rest) = bench.failed(&descent, &baseline, Some(&resume));
+    assert_eq!(error.class(), FailureClass::BudgetUnreached, "{error}");
+    assert_eq!(rest.taken, whole.taken);
+    check_same(&rest.outputs, &whole.outputs, "resumed");
 }
 
 /// Float16 leaves a step out when its gradients are not finite. A search that freezes after that

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use autorep_coordinator::{Config, SweepStatus, read_front, read_sweeps};
+use autorep_coordinator::{Config, SweepStatus, read_curve, read_front, read_sweeps};
 use autorep_core::candidate::PointKind;
 use autorep_core::front::FrontReport;
 use autorep_core::ledger::SweepState;
@@ -88,6 +88,14 @@ async fn a_worker_walks_a_sweep_to_its_front_and_the_store_tells_the_same_withou
     coordinator.stop().await.unwrap();
 
     assert_eq!(read_front(lab.store(), &name).await.unwrap(), front);
+    let curve = read_curve(lab.store(), &name).await.unwrap();
+    // The baseline is measured after its own epoch, each budget after two more; it is no point of the
+    // front.
+    let epochs: Vec<u64> = curve.iter().map(|point| point.epochs).collect();
+    assert_eq!(epochs, [1, 3, 5]);
+    let grown: Vec<f64> = curve.iter().map(|point| point.hypervolume).collect();
+    assert!(grown.is_sorted() && grown[0].abs() < 1e-12, "{grown:?}");
+    assert_eq!(grown.last(), Some(&front.hypervolume));
     let sweeps = read_sweeps(lab.store()).await.unwrap();
     assert!(matches!(
         sweeps.as_slice(),

@@ -104,6 +104,8 @@ struct Best {
     step: f64,
     /// `G` at each place of the grid; never falls from one to the next.
     within: Vec<f64>,
+    /// Where it begins to be more than zero.
+    zero_until: usize,
 }
 
 impl Best {
@@ -126,6 +128,7 @@ impl Best {
             start,
             step,
             within: vec![1.0; places],
+            zero_until: 0,
         }
     }
 
@@ -150,8 +153,11 @@ impl Best {
     fn join(&mut self, one: Normal) {
         let reach = self.reach(one);
         // Below its reach it is better than `a` for certain.
-        self.within[..reach.start].fill(0.0);
-        for index in reach {
+        if self.zero_until < reach.start {
+            self.within[self.zero_until..reach.start].fill(0.0);
+            self.zero_until = reach.start;
+        }
+        for index in self.zero_until.max(reach.start)..reach.end {
             self.within[index] *= one.distribution(self.place(index));
         }
     }

@@ -317,11 +317,7 @@ impl Ledger {
                         *known = Some(head);
                     }
                 }
-                if self.at(slot).spec().hands_out_early() {
-                    let mut unsettled = Vec::new();
-                    self.recount_children(slot, &mut unsettled);
-                    self.settle(unsettled);
-                }
+                self.settle_readers(slot);
             }
         }
     }
@@ -344,6 +340,7 @@ impl Ledger {
                     return;
                 }
                 self.change(slot, |state, needs| forget_output(state, bad, needs));
+                self.settle_readers(slot);
             }
         }
     }
@@ -413,11 +410,11 @@ impl Ledger {
                 *self.sweeps[sweep].counts.of(new_name) += 1;
             }
         }
-        if self.at(slot).spec().hands_out_early() {
-            return self.recount_children(slot, unsettled);
-        }
         if was_done == is_done && was_lost == is_lost {
             return;
+        }
+        if self.at(slot).spec().hands_out_early() {
+            return self.recount_children(slot, unsettled);
         }
         for at in 0..self.at(slot).children.len() {
             let slot = self.at(slot).children[at];
@@ -425,6 +422,16 @@ impl Ledger {
             child.parents_left = child.parents_left + u32::from(was_done) - u32::from(is_done);
             child.parents_lost = child.parents_lost + u32::from(is_lost) - u32::from(was_lost);
             unsettled.push(slot);
+        }
+    }
+
+    /// Settles the tasks that read from the one at `slot`, one of whose outputs has come or gone, if
+    /// they can read it before it is done.
+    fn settle_readers(&mut self, slot: u32) {
+        if self.at(slot).spec().hands_out_early() {
+            let mut unsettled = Vec::new();
+            self.recount_children(slot, &mut unsettled);
+            self.settle(unsettled);
         }
     }
 

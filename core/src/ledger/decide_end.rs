@@ -211,7 +211,7 @@ impl Ledger {
         Ok(Decision { events, outcome })
     }
 
-    /// The end of the lease, at no cost, of the task that made a net that its reader at `slot` finds
+    /// The end of the lease, which costs no attempt, of the task that made a net that its reader at `slot` finds
     /// damaged, if it is still at work: the one who does has handed that output out and would not make
     /// it again. The next attempt does, from its last resume checkpoint.
     fn maker_at_work(&self, slot: u32, checkpoint: &CheckpointRef) -> Option<Event> {

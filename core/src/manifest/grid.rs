@@ -268,12 +268,12 @@ impl TaskCounts {
     pub(crate) fn of(sizes: &PartSizes, strategy: Strategy, budgets: usize, seeds: usize) -> Self {
         let product = |factors: &[u128]| factors.iter().copied().fold(1, u128::saturating_mul);
         let baseline = product(&[sizes.subjects, sizes.baselines, seeds as u128]);
-        let descents = strategy.searches(budgets) as u128;
+        let searches = budgets.div_ceil(strategy.budgets_at_once(budgets)) as u128;
         let budgets = budgets as u128;
         let nets = product(&[baseline, budgets, sizes.ends]);
         Self {
             baseline,
-            replace: product(&[baseline, descents, sizes.searches]),
+            replace: product(&[baseline, searches, sizes.searches]),
             finetune: product(&[baseline, budgets, sizes.trained_ends]),
             evaluate: nets.saturating_add(baseline),
         }

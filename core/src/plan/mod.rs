@@ -144,6 +144,7 @@ struct Cursor {
 impl Expansion<'_> {
     /// Lists the candidates in the order in which [`Self::seed`] meets them.
     fn candidates(&mut self, parts: &Parts, seeds: usize) {
+        let strategy = self.manifest.strategy;
         for subject in &parts.subjects {
             let total = subject.value.relu_total();
             let budgets = budgets(self.manifest, total);
@@ -156,14 +157,18 @@ impl Expansion<'_> {
                 for search in &parts.searches {
                     for &budget in &budgets {
                         for finetune in &search.value.ends {
-                            let strategy = self.strategy_label();
-                            let rest = [&search.label, finetune.label.as_str()];
-                            let labels = [labels[0], labels[1], strategy, rest[0], rest[1]];
+                            let labels = [
+                                labels[0],
+                                labels[1],
+                                strategy.label(),
+                                &search.label,
+                                &finetune.label,
+                            ];
                             let kind = PointKind::Replaced;
                             let spec = CandidateSpec {
                                 replace: Some(&search.value.recipe),
                                 finetune: finetune.value.as_ref(),
-                                descent: self.is_descent().then_some(&budgets[..]),
+                                descent: (strategy == Strategy::Descent).then_some(&budgets),
                                 ..self.candidate_spec(&subject.value, &baseline.value, budget)
                             };
                             self.replaced
@@ -190,18 +195,6 @@ impl Expansion<'_> {
             finetune: None,
             descent: None,
             budget,
-        }
-    }
-
-    fn is_descent(&self) -> bool {
-        self.manifest.strategy == Strategy::Descent
-    }
-
-    /// What tells points of this strategy from those that are usual.
-    fn strategy_label(&self) -> &'static str {
-        match self.manifest.strategy {
-            Strategy::Independent => "",
-            Strategy::Descent => "strategy=descent",
         }
     }
 
@@ -234,16 +227,11 @@ impl Expansion<'_> {
 
     /// Adds the searches of one grid point over all budgets, with what follows them.
     fn searches(&mut self, at: Place<'_>, budgets: &[u64], search: &Search, cursor: &mut Cursor) {
-        if self.is_descent() {
-            let descent = self.replace(at, budgets, &search.recipe);
+        let at_once = self.manifest.strategy.budgets_at_once(budgets.len());
+        for budgets in budgets.chunks(at_once) {
+            let task = self.replace(at, budgets, &search.recipe);
             for &budget in budgets {
-                let start = output(descent, budget_output(budget));
-                self.ends(at, &start, budget, search, cursor);
-            }
-        } else {
-            for &budget in budgets {
-                let own = self.replace(at, &[budget], &search.recipe);
-                let start = output(own, budget_output(budget));
+                let start = output(task, budget_output(budget));
                 self.ends(at, &start, budget, search, cursor);
             }
         }

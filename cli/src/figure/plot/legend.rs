@@ -36,7 +36,7 @@ pub(super) struct Legend {
 impl Legend {
     pub(super) fn of(
         baselines: &[&FrontRow],
-        front: &[&FrontRow],
+        (front, has_band): (&[&FrontRow], bool),
         dominated: &[&FrontRow],
         sunk: &[&FrontRow],
         published: &[Series],
@@ -46,7 +46,7 @@ impl Legend {
         if !front.is_empty() {
             wanted.push((Swatch::Front, "Pareto front".to_owned()));
         }
-        if front.len() > 1 && front.iter().any(|row| row.front_low.is_some()) {
+        if has_band {
             wanted.push((Swatch::Band, "95 % band".to_owned()));
         }
         if front.iter().any(waiting) {

@@ -53,6 +53,8 @@ struct Scene<'a> {
     dominated: Vec<&'a FrontRow>,
     /// Dominated points below the axis.
     sunk: Vec<&'a FrontRow>,
+    /// The counts with the interval that holds the best accuracy within each.
+    band: Vec<(u64, f64, f64)>,
     published: &'a [Series],
     total: Option<u64>,
     counts: CountAxis,
@@ -70,11 +72,21 @@ pub(super) fn render(report: &FrontReport, published: &[Series]) -> String {
     let others = of(|row| row.kind == PointKind::Replaced && !row.on_front);
 
     let (low, high, sinking) = accuracy_range(&baselines, &front, &others);
+    let band = points::band_ends(&of(|row| row.kind == PointKind::Replaced));
+    let (low, high) = (band.iter()).fold((low, high), |(low, high), &(_, from, to)| {
+        (low.min(from), high.max(to))
+    });
     let (low, high) = published::widened((low, high), published);
     let (dominated, sunk): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|row| row.accuracy_mean >= sinking);
-    let legend = legend::Legend::of(&baselines, &front, &dominated, &sunk, published);
+    let legend = legend::Legend::of(
+        &baselines,
+        (&front, !band.is_empty()),
+        &dominated,
+        &sunk,
+        published,
+    );
     let frame = Frame {
         left: LEFT,
         right: RIGHT,
@@ -90,6 +102,7 @@ pub(super) fn render(report: &FrontReport, published: &[Series]) -> String {
         front,
         dominated,
         sunk,
+        band,
         published,
         total: common_total(report),
         frame,
@@ -121,16 +134,6 @@ fn accuracy_range(
     };
     let nothing = (f64::INFINITY, f64::NEG_INFINITY);
     let kept = baselines.iter().chain(front).fold(nothing, bounds);
-    let kept = front.iter().fold(kept, |(low, high), row| {
-        let end = |end: Option<f64>, mean: f64| {
-            end.filter(|it| (0.0..=100.0).contains(it)).unwrap_or(mean)
-        };
-        let mean = row.accuracy_mean;
-        (
-            low.min(end(row.front_low, mean)),
-            high.max(end(row.front_high, mean)),
-        )
-    });
     let sinking = kept.0 - DOMINATED_REACH * (kept.1 - kept.0).max(LEAST_SPAN);
     // Without anything kept, `sinking` is not a number or infinite: then nothing sinks.
     let sinking = if sinking.is_finite() { sinking } else { 0.0 };

@@ -70,8 +70,8 @@ pub(super) fn dominated(scene: &Scene<'_>) -> Group {
 /// What holds the best accuracy within each number of ReLUs with 95 %.
 pub(super) fn band(scene: &Scene<'_>) -> Group {
     let drawn = group("band");
-    let ends = band_ends(scene);
-    if ends.len() < 2 {
+    let ends = &scene.band;
+    if ends.is_empty() {
         return drawn;
     }
     let place = |count: u64, accuracy: f64| (scene.counts.at(count), scene.accuracies.at(accuracy));
@@ -84,9 +84,9 @@ pub(super) fn band(scene: &Scene<'_>) -> Group {
     drawn.add(area(&outline, FRONT).set("fill-opacity", 0.14))
 }
 
-/// The ends of the band at each count, rising.
-fn band_ends(scene: &Scene<'_>) -> Vec<(u64, f64, f64)> {
-    let rows = (scene.front.iter()).chain(&scene.dominated);
+/// The ends of the band at each count, rising; none for a single count, which is no band.
+pub(super) fn band_ends(rows: &[&FrontRow]) -> Vec<(u64, f64, f64)> {
+    let rows = rows.iter();
     let mut ends: Vec<(u64, f64, f64)> = rows
         .filter_map(|row| {
             let (low, high) = (row.front_low?, row.front_high?);
@@ -96,6 +96,9 @@ fn band_ends(scene: &Scene<'_>) -> Vec<(u64, f64, f64)> {
         .collect();
     ends.sort_by_key(|&(count, ..)| count);
     ends.dedup_by_key(|&mut (count, ..)| count);
+    if ends.len() < 2 {
+        ends.clear();
+    }
     ends
 }
 

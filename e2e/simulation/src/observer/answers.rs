@@ -143,24 +143,12 @@ impl Knowledge {
 
     /// The worker that a request may bring a lease.
     fn acquirer(&self, request: &Request) -> Option<String> {
-        match request {
-            Request::Acquire(request) => Some(request.worker.clone()),
-            Request::Finish(finish) if finish.take_next => {
-                Some(self.told_to(request.claim()?)?.to_owned())
-            }
-            Request::Finish(_)
-            | Request::Register(_)
-            | Request::Renew(_)
-            | Request::Commit(_)
-            | Request::Fail(_)
-            | Request::Release(_)
-            | Request::Submit(_)
-            | Request::Pause(_)
-            | Request::Resume(_)
-            | Request::Cancel(_)
-            | Request::List(_)
-            | Request::Front(_) => None,
+        if let Request::Acquire(acquire) = request {
+            return Some(acquire.worker.clone());
         }
+        let takes_next = matches!(request, Request::Finish(finish) if finish.take_next);
+        let claim = request.claim().filter(|_| takes_next)?;
+        Some(self.told_to(claim)?.to_owned())
     }
 
     /// The worker that was told of a lease.
