@@ -211,9 +211,9 @@ impl Ledger {
         Ok(Decision { events, outcome })
     }
 
-    /// The end of the lease, which costs no attempt, of the task that made a net that its reader at `slot` finds
-    /// damaged, if it is still at work: the one who does has handed that output out and would not make
-    /// it again. The next attempt does, from its last resume checkpoint.
+    /// The end of a lease, which costs no attempt: that of the task which made the net that its reader
+    /// at `slot` finds damaged, if it is still at work. Its worker has handed that output out and would
+    /// not write it again; the next attempt begins with that, from its last resume checkpoint.
     fn maker_at_work(&self, slot: u32, checkpoint: &CheckpointRef) -> Option<Event> {
         let &maker = self.slots.get(&checkpoint.task)?;
         let is_leased = matches!(self.at(maker).state, TaskState::Leased(_));
