@@ -11,7 +11,7 @@ use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::retention::Verdict;
 use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Grant, Submitted};
 use autorep_core::manifest::Manifest;
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_core::offer::Offer;
 use autorep_core::plan::Plan;
 use autorep_proto::status::Refusal;
@@ -60,6 +60,8 @@ pub(crate) enum Ask {
     },
     Release {
         claim: LeaseClaim,
+        /// What the epochs of the attempt and those before it measured.
+        curve: LearningCurve,
         reply: Reply<()>,
     },
     Submit {

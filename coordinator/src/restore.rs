@@ -54,6 +54,7 @@ pub(crate) fn restore(
             terms: record.manifest.terms(),
             paused: record.paused,
             cancelled: record.cancelled,
+            grown: record.grown.clone(),
         });
     }
     let ledger = Ledger::restore(lease_ttl_ms, restored, records.tasks, now_ms);

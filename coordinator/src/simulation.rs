@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use autorep_core::checkpoint::Place;
 use autorep_core::front::{FrontReport, SweepFront};
+use autorep_core::id::SweepName;
 use autorep_core::ledger::retention::Verdict;
-use autorep_core::ledger::{Event, Ledger, Quotas};
+use autorep_core::ledger::{Event, Ledger, Quotas, SweepState};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use autorep_proto::v1::fleet_server::Fleet;
@@ -178,6 +179,15 @@ pub async fn start<R: RowStore>(
         services: Services { fleet, lab, desk },
         life: Box::pin(owner.run(asks, shutdown)),
     })
+}
+
+/// What has become of the sweeps in these rows, in the order of submission.
+pub fn states(rows: &Rows) -> Result<Vec<(SweepName, SweepState)>, StartError> {
+    let restored = restore(Records::of_rows(rows)?, 0, Quotas::default(), 0)?;
+    let states = restored.ledger.sweeps();
+    Ok(states
+        .map(|sweep| (sweep.name().clone(), sweep.state()))
+        .collect())
 }
 
 /// The fronts that these rows hold, in the order of submission.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use autorep_core::digest::Digest;
+use autorep_core::growth::Step;
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::TaskRecord;
 use autorep_core::manifest::Manifest;
@@ -32,7 +33,7 @@ const TASK_PREFIX: &[u8] = b"task/";
 const OWNER_KEY: &[u8] = b"owner";
 
 /// Raised with every change of the records that an older coordinator would misread.
-const RECORD_VERSION: u32 = 2;
+const RECORD_VERSION: u32 = 3;
 
 /// A sweep as it is written down.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub(crate) struct SweepRecord {
     pub(crate) paused: bool,
     /// Whether a person has ended the sweep.
     pub(crate) cancelled: bool,
+    /// How it has grown: which tasks it lets train, and how far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) grown: Vec<Step>,
 }
 
 impl SweepRecord {
@@ -60,6 +64,7 @@ impl SweepRecord {
             plan,
             paused: false,
             cancelled: false,
+            grown: Vec::new(),
         }
     }
 }

@@ -30,6 +30,7 @@ const fn counts(counts: TaskCounts) -> v1::TaskCounts {
         done,
         gave_up,
         blocked,
+        parked,
         cancelled,
     } = counts;
     v1::TaskCounts {
@@ -40,6 +41,7 @@ const fn counts(counts: TaskCounts) -> v1::TaskCounts {
         gave_up,
         blocked,
         cancelled,
+        parked,
     }
 }
 
@@ -59,6 +61,7 @@ pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
         sweep: grant.sweep.to_string(),
         checkpoint_every_s,
         checkpoint_every_steps,
+        stop_after: grant.stop_after,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod data;
 pub mod digest;
 pub mod failure;
 pub mod front;
+pub mod growth;
 pub mod id;
 pub mod lease;
 pub mod ledger;

@@ -19,6 +19,62 @@ impl Accuracy {
     }
 }
 
+/// What a training stage measured at the end of each of its epochs, the first first.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LearningCurve {
+    /// Validation images that every epoch was measured on.
+    pub images: u64,
+    /// One entry per epoch.
+    pub epochs: Vec<EpochPoint>,
+}
+
+/// What one epoch has come to. Written down as `[relu_count, correct]`: there are many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "(u64, u64)", into = "(u64, u64)")]
+pub struct EpochPoint {
+    /// ReLUs that the net kept.
+    pub relu_count: u64,
+    /// Validation images classified correctly.
+    pub correct: u64,
+}
+
+impl From<(u64, u64)> for EpochPoint {
+    fn from((relu_count, correct): (u64, u64)) -> Self {
+        Self {
+            relu_count,
+            correct,
+        }
+    }
+}
+
+impl From<EpochPoint> for (u64, u64) {
+    fn from(point: EpochPoint) -> Self {
+        (point.relu_count, point.correct)
+    }
+}
+
+impl LearningCurve {
+    /// Whether no epoch has ended yet.
+    pub const fn is_empty(&self) -> bool {
+        self.epochs.is_empty()
+    }
+
+    /// Epochs that have ended.
+    pub fn reached(&self) -> u32 {
+        u32::try_from(self.epochs.len()).unwrap_or(u32::MAX)
+    }
+
+    /// ReLUs and accuracy after `epoch` epochs, counted from 1.
+    pub fn after(&self, epoch: u32) -> Option<(u64, Accuracy)> {
+        let point = self.epochs.get(epoch.checked_sub(1)? as usize)?;
+        let accuracy = Accuracy {
+            correct: point.correct,
+            images: self.images,
+        };
+        Some((point.relu_count, accuracy))
+    }
+}
+
 /// What one seed of a task measured, with what it cost.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Observation {
@@ -44,6 +100,9 @@ pub struct Observation {
     /// Different images that do not decode and were skipped; `data.max_corrupt` limits them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped_images: u64,
+    /// What its epochs measured; empty for evaluations.
+    #[serde(default, skip_serializing_if = "LearningCurve::is_empty")]
+    pub curve: LearningCurve,
 }
 
 #[expect(

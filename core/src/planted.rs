@@ -64,6 +64,12 @@ pub enum Bug {
     ReadsTooEarly,
     /// A descent whose net was set aside keeps its lease, and cannot end.
     MakerGoesOn,
+    /// How a sweep has grown is not written down.
+    GrowthNotRecorded,
+    /// What a task measured where it was stopped is not written down.
+    CurveNotRecorded,
+    /// A task is not told where to stop.
+    RungPassed,
     /// A task that failed does not wait before its next attempt.
     RetriesAtOnce,
     /// A result that is reported again is refused.
@@ -82,7 +88,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -112,6 +118,9 @@ impl Bug {
         Self::DroppedCommitRefused,
         Self::ReadsTooEarly,
         Self::MakerGoesOn,
+        Self::GrowthNotRecorded,
+        Self::CurveNotRecorded,
+        Self::RungPassed,
         Self::RetriesAtOnce,
         Self::RepeatedFinishRefused,
         Self::CancelKeepsLeases,

@@ -12,7 +12,7 @@ use autorep_core::failure::FailureClass;
 use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::observation::{Accuracy, EpochPoint, LearningCurve, Observation};
 use autorep_core::strategy::Strategy;
 
 use crate::v1;
@@ -242,7 +242,47 @@ impl From<Observation> for v1::Observation {
             epochs: observation.epochs,
             seconds: observation.seconds,
             skipped_images: observation.skipped_images,
+            curve: (!observation.curve.is_empty()).then(|| observation.curve.into()),
         }
+    }
+}
+
+impl From<LearningCurve> for v1::LearningCurve {
+    fn from(curve: LearningCurve) -> Self {
+        Self {
+            images: curve.images,
+            relu_counts: curve.epochs.iter().map(|point| point.relu_count).collect(),
+            correct: curve.epochs.iter().map(|point| point.correct).collect(),
+        }
+    }
+}
+
+/// The most epochs that a stage may have.
+const MAX_EPOCHS: usize = 100_000;
+
+impl TryFrom<v1::LearningCurve> for LearningCurve {
+    type Error = BadMessage;
+
+    fn try_from(curve: v1::LearningCurve) -> Result<Self, BadMessage> {
+        let (epochs, measured) = (curve.relu_counts.len(), curve.correct.len());
+        if epochs != measured || epochs > MAX_EPOCHS {
+            return Err(BadMessage::new(
+                "LearningCurve.correct",
+                format!("as many entries as relu_counts has ({epochs}), and at most {MAX_EPOCHS}"),
+                measured.to_string(),
+            ));
+        }
+        let points = curve.relu_counts.into_iter().zip(curve.correct);
+        let epochs = points.map(|(relu_count, correct)| {
+            Ok(EpochPoint {
+                relu_count,
+                correct: at_most("LearningCurve.correct", correct, curve.images)?,
+            })
+        });
+        Ok(Self {
+            epochs: epochs.collect::<Result<_, BadMessage>>()?,
+            images: curve.images,
+        })
     }
 }
 
@@ -272,6 +312,7 @@ impl TryFrom<v1::Observation> for Observation {
             epochs: observation.epochs,
             seconds,
             skipped_images: observation.skipped_images,
+            curve: (observation.curve.map(TryInto::try_into).transpose()?).unwrap_or_default(),
         })
     }
 }

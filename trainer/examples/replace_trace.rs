@@ -212,6 +212,7 @@ fn baseline(folder: &Path) -> anyhow::Result<PathBuf> {
         scratch: folder.join("baseline"),
         every: None,
         every_steps: None,
+        stop_after: None,
     };
     fs::create_dir_all(&checkpoints.scratch)?;
     let mut host = Noting::default();

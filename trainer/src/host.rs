@@ -1,6 +1,6 @@
 //! Whoever a task is worked on for: gives commands, takes events.
 
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_proto::v1::trainer_event::Event;
 
 /// What may be asked of a running task.
@@ -18,7 +18,8 @@ pub enum Outcome {
     /// All outputs have been reported.
     Done(Observation),
     /// It can be taken up again from the last checkpoint reported.
-    Stopped,
+    /// What the epochs so far measured is what the coordinator decides by.
+    Stopped(LearningCurve),
 }
 
 /// The host can no longer be reached.

@@ -65,6 +65,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<v1
             }
             "--threads" => start.threads = number()?,
             "--checkpoint-every" => start.checkpoint_every_s = number()?,
+            "--stop-after" => start.stop_after = Some(number()?),
             "--checkpoint-every-steps" => start.checkpoint_every_steps = number()?,
             _ => bail!("unknown option {name}\n{USAGE}"),
         }

@@ -56,7 +56,9 @@ pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
     let worked = catch_unwind(AssertUnwindSafe(|| task::work(&start, &mut host)));
     let ending = match worked {
         Ok(Ok(Outcome::Done(observation))) => Event::Done(observation.into()),
-        Ok(Ok(Outcome::Stopped)) => Event::Stopped(v1::Stopped {}),
+        Ok(Ok(Outcome::Stopped(curve))) => Event::Stopped(v1::Stopped {
+            curve: Some(curve.into()),
+        }),
         Ok(Err(error)) => failed(error.class(), error.to_string()),
         Err(panic) => match panic_text(panic.as_ref()) {
             Some(text) if is_out_of_memory(text) => {

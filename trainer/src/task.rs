@@ -61,6 +61,7 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         scratch: PathBuf::from(&start.scratch_folder),
         every: (every > 0).then(|| Duration::from_secs(every)),
         every_steps: std::num::NonZeroU64::new(start.checkpoint_every_steps.into()),
+        stop_after: start.stop_after,
     };
     train_loop::run(&mut training, &checkpoints, host)
 }

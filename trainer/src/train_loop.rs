@@ -31,9 +31,11 @@ pub struct Checkpoints {
     pub every: Option<Duration>,
     /// Steps between two of them, beside those; `None` for never.
     pub every_steps: Option<NonZeroU64>,
+    /// The epoch after which to write one and stop; `None` to train to the end.
+    pub stop_after: Option<u32>,
 }
 
-/// Trains to the end or until it is told to stop.
+/// Trains to the end, to the epoch after which it is to stop, or until it is told to stop.
 pub fn run(
     training: &mut Training,
     checkpoints: &Checkpoints,
@@ -49,9 +51,15 @@ pub fn run(
         let device = work.training.masked.device;
         let mut batches = Batches::start(stream, first, device)?;
         while !work.training.finished() {
+            if work.has_come_to_its_stop() {
+                if work.training.progress.step > first {
+                    work.write_resume()?;
+                }
+                return Ok(Outcome::Stopped(work.training.curve()));
+            }
             work.step(&mut batches)?;
             if work.obey()? == Obeyed::Stopped {
-                return Ok(Outcome::Stopped);
+                return Ok(Outcome::Stopped(work.training.curve()));
             }
         }
     } else if work.training.schedule.epochs == 0 {
@@ -159,6 +167,14 @@ impl<'a> Run<'a> {
             self.write_resume()?;
         }
         Ok(())
+    }
+
+    /// Whether it is not to train for longer now.
+    fn has_come_to_its_stop(&self) -> bool {
+        let epochs = self.training.epochs_done();
+        self.checkpoints
+            .stop_after
+            .is_some_and(|stop| epochs >= stop)
     }
 
     /// Carries out the commands that have come. Bounded: a command that keeps coming cannot hold

@@ -115,7 +115,7 @@ impl Bench {
         let mut host = Observer::new(stop_after);
         match train_loop::run(&mut training, &checkpoints, &mut host).unwrap() {
             Outcome::Done(observation) => Ended::Done(host.outputs, observation),
-            Outcome::Stopped => Ended::Stopped {
+            Outcome::Stopped(_) => Ended::Stopped {
                 resume: host.resume.unwrap(),
                 outputs: host.outputs,
                 taken: host.taken,
@@ -155,6 +155,7 @@ impl Bench {
             scratch,
             every: None,
             every_steps: None,
+            stop_after: None,
         };
         (training, checkpoints)
     }
@@ -255,6 +256,46 @@ fn a_descent_leaves_each_net_when_it_passes_its_budget_and_the_same_wherever_it_
     // Not all at once at the end.
     assert!(left.windows(2).all(|pair| pair[0] <= pair[1]), "{left:?}");
     assert!(left.contains(&1) && left.contains(&3), "{left:?}");
+}
+
+#[test]
+fn a_search_that_stops_at_a_rung_goes_on_to_the_same_bytes() {
+    let bench = Bench::new();
+    let (baseline, _) = bench.undisturbed(&common::baseline(), &[]);
+    let search = common::replace();
+    let Work::Replace { recipe, .. } = &search.work else {
+        panic!("a search");
+    };
+    let (wanted, whole) = bench.undisturbed(&search, &baseline);
+    assert_eq!(whole.curve.reached(), recipe.schedule.epochs);
+    assert_eq!(
+        whole.curve.epochs.last().unwrap().relu_count,
+        common::BUDGETS[1]
+    );
+    let stopped_at = |rung: u32, resume: Option<&Path>| {
+        let (mut training, mut checkpoints) = bench.begun(&search, &baseline, resume);
+        checkpoints.stop_after = Some(rung);
+        let mut host = Observer::new(None);
+        let outcome = train_loop::run(&mut training, &checkpoints, &mut host).unwrap();
+        let Outcome::Stopped(curve) = outcome else {
+            panic!("expected a stop after {rung} epochs");
+        };
+        (curve, host.resume)
+    };
+    for rung in 1..recipe.schedule.epochs {
+        let (curve, resume) = stopped_at(rung, None);
+        assert_eq!(curve.epochs, whole.curve.epochs[..rung as usize]);
+        // Told again what it has done, it does nothing more.
+        let (again, nothing) = stopped_at(rung, resume.as_deref());
+        assert_eq!((again, nothing), (curve, None));
+        let Ended::Done(outputs, observation) =
+            bench.run(&search, &baseline, resume.as_deref(), None)
+        else {
+            panic!("nobody stopped it");
+        };
+        check_same(&outputs, &wanted, &format!("stopped after {rung} epochs"));
+        assert_eq!(observation.curve, whole.curve);
+    }
 }
 
 #[test]

@@ -94,6 +94,7 @@ impl Place {
             threads: 1,
             checkpoint_every_s: 0,
             checkpoint_every_steps: 0,
+            stop_after: None,
             weights_place: text(self.folder.path()),
         }
     }

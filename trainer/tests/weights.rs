@@ -101,6 +101,7 @@ impl Bench {
             scratch: tempfile::tempdir_in(self.folder.path()).unwrap().keep(),
             every: None,
             every_steps: None,
+            stop_after: None,
         };
         let mut host = Observer {
             stop_after,
@@ -108,7 +109,7 @@ impl Bench {
         };
         let observation = match train_loop::run(&mut training, &checkpoints, &mut host)? {
             Outcome::Done(observation) => Some(observation),
-            Outcome::Stopped => None,
+            Outcome::Stopped(_) => None,
         };
         Ok((host.last, observation))
     }

@@ -112,7 +112,7 @@ impl Double {
             ["stderr", ..] => report(&words.get(1..).unwrap_or_default().join(" ")),
             ["escape"] => self.ready("net", 1, Path::new("/etc"))?,
             ["nonsense"] => (&self.stream).write_all(&[0xff; 64])?,
-            ["stopped"] => self.say(Event::Stopped(v1::Stopped {}))?,
+            ["stopped"] => self.say(Event::Stopped(v1::Stopped::default()))?,
             ["failed", ..] => self.fail(v1::FailureClass::Diverged, words)?,
             ["refuse", ..] => self.fail(v1::FailureClass::BadCheckpoint, words)?,
             ["done"] => self.say(Event::Done(v1::Observation {

@@ -63,7 +63,7 @@ impl Double {
                 self.keep("resume", &state, pace.bytes)?;
             }
             if stopping {
-                self.say(Event::Stopped(v1::Stopped {}))?;
+                self.say(Event::Stopped(v1::Stopped::default()))?;
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -82,7 +82,7 @@ impl Double {
             thread::sleep(LOOK_EVERY);
         }
         self.keep("resume", &self.begin(&spec)?, 16)?;
-        self.say(Event::Stopped(v1::Stopped {}))?;
+        self.say(Event::Stopped(v1::Stopped::default()))?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
@@ -343,7 +343,7 @@ impl<'a> Attempt<'a> {
             Err(error @ (SpawnError::Socket(_) | SpawnError::Process { .. })) => {
                 // The task is not to blame: another worker can run it.
                 self.unusable = Some(error);
-                self.conclude(Verdict::Stopped);
+                self.conclude(Verdict::Stopped(LearningCurve::default()));
             }
         }
     }
@@ -367,6 +367,7 @@ impl<'a> Attempt<'a> {
             threads: config.threads,
             checkpoint_every_s: self.task.checkpoint_every_s,
             checkpoint_every_steps: self.task.checkpoint_every_steps,
+            stop_after: self.task.stop_after,
             weights_place: config.data_root.weights().to_string(),
         }
     }
@@ -379,10 +380,15 @@ impl<'a> Attempt<'a> {
                 Ok(observation) => self.conclude(Verdict::Done(observation)),
                 Err(error) => self.abort(trainer_error(error.to_string())),
             },
-            trainer_event::Event::Stopped(v1::Stopped {}) if self.stopping => {
-                self.conclude(Verdict::Stopped);
+            trainer_event::Event::Stopped(v1::Stopped { curve })
+                if self.stopping || self.task.stop_after.is_some() =>
+            {
+                match LearningCurve::try_from(curve.unwrap_or_default()) {
+                    Ok(curve) => self.conclude(Verdict::Stopped(curve)),
+                    Err(error) => self.abort(trainer_error(error.to_string())),
+                }
             }
-            trainer_event::Event::Stopped(v1::Stopped {}) => {
+            trainer_event::Event::Stopped(_) => {
                 self.abort(trainer_error(
                     "the trainer stopped without being told".to_owned(),
                 ));
@@ -438,7 +444,7 @@ impl<'a> Attempt<'a> {
     fn shut_down(&mut self) -> Option<Outcome> {
         self.stopping = true;
         if self.fetching.take().is_some() {
-            self.conclude(Verdict::Stopped);
+            self.conclude(Verdict::Stopped(LearningCurve::default()));
         }
         if let Some(trainer) = &self.trainer {
             tracing::info!("asking the trainer for a checkpoint and its end");
@@ -450,7 +456,7 @@ impl<'a> Attempt<'a> {
 
     fn kill_overdue(&mut self) -> Option<Outcome> {
         tracing::warn!("the trainer did not end in time; killing it");
-        self.abort(Verdict::Stopped);
+        self.abort(Verdict::Stopped(LearningCurve::default()));
         None
     }
 
@@ -468,7 +474,7 @@ impl<'a> Attempt<'a> {
     fn conclude(&mut self, verdict: Verdict) {
         match (&self.verdict, &verdict) {
             (None, _) | (Some(Verdict::Done(_)), Verdict::Failed(_)) => {}
-            (Some(Verdict::Done(_) | Verdict::Stopped | Verdict::Failed(_)), _) => return,
+            (Some(Verdict::Done(_) | Verdict::Stopped(_) | Verdict::Failed(_)), _) => return,
         }
         if let Verdict::Failed(failure) = &verdict {
             tracing::warn!(class = ?failure.class, message = failure.message, "the attempt fails");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_core::offer::Offer;
 use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
@@ -193,10 +193,15 @@ impl Fleet {
         .map(|answer| answer.will_retry)
     }
 
-    /// Gives a lease back.
-    pub(crate) async fn release(&self, claim: LeaseClaim) -> Result<(), Refusal> {
+    /// Gives a lease back, with what the task's epochs measured.
+    pub(crate) async fn release(
+        &self,
+        claim: LeaseClaim,
+        curve: &LearningCurve,
+    ) -> Result<(), Refusal> {
         let request = v1::ReleaseRequest {
             claim: Some(claim.into()),
+            curve: (!curve.is_empty()).then(|| curve.clone().into()),
         };
         self.insist(|mut client| {
             let request = request.clone();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::lease::LeaseClaim;
+use autorep_core::observation::LearningCurve;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -195,7 +196,12 @@ impl Session {
         let Some(claim) = self.dropped.take() else {
             return;
         };
-        match tokio::time::timeout(ACQUIRE_WAIT, self.fleet.release(claim)).await {
+        match tokio::time::timeout(
+            ACQUIRE_WAIT,
+            self.fleet.release(claim, &LearningCurve::default()),
+        )
+        .await
+        {
             Ok(Ok(())) => tracing::info!(%claim, "gave the lease of the dropped attempt back"),
             Ok(Err(refusal)) => tracing::debug!(%refusal, "the dropped attempt's lease had ended"),
             Err(_elapsed) => {

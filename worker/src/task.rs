@@ -24,6 +24,8 @@ pub(crate) struct Task {
     pub(crate) checkpoint_every_s: u32,
     /// Optimizer steps between two of them; 0 for never.
     pub(crate) checkpoint_every_steps: u32,
+    /// The epoch after which to stop, if that is not the end.
+    pub(crate) stop_after: Option<u32>,
 }
 
 /// An assignment that no worker can work on.
@@ -91,6 +93,7 @@ impl Task {
             resume: assignment.resume.map(TryInto::try_into).transpose()?,
             checkpoint_every_s: assignment.checkpoint_every_s,
             checkpoint_every_steps: assignment.checkpoint_every_steps,
+            stop_after: assignment.stop_after,
         })
     }
 }

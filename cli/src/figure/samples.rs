@@ -6,7 +6,7 @@ use autorep_core::digest::Digest;
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{CandidateId, SweepName, TaskId};
 use autorep_core::net::Family;
-use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::observation::{Accuracy, LearningCurve, Observation};
 use autorep_core::strategy::Strategy;
 
 const IMAGES: u64 = 10_000;
@@ -65,6 +65,7 @@ impl Sample {
                 epochs: 4,
                 seconds: 12.5,
                 skipped_images: 0,
+                curve: LearningCurve::default(),
             };
             self.observations.push((task(seed), observation));
         }

@@ -66,6 +66,7 @@ impl Changes {
             if self.finished.insert(finished.task.clone()) {
                 let result = finished
                     .observation
+                    .clone()
                     .and_then(|it| Observation::try_from(it).ok())
                     .map(|it| text::observation(&it));
                 changes.push(Change::Finished {

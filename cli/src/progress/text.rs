@@ -161,6 +161,7 @@ mod tests {
             epochs: 8,
             seconds: 60.0,
             skipped_images: 0,
+            curve: autorep_core::observation::LearningCurve::default(),
         };
         assert_eq!(
             observation(&reached),

@@ -19,6 +19,16 @@ impl<S: StateStore> Owner<S> {
         match event {
             Event::Leased { .. } => measure::lease_granted(),
             Event::Finished { task, observation } => self.before_finish(*task, observation),
+            Event::Grown { sweep, steps } => {
+                tracing::info!(%sweep, ?steps, "the sweep grows: tasks may train for longer");
+            }
+            Event::Stopped { task, curve } => {
+                self.progress.remove(task);
+                self.checkpoints_wanted.remove(task);
+                measure::attempt_ended("released");
+                let epochs = curve.reached();
+                tracing::info!(task = %task.short(), epochs, "lease given back");
+            }
             Event::Ended {
                 task,
                 failure,

@@ -6,7 +6,7 @@ use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Acquired, Adoption, AfterFailure, FailureReport, Renewal};
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_core::offer::Offer;
 use autorep_core::roster::Registered;
 use autorep_proto::status::Refusal;
@@ -115,7 +115,7 @@ impl<S: StateStore> Owner<S> {
                 continue;
             }
             match self.next_for(&waiter.worker, now_ms, &mut dry) {
-                Acquired::Granted(grant) => self.grant(grant, waiter),
+                Acquired::Granted(grant) => self.grant(*grant, waiter),
                 Acquired::Nothing { idle } if waiter.wake_ms(idle) <= now_ms => {
                     self.answer(waiter.reply, Ok(Work::Nothing { idle }));
                 }
@@ -147,6 +147,11 @@ impl<S: StateStore> Owner<S> {
                 let idle = self.ledger.is_idle();
                 return Acquired::Nothing { idle };
             }
+        }
+        while !self.ledger.holds(worker)
+            && let Some(grown) = self.ledger.grow(&offer, now_ms)
+        {
+            self.apply(grown);
         }
         let decision = self.ledger.acquire(worker, &offer, now_ms);
         let acquired = self.apply(decision);
@@ -297,8 +302,8 @@ impl<S: StateStore> Owner<S> {
         self.answer(reply, answer);
     }
 
-    pub(super) fn release(&mut self, claim: LeaseClaim, reply: Reply<()>) {
-        let answer = self.decide(self.ledger.release(claim));
+    pub(super) fn release(&mut self, claim: LeaseClaim, curve: LearningCurve, reply: Reply<()>) {
+        let answer = self.decide(self.ledger.stop(claim, curve));
         self.answer(reply, answer.map(|_release| ()));
     }
 

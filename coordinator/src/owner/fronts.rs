@@ -157,6 +157,7 @@ mod tests {
                 epochs: 0,
                 seconds: 1.0,
                 skipped_images: 0,
+                curve: autorep_core::observation::LearningCurve::default(),
             },
         );
         let after = live.watch();

@@ -77,7 +77,7 @@ impl<S: StateStore> Owner<S> {
         );
         self.sweeps
             .insert(name.clone(), SweepRecord::new(order, manifest, digest));
-        self.turn.sweeps.insert(name.clone());
+        self.note_growth(&name);
         let front = front(&self.ledger, &name, &plan);
         if let Some(live) = self.fronts.get_mut(&name) {
             live.replace(front, &plan.candidates);
@@ -109,6 +109,13 @@ impl<S: StateStore> Owner<S> {
         self.answer(reply, answer.map(|_change| ()));
     }
 
+    /// Writes down how a sweep has grown.
+    pub(super) fn note_growth(&mut self, sweep: &SweepName) {
+        let known = (self.ledger.sweep(sweep)).filter(|_| !planted(Bug::GrowthNotRecorded));
+        let grown = known.map(|view| view.grown().to_vec());
+        self.change(sweep, |record| record.grown = grown.unwrap_or_default());
+    }
+
     fn change(&mut self, sweep: &SweepName, edit: impl FnOnce(&mut SweepRecord)) {
         if let Some(record) = self.sweeps.get_mut(sweep) {
             edit(record);
@@ -138,6 +145,7 @@ impl<S: StateStore> Owner<S> {
             | TaskState::Leased(_)
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
+            | TaskState::Parked(_)
             | TaskState::Cancelled(_) => 0.0,
         });
         v1::ShowResponse {

@@ -327,7 +327,11 @@ impl<S: StateStore> Owner<S> {
                 report,
                 reply,
             } => self.fail(claim, report, now_ms, reply),
-            Ask::Release { claim, reply } => self.release(claim, reply),
+            Ask::Release {
+                claim,
+                curve,
+                reply,
+            } => self.release(claim, curve, reply),
             Ask::Submit {
                 sweep,
                 dry_run,
@@ -366,6 +370,9 @@ impl<S: StateStore> Owner<S> {
             let before = self.witness.is_some().then(|| self.ledger.clone());
             let remade = self.ledger.apply(&event);
             self.turn.tasks.extend(remade);
+            if let Event::Grown { sweep, .. } = &event {
+                self.note_growth(sweep);
+            }
             #[cfg(feature = "simulation")]
             if let (Some(witness), Some(before)) = (&mut self.witness, before) {
                 witness(&before, &event, &self.ledger);

@@ -37,7 +37,8 @@ impl Decided {
 /// Before the write, after it, after the answer; a renewal is never written.
 fn of(event: &Event) -> Option<[Point; 3]> {
     Some(match event {
-        Event::Renewed { .. } => return None,
+        // What grows is written with the lease that is granted then.
+        Event::Renewed { .. } | Event::Grown { .. } => return None,
         Event::Submitted(_) => [
             Point::SubmitBeforeWrite,
             Point::SubmitAfterWrite,
@@ -68,7 +69,7 @@ fn of(event: &Event) -> Option<[Point; 3]> {
             Point::FinishAfterWrite,
             Point::FinishAfterAnswer,
         ],
-        Event::Ended { failure: None, .. } => [
+        Event::Stopped { .. } | Event::Ended { failure: None, .. } => [
             Point::ReleaseBeforeWrite,
             Point::ReleaseAfterWrite,
             Point::ReleaseAfterAnswer,

@@ -9,7 +9,7 @@ use autorep_coordinator::{Config, RunError};
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
 use autorep_core::digest::Digest;
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::observation::{Accuracy, LearningCurve, Observation};
 use autorep_core::task::{TaskSpec, Work};
 use autorep_proto::PROTOCOL_VERSION;
 use autorep_proto::status::Refusal;
@@ -365,6 +365,7 @@ fn observation(spec: &TaskSpec) -> Observation {
         epochs: 1,
         seconds: 2.0,
         skipped_images: 0,
+        curve: LearningCurve::default(),
     }
 }
 

@@ -341,7 +341,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
         Refusal::from(answer.unwrap_err()),
         Refusal::UnknownWorker("nobody".to_owned())
     );
-    let no_claim = v1::ReleaseRequest { claim: None };
+    let no_claim = v1::ReleaseRequest::default();
     let answer = worker.fleet.release(no_claim).await;
     assert!(matches!(
         Refusal::from(answer.unwrap_err()),
@@ -353,6 +353,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
     };
     let bad_claim = v1::ReleaseRequest {
         claim: Some(no_digest),
+        curve: None,
     };
     let answer = worker.fleet.release(bad_claim).await;
     assert!(matches!(

@@ -55,7 +55,10 @@ async fn cancelling_a_sweep_stops_its_workers_and_pausing_does_not() {
     people.cancel(cancel).await.unwrap();
     assert_eq!(worker.renew(&held).await, Ok(v1::Directive::Stop));
     let claim = Some(held.claim.into());
-    let released = worker.fleet.release(v1::ReleaseRequest { claim }).await;
+    let released = worker
+        .fleet
+        .release(v1::ReleaseRequest { claim, curve: None })
+        .await;
     assert!(released.is_ok());
     let nothing = worker.try_acquire(std::time::Duration::from_secs(20)).await;
     assert!(nothing.idle && nothing.assignment.is_none());

@@ -3,6 +3,7 @@
 //! Only decisions make events, so an event that does not fit is a defect of this crate: it
 //! panics, and the driver's restart takes up the last durable state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     Submission, Sweep, Task, TaskCounts, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
+use crate::growth::ALL_EPOCHS;
 use crate::id::{Generation, OwnerName, SweepName, TaskId};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
@@ -28,6 +30,7 @@ impl Ledger {
     /// gone and needed: their records change, too, beside those of [`Ledger::recorded_by`].
     pub fn apply(&mut self, event: &Event) -> Vec<TaskId> {
         self.make_true(event);
+        self.look_ahead(event);
         std::mem::take(&mut self.remade)
     }
 
@@ -36,6 +39,7 @@ impl Ledger {
             Event::Submitted(submission) => self.apply_submitted(submission),
             Event::Paused { sweep, paused } => self.apply_paused(sweep, *paused),
             Event::Cancelled { sweep } => self.apply_cancelled(sweep),
+            Event::Grown { sweep, steps } => self.apply_grown(sweep, steps),
             Event::Leased { claim, at_ms, .. } => {
                 self.promote(claim.task, *at_ms);
                 self.apply_leased(event);
@@ -56,6 +60,12 @@ impl Ledger {
                 self.change(slot, |state, _| {
                     let done = lease(event, state).finish(outputs, observation.clone());
                     TaskState::Done(done.expect("a task is only finished with its outputs"))
+                });
+            }
+            Event::Stopped { task, curve } => {
+                let slot = self.slot(*task);
+                self.change(slot, |state, needs| {
+                    lease(event, state).stop(curve.clone(), needs)
                 });
             }
             Event::Ended {
@@ -167,10 +177,15 @@ impl Ledger {
                 ready: ReadySet::default(),
                 members: Vec::new(),
                 counts: TaskCounts::default(),
+                grown: Vec::new(),
+                growth: Vec::new(),
             });
             number
         });
-        let former = std::mem::take(&mut self.sweeps[number as usize].members);
+        let sweep = &mut self.sweeps[number as usize];
+        let grown = std::mem::take(&mut sweep.grown);
+        let goes_on = !grown.is_empty() && sweep.plan.grows_like(plan);
+        let former = std::mem::take(&mut sweep.members);
         for &task in &former {
             self.unindex(task);
         }
@@ -180,6 +195,7 @@ impl Ledger {
         sweep.terms = terms;
         sweep.owner = owner;
         (sweep.paused, sweep.cancelled) = (marks.paused, marks.cancelled);
+        sweep.growth = Vec::new();
         for &task in &former {
             let task = self.at_mut(task);
             task.sweeps.retain(|member| member.sweep != number);
@@ -189,10 +205,12 @@ impl Ledger {
         }
         let mut counts = TaskCounts::default();
         let mut members = Vec::with_capacity(plan.tasks.len());
+        let held_back: BTreeMap<u32, u32> = plan.growth.held_back().collect();
         for (place, rank) in (0..).zip(ranks(plan)) {
             let member = Member {
                 sweep: number,
                 rank,
+                allowed: held_back.get(&place).copied().unwrap_or(ALL_EPOCHS),
             };
             let slot = self.enlist_task(plan, place, member, lease_until_ms);
             *counts.of(self.at(slot).state.name()) += 1;
@@ -205,6 +223,10 @@ impl Ledger {
         } else {
             counts
         };
+        if goes_on {
+            // What was decided stays, with the same plan: it is asked for again.
+            self.allow(name, &grown);
+        }
         former
     }
 
@@ -477,6 +499,7 @@ fn remake(state: TaskState, needs: Needs) -> TaskState {
         | TaskState::Leased(_)
         | TaskState::GaveUp(_)
         | TaskState::Blocked(_)
+        | TaskState::Parked(_)
         | TaskState::Cancelled(_)) => other,
     }
 }

@@ -7,6 +7,7 @@ use super::{
     Submission, SubmitRefusal, Submitted, TaskState,
 };
 use crate::checkpoint::CheckpointRole;
+use crate::growth::ALL_EPOCHS;
 use crate::id::{SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::offer::Offer;
@@ -136,6 +137,7 @@ impl Ledger {
                 && let Next::Again { not_before_ms } = next
                 && *not_before_ms <= now_ms
                 && (task.parents_left, task.parents_lost) == (0, 0)
+                && task.state.curve().reached() < self.allowed(slot)
                 && let Some(sweep) = self.grantor(slot)
             {
                 let counted = failure.as_ref().is_some_and(|it| it.counted);
@@ -156,7 +158,7 @@ impl Ledger {
         events.push(event);
         Decision {
             events,
-            outcome: Acquired::Granted(grant),
+            outcome: Acquired::Granted(Box::new(grant)),
         }
     }
 
@@ -204,6 +206,8 @@ impl Ledger {
             sweep: self.sweeps[sweep as usize].name.clone(),
             inputs,
             resume,
+            stop_after: Some(self.allowed(slot))
+                .filter(|&epochs| epochs != ALL_EPOCHS && !planted(Bug::RungPassed)),
         };
         (event, grant)
     }

@@ -9,7 +9,7 @@ use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::failure::FailureClass;
 use crate::id::WorkerId;
 use crate::lease::LeaseClaim;
-use crate::observation::Observation;
+use crate::observation::{LearningCurve, Observation};
 use crate::planted::{Bug, planted};
 use crate::recipe::Granularity;
 use crate::retry::Limit;
@@ -243,12 +243,21 @@ impl Ledger {
 
     /// Gives a lease back unhurt. The worker is stopping; the task has lost nothing.
     pub fn release(&self, claim: LeaseClaim) -> Result<Decision<Release>, ReleaseRefusal> {
+        self.stop(claim, LearningCurve::default())
+    }
+
+    /// Takes back the lease of an attempt that stopped where it was told to, or because its worker is
+    /// stopping, with what its epochs measured.
+    pub fn stop(
+        &self,
+        claim: LeaseClaim,
+        curve: LearningCurve,
+    ) -> Result<Decision<Release>, ReleaseRefusal> {
         match self.hold(self.believed(Bug::ReleaseUnfenced, claim))? {
             Hold::Held(..) => Ok(Decision {
-                events: vec![Event::Ended {
+                events: vec![Event::Stopped {
                     task: claim.task,
-                    failure: None,
-                    next: Next::Again { not_before_ms: 0 },
+                    curve,
                 }],
                 outcome: Release::Released,
             }),
@@ -273,6 +282,7 @@ impl Ledger {
                 | TaskState::Done(_)
                 | TaskState::GaveUp(_)
                 | TaskState::Blocked(_)
+                | TaskState::Parked(_)
                 | TaskState::Cancelled(_) => None,
             })
             .map(|mut event| {
@@ -416,6 +426,7 @@ impl Ledger {
             | TaskState::Done(_)
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
+            | TaskState::Parked(_)
             | TaskState::Cancelled(_) => Ok(Hold::Ended(slot, task)),
         }
     }
@@ -455,7 +466,12 @@ fn repeated_failure(task: &Task) -> Result<AfterFailure, NotHeld> {
     });
     match &task.state {
         TaskState::GaveUp(_) if reported => Ok(AfterFailure::GaveUp),
-        TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Blocked(_) if reported => {
+        TaskState::Waiting(_)
+        | TaskState::Ready(_)
+        | TaskState::Blocked(_)
+        | TaskState::Parked(_)
+            if reported =>
+        {
             Ok(AfterFailure::WillRetry)
         }
         // The task was cancelled under its worker, which has no reason to hear of a refusal.
@@ -463,6 +479,7 @@ fn repeated_failure(task: &Task) -> Result<AfterFailure, NotHeld> {
         TaskState::Waiting(_)
         | TaskState::Ready(_)
         | TaskState::Blocked(_)
+        | TaskState::Parked(_)
         | TaskState::GaveUp(_)
         | TaskState::Leased(_)
         | TaskState::Done(_) => Err(ended(task)),

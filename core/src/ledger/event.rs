@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointRef;
 use crate::failure::FailureClass;
+use crate::growth::Step;
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
-use crate::observation::Observation;
+use crate::observation::{LearningCurve, Observation};
 use crate::plan::Plan;
 use crate::terms::Terms;
 
@@ -50,6 +51,13 @@ pub enum Event {
         /// The sweep.
         sweep: SweepName,
     },
+    /// A sweep lets tasks of its plan train for longer.
+    Grown {
+        /// The sweep.
+        sweep: SweepName,
+        /// How.
+        steps: Vec<Step>,
+    },
     /// A task got a lease.
     Leased {
         /// Task and generation.
@@ -79,6 +87,13 @@ pub enum Event {
         task: TaskId,
         /// What it measured.
         observation: Box<Observation>,
+    },
+    /// A lease ended where it was to: at a rung, with what the epochs so far measured.
+    Stopped {
+        /// The task.
+        task: TaskId,
+        /// What they measured.
+        curve: LearningCurve,
     },
     /// A lease ended without a result.
     Ended {
@@ -170,7 +185,7 @@ pub struct Submitted {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Acquired {
     /// A task to work on.
-    Granted(Grant),
+    Granted(Box<Grant>),
     /// Nothing can be leased now.
     Nothing {
         /// Whether nothing is running or waiting either, so that nothing comes of waiting.
@@ -191,6 +206,8 @@ pub struct Grant {
     pub inputs: Vec<CheckpointRef>,
     /// The checkpoint to go on from, if an earlier attempt left one.
     pub resume: Option<CheckpointRef>,
+    /// The epoch after which the attempt is to stop, if that is not the task's end.
+    pub stop_after: Option<u32>,
 }
 
 /// The answer to a renewal.

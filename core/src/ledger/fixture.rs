@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::id::{CandidateId, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::net::{Family, NetSpec};
-use crate::observation::{Accuracy, Observation};
+use crate::observation::{Accuracy, EpochPoint, LearningCurve, Observation};
 use crate::offer::Offer;
 use crate::plan::{Plan, PlannedTask};
 use crate::recipe::{
@@ -158,6 +158,37 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
     plan
 }
 
+/// A plan with three searches of four epochs for one budget, of which one is stopped at each of two
+/// rungs.
+pub(crate) fn halved_plan() -> Plan {
+    let text = "apiVersion: autorep/v1
+kind: Sweep
+metadata: { name: halved }
+spec:
+  data: { name: fashion-mnist, train_limit: 100, validation: 10 }
+  net: { name: resnet9, width: 8 }
+  budgets: [100]
+  baseline: { epochs: 1, batch: 10 }
+  replace: { epochs: 4, batch: 10 }
+  finetune: { epochs: 1, batch: 10 }
+  halving: { grace: 1 }
+  grid: { replace.penalty: [1.0e-4, 2.0e-4, 3.0e-4] }
+";
+    Plan::expand(&crate::manifest::parse(text).unwrap())
+}
+
+/// What the epochs of a task have measured up to a rung: by its id some are better than others.
+pub(crate) fn curve(task: TaskId, epochs: u32) -> LearningCurve {
+    let point = |epoch: u32| EpochPoint {
+        relu_count: TOTAL / u64::from(epoch + 1),
+        correct: u64::from(task.0.as_bytes()[0] % 10) + 1,
+    };
+    LearningCurve {
+        images: 10,
+        epochs: (0..epochs).map(point).collect(),
+    }
+}
+
 pub(crate) fn submission(name: &str, plan: Plan, attempts: u32) -> Submission {
     Submission {
         sweep: name.parse().unwrap(),
@@ -216,6 +247,7 @@ pub(crate) fn observation(spec: &TaskSpec) -> Observation {
         epochs: 1,
         seconds: 1.0,
         skipped_images: 0,
+        curve: LearningCurve::default(),
     }
 }
 
@@ -268,16 +300,25 @@ impl Checked {
 
     #[track_caller]
     pub(crate) fn try_acquire(&mut self, name: &str, now_ms: u64) -> super::Acquired {
+        self.grow(&Offer::default(), now_ms);
         let decision = self
             .ledger
             .acquire(&worker(name), &Offer::default(), now_ms);
         self.apply(decision)
     }
 
+    /// Lets sweeps grow until there is something to lease, or nothing to decide.
+    #[track_caller]
+    pub(crate) fn grow(&mut self, offer: &Offer, now_ms: u64) {
+        while let Some(decision) = self.ledger.grow(offer, now_ms) {
+            self.apply(decision);
+        }
+    }
+
     #[track_caller]
     pub(crate) fn acquire(&mut self, name: &str, now_ms: u64) -> Grant {
         match self.try_acquire(name, now_ms) {
-            super::Acquired::Granted(grant) => grant,
+            super::Acquired::Granted(grant) => *grant,
             nothing @ super::Acquired::Nothing { .. } => panic!("{nothing:?}"),
         }
     }

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Event, Ledger, Next, Task, TaskCounts, TaskState};
+use super::{Event, Ledger, Next, Sweep, Task, TaskCounts, TaskState};
+use crate::growth::ALL_EPOCHS;
 use crate::id::TaskId;
 
 /// An invariant that does not hold: a defect of this crate, or of the records it was given.
@@ -84,6 +85,7 @@ fn check_task(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation> 
         | TaskState::Leased(_)
         | TaskState::GaveUp(_)
         | TaskState::Blocked(_)
+        | TaskState::Parked(_)
         | TaskState::Cancelled(_) => Vec::new(),
     });
     let granted = |made: crate::id::Generation| 0 < made.0 && made <= task.generation;
@@ -112,6 +114,7 @@ fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation>
         TaskState::Waiting(_)
         | TaskState::Ready(_)
         | TaskState::Blocked(_)
+        | TaskState::Parked(_)
         | TaskState::Cancelled(_) => {
             let gone =
                 |at: &u32| matches!(&ledger.at(*at).state, TaskState::Done(done) if done.dropped);
@@ -163,6 +166,7 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
             | TaskState::Done(_)
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
+            | TaskState::Parked(_)
             | TaskState::Cancelled(_) => {}
         }
     }
@@ -210,8 +214,32 @@ fn check_sweeps(ledger: &Ledger) -> Result<(), Violation> {
             .iter()
             .map(|task| task.id));
         hold(7, &sweep.name, "its tasks are its plan's", planned)?;
+        check_growth(ledger, number, sweep)?;
     }
     Ok(())
+}
+
+/// Checks what a sweep lets its tasks do, and whether it goes on when it can.
+fn check_growth(ledger: &Ledger, number: u32, sweep: &Sweep) -> Result<(), Violation> {
+    let growth = &sweep.plan.growth;
+    let held_back = growth.allowances(&sweep.grown);
+    for (place, &slot) in (0..).zip(&sweep.members) {
+        let task = ledger.at(slot);
+        let allowed = held_back.get(&place).copied().unwrap_or(ALL_EPOCHS);
+        let member = task.sweeps.iter().find(|it| it.sweep == number);
+        let is = member.is_some_and(|member| member.allowed == allowed);
+        hold(
+            12,
+            &task.id(),
+            "it may train as far as its sweep has grown",
+            is,
+        )?;
+    }
+    let foreseen = growth.is_none() || sweep.growth == ledger.growth_of(number);
+    hold(12, &sweep.name, "it is foreseen how it grows", foreseen)?;
+    let grows = !sweep.growth.is_empty() && sweep.grants();
+    let known = ledger.growing.contains(&number) == grows;
+    hold(12, &sweep.name, "it has a turn when it can grow", known)
 }
 
 /// Checks what one event may do: `before` it and `after` it.

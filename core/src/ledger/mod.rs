@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::growth::Step;
 use crate::id::{Generation, OwnerName, SweepName, TaskId, WorkerId};
 use crate::manifest::Keep;
 use crate::plan::Plan;
@@ -29,6 +30,7 @@ mod decide_end;
 mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod grow;
 pub mod invariants;
 mod outputs;
 mod record;
@@ -51,8 +53,8 @@ pub use refusal::{
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
 pub use state::{
-    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, RESUMES_KEPT, Ready, StateName,
-    TaskCounts, TaskState, Waiting,
+    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, Parked, RESUMES_KEPT, Ready,
+    StateName, TaskCounts, TaskState, Waiting,
 };
 pub use turn::{Quota, Quotas};
 pub use view::{SweepState, SweepView};
@@ -71,6 +73,8 @@ pub struct Ledger {
     quotas: Quotas,
     /// The sweeps that have a task to lease.
     active: BTreeSet<u32>,
+    /// The sweeps that can grow now.
+    growing: BTreeSet<u32>,
     /// Tasks that may be leased now or after their time to wait.
     ready_tasks: usize,
     owner_slots: BTreeMap<OwnerName, u32>,
@@ -111,6 +115,8 @@ struct Member {
     sweep: u32,
     /// The task's place in the order of the sweep's.
     rank: Rank,
+    /// Epochs that the sweep lets it train for now.
+    allowed: u32,
 }
 
 /// One sweep.
@@ -127,6 +133,11 @@ struct Sweep {
     ready: ReadySet,
     members: Vec<u32>,
     counts: TaskCounts,
+    /// How it has grown so far.
+    grown: Vec<Step>,
+    /// How it grows when a worker finds nothing to do for it: follows from its plan, its tasks and
+    /// what it has grown.
+    growth: Vec<Step>,
 }
 
 impl Task {
@@ -179,6 +190,7 @@ impl Ledger {
             sweep_slots: BTreeMap::new(),
             quotas: Quotas::default(),
             active: BTreeSet::new(),
+            growing: BTreeSet::new(),
             ready_tasks: 0,
             owner_slots: BTreeMap::new(),
             owner_leases: Vec::new(),
@@ -208,6 +220,7 @@ impl Ledger {
         let task = self.at(slot);
         Needs {
             wanted: self.wanting(slot).next().is_some(),
+            allowed: self.allowed(slot),
             parents_left: task.parents_left,
             parents_lost: task.parents_lost,
         }
@@ -249,6 +262,15 @@ impl Ledger {
             .filter(|sweep| !sweep.cancelled)
     }
 
+    /// Epochs that the sweeps which want a task let it train for: as many as the most generous.
+    fn allowed(&self, slot: u32) -> u32 {
+        (self.at(slot).sweeps.iter())
+            .filter(|member| !self.sweeps[member.sweep as usize].cancelled)
+            .map(|member| member.allowed)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// A sweep that wants the task now: one that is not paused either.
     fn grantor(&self, slot: u32) -> Option<u32> {
         (self.at(slot).sweeps.iter())
@@ -268,8 +290,13 @@ impl Ledger {
 impl Sweep {
     /// Whether only the front's nets are to be kept of it, and which those are is settled.
     fn gives_up_outputs(&self) -> bool {
-        let has_ended = self.counts.unfinished() == 0 || planted(Bug::NeededDropped);
+        let has_ended = self.has_ended() || planted(Bug::NeededDropped);
         self.terms.keep == Keep::Front && has_ended
+    }
+
+    /// Whether nothing of it runs and nothing will.
+    const fn has_ended(&self) -> bool {
+        self.counts.unfinished() == 0 && (self.growth.is_empty() || self.cancelled)
     }
 
     /// Whether its tasks may be leased for it.

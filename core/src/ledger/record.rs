@@ -1,6 +1,6 @@
 //! What of the ledger is written down: one record per task that has left its first state.
 //!
-//! Waiting, ready, blocked and cancelled are not told apart in records: they follow from the
+//! Waiting, ready, blocked, parked and cancelled are not told apart in records: they follow from the
 //! sweeps and from the other tasks. Neither are times: after a restart a lease lives for a whole
 //! time to live, and a failed task is tried again at once.
 
@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::Marks;
 use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Outputs, Task, TaskState};
+use crate::growth::Step;
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
-use crate::observation::Observation;
+use crate::observation::{LearningCurve, Observation};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::retry::Spent;
@@ -36,6 +37,9 @@ pub struct TaskRecord {
     /// The committed outputs by name.
     #[serde(default, skip_serializing_if = "Outputs::is_empty")]
     pub outputs: Outputs,
+    /// What its epochs measured where it stopped before its end.
+    #[serde(default, skip_serializing_if = "LearningCurve::is_empty")]
+    pub curve: LearningCurve,
     /// Whether a person wants its checkpoints kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
@@ -48,7 +52,7 @@ pub struct TaskRecord {
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RecordedState {
-    /// Waiting, ready, blocked or cancelled.
+    /// Waiting, ready, blocked, parked or cancelled.
     #[default]
     Open,
     /// Leased.
@@ -81,6 +85,8 @@ pub struct RestoredSweep {
     pub paused: bool,
     /// Whether it is cancelled.
     pub cancelled: bool,
+    /// How it has grown.
+    pub grown: Vec<Step>,
 }
 
 impl Task {
@@ -98,6 +104,7 @@ impl Task {
                 TaskState::Waiting(_)
                 | TaskState::Ready(_)
                 | TaskState::Blocked(_)
+                | TaskState::Parked(_)
                 | TaskState::Cancelled(_) => RecordedState::Open,
                 TaskState::Leased(lease) => RecordedState::Leased {
                     worker: lease.worker.clone(),
@@ -111,6 +118,8 @@ impl Task {
             resume: kept.and_then(Kept::resume),
             resume_before: kept.and_then(|kept| kept.resumes.get(1).copied()),
             outputs,
+            curve: (kept.filter(|_| !planted(Bug::CurveNotRecorded)))
+                .map_or_else(LearningCurve::default, |kept| kept.curve.clone()),
             pinned: self.pinned,
             failures: self.failures.clone(),
         }
@@ -139,6 +148,7 @@ impl Task {
             } else {
                 outputs
             },
+            curve: record.curve,
         };
         let lease_until_ms = lease_until_ms.filter(|_| !planted(Bug::LeasesNotRestored));
         self.generation = record.generation;
@@ -200,6 +210,7 @@ impl Ledger {
                 cancelled: sweep.cancelled,
             };
             ledger.enlist(&sweep.name, &sweep.plan, sweep.terms, marks, Some(until));
+            ledger.allow(&sweep.name, &sweep.grown);
         }
         // Parents first: they are taken from the end.
         let all = (0..).take(ledger.tasks.len()).collect::<Vec<_>>();
@@ -207,6 +218,9 @@ impl Ledger {
         ledger.settle(all);
         // The events that opened them wrote it down: this changes no record.
         ledger.remade.clear();
+        for sweep in (0..).take(ledger.sweeps.len()) {
+            ledger.foresee(sweep);
+        }
         ledger
     }
 
@@ -227,10 +241,11 @@ impl Ledger {
             Event::Dropped { .. } if planted(Bug::DropNotRecorded) => Vec::new(),
             Event::Adopted { checkpoint } | Event::SetAside { checkpoint } => vec![checkpoint.task],
             Event::Finished { task, .. }
+            | Event::Stopped { task, .. }
             | Event::Ended { task, .. }
             | Event::Dropped { task }
             | Event::Pinned { task, .. } => vec![*task],
-            Event::Renewed { .. } | Event::Paused { .. } => Vec::new(),
+            Event::Renewed { .. } | Event::Paused { .. } | Event::Grown { .. } => Vec::new(),
             Event::Cancelled { sweep } => self.leased_in(sweep).collect(),
             Event::Submitted(submission) => {
                 let planned = submission.plan.tasks.iter().map(|task| task.id);

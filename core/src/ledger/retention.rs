@@ -144,6 +144,7 @@ impl Ledger {
                 | TaskState::Leased(_)
                 | TaskState::GaveUp(_)
                 | TaskState::Blocked(_)
+                | TaskState::Parked(_)
                 | TaskState::Cancelled(_) => Verdict::Live,
             };
         }

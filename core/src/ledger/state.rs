@@ -6,7 +6,7 @@ use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::digest::Digest;
 use crate::failure::FailureClass;
 use crate::id::{Generation, TaskId, WorkerId};
-use crate::observation::Observation;
+use crate::observation::{LearningCurve, Observation};
 use crate::planted::{Bug, planted};
 use crate::retry::Spent;
 
@@ -58,6 +58,8 @@ pub struct Kept {
     pub resumes: Box<[Head]>,
     /// Outputs in the order of the spec's; empty before the first one is committed.
     pub outputs: Box<[Option<Head>]>,
+    /// What the epochs measured of an attempt that stopped where its sweeps let it go no further.
+    pub curve: LearningCurve,
 }
 
 /// Checkpoints to resume from that a task keeps.
@@ -68,6 +70,8 @@ pub const RESUMES_KEPT: usize = 2;
 pub struct Needs {
     /// Whether a sweep that is not cancelled wants the task.
     pub wanted: bool,
+    /// Epochs that those sweeps let it train for.
+    pub allowed: u32,
     /// Parents that do not give what the task reads: they are not done, or their outputs are gone.
     pub parents_left: u32,
     /// Those of them that gave up or are blocked.
@@ -87,12 +91,16 @@ pub struct Needs {
 ///      ^                     ^                  GaveUp                   |
 ///      |                     +--- submit ---------+                      |
 ///      v                     +--- an output is set aside ----------------+
+///   Parked <-- stop at a rung -- Leased
+///      ^
+///      v
 ///   Cancelled <-- cancel -- Leased
 /// ```
 ///
-/// Waiting, Ready, Blocked and Cancelled are the open states: nobody holds the task and it has
-/// no result. Which of them it is in follows from [`Needs`] alone ([`Kept::settle`]), and changes
-/// when a parent is done, set aside, lost or revived, and when a sweep is submitted or cancelled.
+/// Waiting, Ready, Blocked, Parked and Cancelled are the open states: nobody holds the task and it
+/// has no result. Which of them it is in follows from [`Needs`] and from the epochs that it has
+/// trained for ([`Kept::settle`]), and changes when a parent is done, set aside, lost or revived,
+/// and when a sweep is submitted, grows or is cancelled.
 /// A move that the drawing ends in Ready ends in the open state that fits.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TaskState {
@@ -108,6 +116,8 @@ pub enum TaskState {
     GaveUp(GaveUp),
     /// Needs a task that gave up.
     Blocked(Blocked),
+    /// Has trained for as long as the sweeps that want it let it.
+    Parked(Parked),
     /// No sweep wants it.
     Cancelled(Cancelled),
 }
@@ -167,6 +177,13 @@ pub struct Blocked {
     pub kept: Kept,
 }
 
+/// Has trained for as long as the sweeps that want it let it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parked {
+    /// What attempts have left: it goes on from there when it is let.
+    pub kept: Kept,
+}
+
 /// No sweep wants it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cancelled {
@@ -199,6 +216,8 @@ impl Kept {
     pub fn settle(self, needs: Needs, not_before_ms: u64) -> TaskState {
         if !needs.wanted {
             TaskState::Cancelled(Cancelled { kept: self })
+        } else if self.curve.reached() >= needs.allowed {
+            TaskState::Parked(Parked { kept: self })
         } else if needs.parents_lost > 0 {
             TaskState::Blocked(Blocked { kept: self })
         } else if needs.parents_left > 0 {
@@ -261,6 +280,16 @@ impl Leased {
         GaveUp {
             kept: self.spend(spent),
         }
+    }
+
+    /// Takes the right back where the task stopped; it goes on when a sweep lets it.
+    pub fn stop(self, curve: LearningCurve, needs: Needs) -> TaskState {
+        let mut kept = self.kept;
+        // A task that lost its checkpoint and began anew measures the same again.
+        if curve.reached() > kept.curve.reached() {
+            kept.curve = curve;
+        }
+        kept.settle(needs, 0)
     }
 
     /// Takes the right back because no sweep wants the task any more.
@@ -333,6 +362,8 @@ pub enum StateName {
     GaveUp,
     /// [`TaskState::Blocked`].
     Blocked,
+    /// [`TaskState::Parked`].
+    Parked,
     /// [`TaskState::Cancelled`].
     Cancelled,
 }
@@ -347,6 +378,7 @@ impl TaskState {
             Self::Done(_) => StateName::Done,
             Self::GaveUp(_) => StateName::GaveUp,
             Self::Blocked(_) => StateName::Blocked,
+            Self::Parked(_) => StateName::Parked,
             Self::Cancelled(_) => StateName::Cancelled,
         }
     }
@@ -360,6 +392,7 @@ impl TaskState {
             Self::Done(_) => None,
             Self::GaveUp(state) => Some(&state.kept),
             Self::Blocked(state) => Some(&state.kept),
+            Self::Parked(state) => Some(&state.kept),
             Self::Cancelled(state) => Some(&state.kept),
         }
     }
@@ -373,6 +406,7 @@ impl TaskState {
             Self::Done(_) => None,
             Self::GaveUp(state) => Some(&mut state.kept),
             Self::Blocked(state) => Some(&mut state.kept),
+            Self::Parked(state) => Some(&mut state.kept),
             Self::Cancelled(state) => Some(&mut state.kept),
         }
     }
@@ -387,6 +421,7 @@ impl TaskState {
             | Self::Leased(_)
             | Self::GaveUp(_)
             | Self::Blocked(_)
+            | Self::Parked(_)
             | Self::Cancelled(_) => self.head(index),
         }
     }
@@ -400,7 +435,26 @@ impl TaskState {
             | Self::Leased(_)
             | Self::GaveUp(_)
             | Self::Blocked(_)
+            | Self::Parked(_)
             | Self::Cancelled(_) => self.kept()?.outputs.get(index).copied().flatten(),
+        }
+    }
+
+    /// What its epochs have measured, as far as the ledger was told.
+    pub fn curve(&self) -> &LearningCurve {
+        static NONE: LearningCurve = LearningCurve {
+            images: 0,
+            epochs: Vec::new(),
+        };
+        match self {
+            Self::Done(done) => &done.observation.curve,
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Leased(_)
+            | Self::GaveUp(_)
+            | Self::Blocked(_)
+            | Self::Parked(_)
+            | Self::Cancelled(_) => self.kept().map_or(&NONE, |kept| &kept.curve),
         }
     }
 
@@ -425,6 +479,7 @@ impl TaskState {
         match self {
             Self::Waiting(Waiting { kept })
             | Self::Blocked(Blocked { kept })
+            | Self::Parked(Parked { kept })
             | Self::Cancelled(Cancelled { kept }) => kept.settle(needs, 0),
             Self::Ready(ready) => ready.kept.settle(needs, ready.not_before_ms),
             Self::Leased(lease) if !needs.wanted && !planted(Bug::CancelKeepsLeases) => {
@@ -459,6 +514,9 @@ pub struct TaskCounts {
     pub gave_up: u64,
     /// Needing a task that gave up.
     pub blocked: u64,
+    /// Not let go further by the sweep.
+    #[serde(default)]
+    pub parked: u64,
     /// Cancelled with the sweep.
     pub cancelled: u64,
 }
@@ -473,13 +531,14 @@ impl TaskCounts {
             StateName::Done => &mut self.done,
             StateName::GaveUp => &mut self.gave_up,
             StateName::Blocked => &mut self.blocked,
+            StateName::Parked => &mut self.parked,
             StateName::Cancelled => &mut self.cancelled,
         }
     }
 
     /// Tasks in all states.
     pub const fn total(&self) -> u64 {
-        self.unfinished() + self.done + self.gave_up + self.blocked + self.cancelled
+        self.unfinished() + self.done + self.gave_up + self.blocked + self.parked + self.cancelled
     }
 
     /// Tasks that are running or will run: waiting, ready and leased ones.

@@ -10,9 +10,9 @@
 //! running task.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Ledger, Member, TaskState};
+use super::{Ledger, Member, Sweep, TaskState};
 use crate::id::OwnerName;
 use crate::offer::{Offer, Requirements};
 
@@ -72,6 +72,20 @@ impl Ledger {
             let slot = self.sweeps[sweep as usize].ready.pick(now_ms)?;
             Some((slot, sweep))
         })
+    }
+
+    /// The sweep that is to grow before this worker gets a task: of those that grant something, the
+    /// one whose turn it is, unless it has a task to lease.
+    pub(super) fn first_to_grow(&self, offer: &Offer, now_ms: u64) -> Option<&Sweep> {
+        let both: BTreeSet<u32> = self.active.union(&self.growing).copied().collect();
+        let mut turns: Vec<Turn> = (both.into_iter())
+            .filter_map(|sweep| self.turn(sweep, offer))
+            .collect();
+        turns.sort_unstable();
+        let first = (turns.into_iter())
+            .map(|turn| &self.sweeps[turn.sweep as usize])
+            .find(|sweep| !sweep.growth.is_empty() || sweep.ready.pick(now_ms).is_some())?;
+        first.ready.pick(now_ms).is_none().then_some(first)
     }
 
     /// A sweep's place in the order, unless it is passed over.
@@ -164,6 +178,7 @@ impl Ledger {
             | TaskState::Done(_)
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
+            | TaskState::Parked(_)
             | TaskState::Cancelled(_) => {}
         }
     }
@@ -198,6 +213,7 @@ impl Ledger {
             | TaskState::Done(_)
             | TaskState::GaveUp(_)
             | TaskState::Blocked(_)
+            | TaskState::Parked(_)
             | TaskState::Cancelled(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState};
+use crate::growth::Step;
 use crate::id::{SweepName, TaskId, WorkerId};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
@@ -15,7 +16,7 @@ pub enum SweepState {
     Active,
     /// No new leases are granted.
     Paused,
-    /// Every task is done.
+    /// Every task is done that the sweep came to.
     Done,
     /// Nothing is left to run, but some tasks gave up.
     Partial,
@@ -61,14 +62,20 @@ impl<'a> SweepView<'a> {
         self.sweep.cancelled
     }
 
+    /// How it has grown so far.
+    pub fn grown(self) -> &'a [Step] {
+        &self.sweep.grown
+    }
+
     /// What has become of it.
     pub const fn state(self) -> SweepState {
         let counts = self.counts();
-        if counts.done == counts.total() {
+        let has_ended = self.sweep.has_ended();
+        if counts.done + counts.parked == counts.total() && has_ended {
             SweepState::Done
         } else if self.sweep.cancelled {
             SweepState::Cancelled
-        } else if counts.unfinished() == 0 {
+        } else if has_ended {
             SweepState::Partial
         } else if self.sweep.paused {
             SweepState::Paused
@@ -157,9 +164,8 @@ impl Ledger {
     /// Whether nothing runs and nothing will, unless a person does something: every task of every
     /// sweep is done, given up, blocked, cancelled or in a paused sweep.
     pub fn is_idle(&self) -> bool {
-        let is_idle = |sweep: &Sweep| {
-            sweep.counts.leased == 0 && (sweep.paused || sweep.counts.unfinished() == 0)
-        };
+        let is_idle =
+            |sweep: &Sweep| sweep.counts.leased == 0 && (sweep.paused || sweep.has_ended());
         planted(Bug::IdleTooEarly) || self.sweeps.iter().all(is_idle)
     }
 

@@ -10,6 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
+use crate::growth::Halving;
 use crate::id::{OwnerName, SweepName};
 use crate::net::{Family, NetSettings, NetSpec};
 use crate::offer::Requirements;
@@ -61,6 +62,9 @@ pub struct Manifest {
     /// How searches are laid out over the budgets.
     #[serde(default, skip_serializing_if = "Strategy::is_default")]
     pub strategy: Strategy,
+    /// Which searches are stopped early, if any are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halving: Option<Halving>,
     /// The budgets, each different from the others for every net of the grid.
     pub budgets: Vec<BudgetSpec>,
     /// The seeds, rising.

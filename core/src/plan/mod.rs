@@ -4,10 +4,13 @@
 //! front stands after the first seed and the later ones make it surer; and within a seed each
 //! candidate to its end before the next.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::candidate::{Candidate, PointKind};
 use crate::digest::Digest;
+use crate::growth::{Entrant, Growth, Halving, Heat};
 use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
 use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
@@ -37,6 +40,8 @@ pub struct Plan {
     /// The candidates, baselines first, each part in the order in which the tasks measure it:
     /// the grid's, with falling budgets.
     pub candidates: Vec<Candidate>,
+    /// How much of it is run.
+    pub growth: Growth,
 }
 
 impl Plan {
@@ -60,6 +65,7 @@ impl Plan {
             tasks: Vec::with_capacity(usize::try_from(counts.total()).unwrap_or(0)),
             baselines: Vec::new(),
             replaced: Vec::new(),
+            heats: BTreeMap::new(),
             json: Vec::new(),
         };
         expansion.candidates(&parts, seeds.len());
@@ -68,10 +74,22 @@ impl Plan {
         }
         let mut candidates = expansion.baselines;
         candidates.append(&mut expansion.replaced);
+        let heats = expansion.heats.into_values();
         Self {
             tasks: expansion.tasks,
             candidates,
+            growth: Growth {
+                // Who is alone need not be compared with anybody.
+                heats: heats.filter(|heat| heat.entrants.len() > 1).collect(),
+            },
         }
+    }
+
+    /// Whether another plan has the same tasks in the same order and grows by the same rules: then
+    /// the steps of one mean the same in the other.
+    pub fn grows_like(&self, other: &Self) -> bool {
+        let ids = |plan: &Self| plan.tasks.iter().map(|task| task.id).collect::<Vec<_>>();
+        self.growth == other.growth && ids(self) == ids(other)
     }
 
     /// The digest of the tasks' ids in order: equal for equal plans.
@@ -121,9 +139,15 @@ struct Expansion<'a> {
     tasks: Vec<PlannedTask>,
     baselines: Vec<Candidate>,
     replaced: Vec<Candidate>,
+    /// By subject, baseline and budgets: the searches that are compared.
+    heats: BTreeMap<HeatKey, Heat>,
     /// The canonical JSON under work; kept to save allocations.
     json: Vec<u8>,
 }
+
+/// What searches have in common that are compared: the number of subject and baseline, the epochs,
+/// over which they come down, and the largest budget, which no two searches of one recipe share.
+type HeatKey = (usize, u32, u64);
 
 /// Of what and from where searches start.
 #[derive(Clone, Copy)]
@@ -132,6 +156,8 @@ struct Place<'a> {
     seed: u64,
     /// The full-ReLU net.
     baseline: &'a OutputRef,
+    /// The number of subject and baseline among all.
+    pair: usize,
 }
 
 /// Where a seed's walk is in the lists of candidates.
@@ -201,6 +227,7 @@ impl Expansion<'_> {
     /// Adds the tasks of one seed.
     fn seed(&mut self, parts: &Parts, seed: u64) {
         let mut cursor = Cursor::default();
+        let mut pair = 0;
         for subject in &parts.subjects {
             let subject = &subject.value;
             let total = subject.relu_total();
@@ -217,24 +244,74 @@ impl Expansion<'_> {
                     subject,
                     seed,
                     baseline: &net,
+                    pair,
                 };
-                for search in &parts.searches {
-                    self.searches(at, &budgets, &search.value, &mut cursor);
+                for (number, search) in parts.searches.iter().enumerate() {
+                    self.searches(at, &budgets, (number, &search.value), &mut cursor);
                 }
+                pair += 1;
             }
         }
     }
 
     /// Adds the searches of one grid point over all budgets, with what follows them.
-    fn searches(&mut self, at: Place<'_>, budgets: &[u64], search: &Search, cursor: &mut Cursor) {
+    fn searches(
+        &mut self,
+        at: Place<'_>,
+        budgets: &[u64],
+        (number, search): (usize, &Search),
+        cursor: &mut Cursor,
+    ) {
         let at_once = self.manifest.strategy.budgets_at_once(budgets.len());
         for budgets in budgets.chunks(at_once) {
+            let place = self.tasks.len();
             let task = self.replace(at, budgets, &search.recipe);
             for &budget in budgets {
                 let start = output(task, budget_output(budget));
                 self.ends(at, &start, budget, search, cursor);
             }
+            if let Some(halving) = self.manifest.halving {
+                self.enter(at, budgets, (number, &search.recipe), halving, place);
+            }
         }
+    }
+
+    /// Enters the search at `place`, and the tasks after it, which follow it, into its heat.
+    fn enter(
+        &mut self,
+        at: Place<'_>,
+        budgets: &[u64],
+        (number, recipe): (usize, &ReplaceRecipe),
+        halving: Halving,
+        place: usize,
+    ) {
+        let epochs = recipe.schedule.epochs;
+        let rungs = halving.rungs(epochs);
+        if rungs.is_empty() {
+            return;
+        }
+        let largest = budgets.first().copied().unwrap_or(0);
+        let heat = (self.heats.entry((at.pair, epochs, largest))).or_insert_with(|| Heat {
+            rungs,
+            reduction: halving.reduction,
+            relu_total: at.subject.relu_total(),
+            entrants: Vec::new(),
+        });
+        // Seed after seed the same searches come in the same order.
+        let known = heat.entrants.iter().position(|it| it.search == number);
+        let at = known.unwrap_or(heat.entrants.len());
+        if known.is_none() {
+            heat.entrants.push(Entrant {
+                search: number,
+                ..Entrant::default()
+            });
+        }
+        let entrant = &mut heat.entrants[at];
+        let number = |place: usize| u32::try_from(place).expect("plans have less than 2^32 tasks");
+        entrant.tasks.push(number(place));
+        entrant
+            .followers
+            .extend((place + 1..self.tasks.len()).map(number));
     }
 
     fn replace(&mut self, at: Place<'_>, budgets: &[u64], recipe: &ReplaceRecipe) -> TaskId {

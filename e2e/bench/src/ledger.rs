@@ -101,7 +101,7 @@ impl Run {
                     let outcome =
                         self.step(|ledger| Ok(ledger.acquire(name, &Offer::default(), now_ms)))?;
                     if let Acquired::Granted(grant) = outcome {
-                        *held = Some(grant);
+                        *held = Some(*grant);
                         idle = false;
                     }
                 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
 use autorep_core::digest::Digest;
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::observation::{Accuracy, LearningCurve, Observation};
 use autorep_core::task::{TaskSpec, Work};
 use autorep_proto::v1::fleet_client::FleetClient;
 use autorep_proto::{PROTOCOL_VERSION, v1};
@@ -201,5 +201,6 @@ pub(crate) fn observation(spec: &TaskSpec, relu_total: u64) -> Observation {
         epochs: 1,
         seconds: 2.0,
         skipped_images: 0,
+        curve: LearningCurve::default(),
     }
 }

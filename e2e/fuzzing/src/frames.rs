@@ -106,7 +106,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         Event::Progress(progress),
         Event::CheckpointReady(ready),
         Event::Done(observation),
-        Event::Stopped(v1::Stopped {}),
+        Event::Stopped(v1::Stopped::default()),
         Event::Failed(failed),
     ];
     let events = events.map(|event| TrainerEvent { event: Some(event) });

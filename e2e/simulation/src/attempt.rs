@@ -7,13 +7,14 @@ use autorep_core::checkpoint::{
 };
 use autorep_core::digest::Digest;
 use autorep_core::lease::LeaseClaim;
+use autorep_core::observation::LearningCurve;
 use autorep_core::task::TaskSpec;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::bucket::BucketError;
-use crate::observer::observation;
+use crate::observer::{curve, observation};
 use crate::wire::{Answer, Request};
 use crate::worker::{Backoff, Terms, Worker, lease_over};
 
@@ -26,7 +27,7 @@ const STORE_TRIES: u32 = 5;
 /// What an attempt has come to.
 enum Verdict {
     Done,
-    Stopped,
+    Stopped(LearningCurve),
     Failed(v1::FailureClass, Option<CheckpointRef>),
     /// The lease is gone: there is nothing to say.
     Lost,
@@ -40,6 +41,7 @@ struct Attempt<'a> {
     inputs: Vec<CheckpointRef>,
     resume: Option<CheckpointRef>,
     /// The last call is under way: its answer says how the attempt ended.
+    stop_after: Option<u32>,
     ending: AtomicBool,
 }
 
@@ -95,6 +97,7 @@ impl<'a> Attempt<'a> {
             spec,
             inputs: inputs.collect::<Result<_, _>>().ok()?,
             resume: assignment.resume.map(TryInto::try_into).transpose().ok()?,
+            stop_after: assignment.stop_after,
             ending: AtomicBool::new(false),
         })
     }
@@ -146,9 +149,10 @@ impl<'a> Attempt<'a> {
         match verdict {
             Verdict::Done => return self.finish().await,
             Verdict::Failed(class, bad) => self.fail(class, bad).await,
-            Verdict::Stopped => {
+            Verdict::Stopped(curve) => {
                 let request = Request::Release(v1::ReleaseRequest {
                     claim: Some(self.claim.into()),
+                    curve: Some(curve.into()),
                 });
                 drop(timeout(RELEASE_WITHIN, self.worker.insist(request)).await);
             }
@@ -242,11 +246,14 @@ impl<'a> Attempt<'a> {
         let world = &self.worker.world;
         let begin = self.resume.as_ref().map_or(0, |resume| resume.step);
         let mut outputs = self.spec.outputs();
+        if self.stops_at(begin) {
+            return Verdict::Stopped(curve(&self.spec, begin));
+        }
         for step in begin + 1..=4 {
             let training = self.worker.wait(world.chance.ms(1, world.profile.step_ms));
             if shutdown.run_until_cancelled(training).await.is_none() {
                 return match self.store(CheckpointRole::Resume, step).await {
-                    Ok(()) => Verdict::Stopped,
+                    Ok(()) => Verdict::Stopped(curve(&self.spec, step)),
                     Err(verdict) => verdict,
                 };
             }
@@ -266,6 +273,12 @@ impl<'a> Attempt<'a> {
             {
                 return verdict;
             }
+            if self.stops_at(step) {
+                return match self.store(CheckpointRole::Resume, step).await {
+                    Ok(()) => Verdict::Stopped(curve(&self.spec, step)),
+                    Err(verdict) => verdict,
+                };
+            }
             if world.chance.permille(400)
                 && let Err(verdict) = self.store(CheckpointRole::Resume, step).await
             {
@@ -279,6 +292,11 @@ impl<'a> Attempt<'a> {
             }
         }
         Verdict::Done
+    }
+
+    /// Whether it is to stop after so many steps, each of which is an epoch then.
+    fn stops_at(&self, step: u64) -> bool {
+        self.stop_after.is_some_and(|stop| step >= u64::from(stop))
     }
 
     /// Stores parts, then the manifest, then commits.

@@ -29,6 +29,9 @@ const VARIANTS: [(&str, &str); 4] = [
 /// What their manifests say about the wait after a first failure.
 pub(crate) const BACKOFF_MS: u64 = 2000;
 
+/// Epochs of a search that is stopped at rungs, one step each.
+const SEARCH_EPOCHS: u64 = 4;
+
 /// A manifest.
 fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     let attempts = world.profile.attempts;
@@ -41,6 +44,14 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
         "descent"
     } else {
         "independent"
+    };
+    let (epochs, halving) = if world.profile.halving {
+        let halving = "
+  halving: { grace: 1 }
+  grid: { replace.penalty: [1.0e-4, 2.0e-4, 3.0e-4] }";
+        (SEARCH_EPOCHS, halving)
+    } else {
+        (1, "")
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
@@ -56,10 +67,10 @@ spec:
   budgets: {budgets}
   seeds: {seeds}
   baseline: {{ epochs: 1 }}
-  replace: {{ epochs: 1 }}
+  replace: {{ epochs: {epochs} }}
   finetune: {{ epochs: 1 }}
   retry: {{ attempts: {attempts}, backoff: {backoff_s}s }}
-  checkpoint: {{ every: 7s{keep} }}
+  checkpoint: {{ every: 7s{keep} }}{halving}
 "
     )
 }

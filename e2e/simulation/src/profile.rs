@@ -63,6 +63,8 @@ pub(crate) struct Profile {
     pub(crate) keep_front: bool,
     /// Whether sweeps are descents.
     pub(crate) descent: bool,
+    /// Whether searches are stopped at rungs.
+    pub(crate) halving: bool,
 }
 
 impl Profile {
@@ -115,6 +117,7 @@ impl Profile {
             collect_every_ms: some(500, 40_000),
             keep_front: chance.permille(500),
             descent: chance.permille(500),
+            halving: chance.permille(400),
         }
     }
 

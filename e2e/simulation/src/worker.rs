@@ -99,7 +99,7 @@ async fn one_life(worker: &Arc<Worker>) {
         let worker = Arc::clone(worker);
         async move {
             let killed = worker.killed.clone();
-            killed.run_until_cancelled(worker.session()).await;
+            Box::pin(killed.run_until_cancelled(worker.session())).await;
         }
     });
     let mean = world.profile.worker_life_ms;

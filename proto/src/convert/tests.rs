@@ -28,6 +28,10 @@ fn observation() -> Observation {
         epochs: 4,
         seconds: 12.5,
         skipped_images: 3,
+        curve: LearningCurve {
+            images: 1000,
+            epochs: vec![(30_000, 905).into(), (1500, 900).into()],
+        },
     }
 }
 

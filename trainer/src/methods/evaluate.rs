@@ -1,6 +1,6 @@
 //! `evaluate`: measures a net on the test set. The only code that reads the test images.
 
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_core::task::OutputRef;
 
 use super::{Setup, inputs};
@@ -41,5 +41,6 @@ pub fn evaluate(
         epochs: 0,
         seconds: setup.begun.elapsed().as_secs_f64(),
         skipped_images: skips.count(),
+        curve: LearningCurve::default(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use autorep_core::observation::Observation;
+use autorep_core::observation::{EpochPoint, LearningCurve, Observation};
 use autorep_core::task::{NET_OUTPUT, budget_output};
 
 use super::{Output, Training};
@@ -226,6 +226,25 @@ impl Training {
             epochs: self.schedule.epochs,
             seconds: self.progress.seconds(),
             skipped_images: self.skips.count(),
+            curve: self.curve(),
+        }
+    }
+
+    /// What the epochs so far measured.
+    pub fn curve(&self) -> LearningCurve {
+        let epochs = self.progress.metrics.iter();
+        LearningCurve {
+            images: epochs
+                .clone()
+                .map(|it| it.validation.images)
+                .max()
+                .unwrap_or(0),
+            epochs: epochs
+                .map(|epoch| EpochPoint {
+                    relu_count: epoch.relus,
+                    correct: epoch.validation.correct,
+                })
+                .collect(),
         }
     }
 }

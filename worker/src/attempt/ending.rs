@@ -7,7 +7,7 @@ use std::time::Duration;
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::failure::FailureClass;
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::Observation;
+use autorep_core::observation::{LearningCurve, Observation};
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -31,8 +31,8 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Verdict {
     /// The task is done.
     Done(Observation),
-    /// The worker is stopping.
-    Stopped,
+    /// The worker is stopping, or the task has come to where it was to stop; what its epochs measured.
+    Stopped(LearningCurve),
     /// The attempt failed.
     Failed(Failure),
 }
@@ -136,7 +136,8 @@ impl From<Outcome> for Ended {
     }
 }
 
-/// Stores the trainer's log and tells the coordinator; a result may bring the next task.
+/// Stores the trainer's log and tells the coordinator; a result may bring the next task. A worker that
+/// would not take one is stopping.
 pub(super) async fn end(
     store: Store,
     fleet: Fleet,
@@ -164,8 +165,12 @@ pub(super) async fn end(
                 format!("the coordinator refuses the result: {refusal}"),
             ),
         },
-        Verdict::Stopped => {
-            return match tokio::time::timeout(RELEASE_WITHIN, release(&fleet, claim)).await {
+        Verdict::Stopped(curve) => {
+            let releasing = release(&fleet, claim, &curve);
+            if take_next {
+                return releasing.await.map(|()| Outcome::Released.into());
+            }
+            return match tokio::time::timeout(RELEASE_WITHIN, releasing).await {
                 Ok(released) => released.map(|()| Outcome::Released.into()),
                 Err(_elapsed) => {
                     tracing::warn!("the lease could not be given back; it will run out");
@@ -194,9 +199,9 @@ async fn finish(
     finished
 }
 
-async fn release(fleet: &Fleet, claim: LeaseClaim) -> Result<(), Refusal> {
+async fn release(fleet: &Fleet, claim: LeaseClaim, curve: &LearningCurve) -> Result<(), Refusal> {
     reached(Point::WorkerBeforeRelease);
-    let released = fleet.release(claim).await;
+    let released = fleet.release(claim, curve).await;
     reached(Point::WorkerAfterRelease);
     released
 }

@@ -95,6 +95,7 @@ impl Lab {
             sweep: "test".to_owned(),
             checkpoint_every_s: 60,
             checkpoint_every_steps: 0,
+            stop_after: None,
         };
         self.recorder.change(|it| it.offers.push_back(assignment));
         claim.task

@@ -52,6 +52,7 @@ fn observation(relu_count: u64, correct: u64, images: u64) -> Observation {
         epochs: 1,
         seconds: 1.0,
         skipped_images: 0,
+        curve: crate::observation::LearningCurve::default(),
     }
 }
 

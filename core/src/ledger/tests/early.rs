@@ -123,6 +123,7 @@ fn a_restart_knows_what_was_left() {
         terms: terms(1),
         paused: false,
         cancelled: false,
+        grown: Vec::new(),
     };
     let records = checked.records.clone();
     checked.ledger = Ledger::restore(TTL_MS, vec![sweep], records, 0);

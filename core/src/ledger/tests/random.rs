@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WorkerId;
+use crate::ledger::fixture::{curve, halved_plan};
 use crate::manifest::Keep;
 use crate::offer::Offer;
 
@@ -18,6 +19,7 @@ enum Command {
     Complete { claim: u8 },
     Fail { claim: u8, class: u8, bad: u8 },
     Release { claim: u8 },
+    Stop { claim: u8 },
     Wait { ms: u16 },
     Pause { sweep: u8, paused: bool },
     Cancel { sweep: u8 },
@@ -29,7 +31,7 @@ enum Command {
 fn command() -> impl Strategy<Value = Command> {
     use Command as C;
     prop_oneof![
-        1 => (0..2_u8, 0..3_u8).prop_map(|(sweep, budgets)| C::Submit { sweep, budgets }),
+        1 => (0..2_u8, 0..4_u8).prop_map(|(sweep, budgets)| C::Submit { sweep, budgets }),
         6 => (0..3_u8).prop_map(|worker| C::Acquire { worker }),
         2 => any::<u8>().prop_map(|claim| C::Renew { claim }),
         3 => (any::<u8>(), 0..4_u8, 0..4_u8)
@@ -39,6 +41,7 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (any::<u8>(), 0..3_u8, any::<u8>())
             .prop_map(|(claim, class, bad)| C::Fail { claim, class, bad }),
         1 => any::<u8>().prop_map(|claim| C::Release { claim }),
+        4 => any::<u8>().prop_map(|claim| C::Stop { claim }),
         2 => (0..1500_u16).prop_map(|ms| C::Wait { ms }),
         1 => (0..2_u8, any::<bool>()).prop_map(|(sweep, paused)| C::Pause { sweep, paused }),
         1 => (0..2_u8).prop_map(|sweep| C::Cancel { sweep }),
@@ -46,6 +49,28 @@ fn command() -> impl Strategy<Value = Command> {
         1 => any::<u8>().prop_map(|claim| C::Drop { claim }),
         1 => Just(C::Restart),
     ]
+}
+
+fn some_plan(number: u8) -> Plan {
+    match number {
+        0 => tiny_plan(&[0], &[100, 50]),
+        1 => tiny_plan(&[0], &[100]),
+        2 => tiny_plan(&[0], &[50]),
+        _ => halved_plan(),
+    }
+}
+
+/// What a worker says of an attempt that failed.
+fn failure(class: u8, bad: Option<CheckpointRef>) -> FailureReport {
+    let classes = [
+        FailureClass::BadCheckpoint,
+        FailureClass::StoreUnavailable,
+        FailureClass::Diverged,
+    ];
+    FailureReport {
+        bad_checkpoint: bad,
+        ..report(classes[usize::from(class)])
+    }
 }
 
 struct World {
@@ -73,9 +98,9 @@ impl World {
         let name = |number: &u8| ["s", "t"][usize::from(*number)].parse().unwrap();
         match command {
             Command::Submit { sweep, budgets } => {
-                let budgets: &[u64] = [&[100, 50][..], &[100], &[50]][usize::from(*budgets)];
+                let plan = some_plan(*budgets);
                 let name = ["s", "t"][usize::from(*sweep)];
-                let mut submission = submission(name, tiny_plan(&[0], budgets), 2);
+                let mut submission = submission(name, plan, 2);
                 submission.terms.keep = Keep::Front;
                 if name == "t" {
                     // The two share their first tasks, which go to whoever is asked by either.
@@ -91,10 +116,11 @@ impl World {
                     ..Offer::default()
                 };
                 let name = WorkerId(format!("w{worker}"));
+                self.checked.grow(&offer, self.now_ms);
                 let decision = self.checked.ledger.acquire(&name, &offer, self.now_ms);
                 let acquired = self.checked.apply(decision);
                 if let Acquired::Granted(grant) = acquired {
-                    self.grants.push(grant);
+                    self.grants.push(*grant);
                 }
             }
             Command::Wait { ms } => {
@@ -131,7 +157,8 @@ impl World {
             | Command::Finish { claim }
             | Command::Complete { claim }
             | Command::Fail { claim, .. }
-            | Command::Release { claim } => {
+            | Command::Release { claim }
+            | Command::Stop { claim } => {
                 if let Some(grant) = self.grant(*claim) {
                     self.speak(command, &grant);
                 }
@@ -169,17 +196,14 @@ impl World {
                 let bad = inputs
                     .clone()
                     .nth(usize::from(*bad) % inputs.count().max(1));
-                let report = FailureReport {
-                    bad_checkpoint: bad.cloned(),
-                    ..report(
-                        [
-                            FailureClass::BadCheckpoint,
-                            FailureClass::StoreUnavailable,
-                            FailureClass::Diverged,
-                        ][usize::from(*class)],
-                    )
-                };
+                let report = failure(*class, bad.cloned());
                 if let Ok(decision) = ledger.fail(claim, report, self.now_ms) {
+                    self.checked.apply(decision);
+                }
+            }
+            Command::Stop { .. } => {
+                let curve = curve(claim.task, grant.stop_after.unwrap_or(1));
+                if let Ok(decision) = ledger.stop(claim, curve) {
                     self.checked.apply(decision);
                 }
             }
@@ -236,6 +260,7 @@ impl World {
             let new = restored.sweep(sweep.name()).unwrap();
             assert_eq!(new.counts(), sweep.counts());
             assert_eq!(new.state(), sweep.state());
+            assert_eq!(new.grown(), sweep.grown());
         }
         self.grants
             .retain(|grant| restored.task(grant.claim.task).is_some());
@@ -259,6 +284,7 @@ pub(super) fn restored(
             terms: sweep.terms().clone(),
             paused: sweep.is_paused(),
             cancelled: sweep.is_cancelled(),
+            grown: sweep.grown().to_vec(),
         })
         .collect();
     Ledger::restore(TTL_MS, sweeps, records.clone(), now_ms)
@@ -299,7 +325,8 @@ proptest! {
     /// Whatever has happened, a sweep that is submitted again and has one patient worker ends.
     #[test]
     fn every_sweep_can_be_brought_to_its_end(
-        commands in prop::collection::vec(command(), 1..60)
+        commands in prop::collection::vec(command(), 1..60),
+        halved in any::<bool>(),
     ) {
         let mut world = World { checked: Checked::tiny(2), now_ms: 0, grants: Vec::new() };
         for command in &commands {
@@ -309,7 +336,8 @@ proptest! {
         let mut now_ms = world.now_ms + 10 * TTL_MS;
         let expired = checked.ledger.expire(now_ms);
         checked.apply(expired);
-        checked.submit(submission("s", tiny_plan(&[0], &[100, 50]), 2));
+        let plan = if halved { halved_plan() } else { tiny_plan(&[0], &[100, 50]) };
+        checked.submit(submission("s", plan, 2));
         let done = |checked: &Checked| sweep_state(checked, "s") == SweepState::Done;
         for _ in 0..60 {
             if done(&checked) {
@@ -317,7 +345,14 @@ proptest! {
             }
             now_ms += 10_000;
             if let Acquired::Granted(grant) = checked.try_acquire("patient", now_ms) {
-                checked.complete(grant.claim);
+                match grant.stop_after {
+                    Some(epochs) => {
+                        let curve = curve(grant.claim.task, epochs);
+                        let decision = checked.ledger.stop(grant.claim, curve).unwrap();
+                        checked.apply(decision);
+                    }
+                    None => checked.complete(grant.claim),
+                }
             }
         }
         prop_assert!(done(&checked));

@@ -34,7 +34,38 @@ impl Checker {
             self.budgets_fit(&parts.subjects);
             self.twins(&parts.twins);
             self.arm_twins(&arms);
+            self.halving(&parts);
         }
+    }
+
+    /// Halving must find at least two searches to compare, before they have ended.
+    fn halving(&mut self, parts: &Parts) {
+        let halving = self.operations.halving;
+        let path = "spec.halving.grace";
+        if halving.grace == 0 || self.broken.contains("spec.replace.epochs") {
+            return;
+        }
+        let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
+        for search in &parts.searches {
+            *groups
+                .entry(search.value.recipe.schedule.epochs)
+                .or_default() += 1;
+        }
+        let longest = groups.keys().next_back().copied().unwrap_or(0);
+        let message = if !groups.values().any(|&searches| searches > 1) {
+            "expected at least two ways to search in as many epochs, found none to compare: give \
+             the grid an axis of replace, or arms, or leave halving out"
+                .to_owned()
+        } else if halving.rungs(longest).is_empty() {
+            format!(
+                "expected less than the {longest} epochs of a search, found {}: no search would be \
+                 stopped",
+                halving.grace
+            )
+        } else {
+            return;
+        };
+        self.problem(self.place(path), path, message);
     }
 
     /// What holds for every stage.

@@ -382,6 +382,7 @@ impl Checker {
                     data: self.settings.data,
                     net: self.settings.net,
                     strategy: self.operations.strategy,
+                    halving: Some(self.operations.halving).filter(|halving| halving.grace > 0),
                     budgets,
                     seeds: self.seeds,
                     baseline: self.settings.baseline,

@@ -7,6 +7,7 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 
 use super::{AxisValue, CheckpointPolicy, RetryPolicy};
 use crate::data::DataSpec;
+use crate::growth::Halving;
 use crate::id::OwnerName;
 use crate::net::NetSettings;
 use crate::offer::Requirements;
@@ -41,6 +42,8 @@ pub(crate) struct Operations {
     pub(crate) owner: OwnerName,
     pub(crate) priority: i32,
     pub(crate) strategy: Strategy,
+    /// With a grace of 0 nothing is stopped.
+    pub(crate) halving: Halving,
     pub(crate) retry: RetryPolicy,
     pub(crate) resources: Requirements,
     pub(crate) checkpoint: CheckpointPolicy,

@@ -79,6 +79,34 @@ pub(super) const RESOURCES: &[Field] = &[
     },
 ];
 
+/// Which searches are stopped before their end.
+pub(super) const HALVING: &[Field] = &[
+    Field {
+        key: "grace",
+        kind: Kind::Count {
+            min: 0,
+            max: 100_000,
+        },
+        default: Fallback::Count(0),
+        doc: "Epochs of a search before it may be stopped: the first rung. 0 trains every search to its end.",
+        place: Target::Operation(count!(halving.grace)),
+    },
+    Field {
+        key: "reduction",
+        kind: Kind::Count { min: 2, max: 100 },
+        default: Fallback::Count(2),
+        doc: "Of so many searches at a rung one goes on; each rung has so many times the epochs of the one before.",
+        place: Target::Operation(count!(halving.reduction)),
+    },
+    Field {
+        key: "rungs",
+        kind: Kind::Count { min: 1, max: 30 },
+        default: Fallback::Count(30),
+        doc: "Rungs at most; those beyond a search's end are left out.",
+        place: Target::Operation(count!(halving.rungs)),
+    },
+];
+
 /// What happens when an attempt fails.
 pub(super) const RETRY: &[Field] = &[
     Field {

@@ -372,6 +372,11 @@ pub(crate) static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "spec.halving",
+        doc: "Successive halving over the grid: searches that come down to the same budgets are compared at rungs, and only the better ones are trained to the end, with what follows them. Without grace none is stopped.",
+        fields: &[super::operations::HALVING],
+    },
+    Section {
         path: "spec.finetune",
         doc: "How a net is trained on with its indicators frozen. With 0 epochs the search's nets are measured as they are.",
         fields: &[

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use autorep_core::id::WorkerId;
 use autorep_core::ledger::{Decision, Event, FailureReport, Ledger, Submission, invariants};
+use autorep_core::observation::LearningCurve;
 use autorep_core::offer::Offer;
 use autorep_core::retry::Retry;
 use autorep_core::terms::Terms;
@@ -81,9 +82,10 @@ impl World {
                 let decision = self.ledger.fail(claim, report, now_ms);
                 self.try_apply(decision);
             }
-            Request::Release(v1::ReleaseRequest { claim }) => {
+            Request::Release(v1::ReleaseRequest { claim, curve }) => {
                 let claim = required("claim", claim)?.try_into()?;
-                let decision = self.ledger.release(claim);
+                let curve = LearningCurve::try_from(curve.unwrap_or_default())?;
+                let decision = self.ledger.stop(claim, curve);
                 self.try_apply(decision);
             }
             Request::Wait { ms } => {

@@ -286,6 +286,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         6,
         &v1::ReleaseRequest {
             claim: Some(claim(0, 2)),
+            curve: Some(v1::LearningCurve {
+                images: 10,
+                relu_counts: vec![100, 50],
+                correct: vec![7, 8],
+            }),
         },
     );
     let bad = Some(checkpoint(0, 1, resume, ""));

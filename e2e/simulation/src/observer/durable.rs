@@ -1,11 +1,12 @@
 //! Rules for what becomes durable.
 
 use autorep_core::failure::FailureClass;
+use autorep_core::growth::ALL_EPOCHS;
 use autorep_core::id::TaskId;
 use autorep_core::ledger::{Head, RecordedState, TaskRecord};
 
 use super::Observer;
-use super::knowledge::{Knowledge, Live, is_done, is_readable, result};
+use super::knowledge::{Knowledge, Live, SweepRow, is_done, is_readable, result};
 use crate::person::BACKOFF_MS;
 use crate::world::World;
 
@@ -31,7 +32,7 @@ impl Observer {
             let key = String::from_utf8_lossy(key);
             if let Some(name) = key.strip_prefix("sweep/") {
                 match serde_json::from_slice(value) {
-                    Ok(row) => drop(know.sweeps.insert(name.to_owned(), row)),
+                    Ok(row) => know.sweep_written(world, name, row),
                     Err(error) => world.violate("records can be read", error),
                 }
             }
@@ -50,6 +51,27 @@ impl Observer {
 }
 
 impl Knowledge {
+    /// What a sweep has decided it does not decide again: it grows by more steps, unless it has
+    /// another plan.
+    fn sweep_written(&mut self, world: &World, name: &str, new: SweepRow) {
+        if let Some(old) = self.sweeps.get(name)
+            && old.plan == new.plan
+            && !new.grown.starts_with(&old.grown)
+        {
+            let text = format!("{name}: {:?} -> {:?}", old.grown, new.grown);
+            world.violate("what a sweep has decided stays", text);
+        }
+        if let Some(plan) = self.plans.get(&new.plan) {
+            let held_back = plan.growth.allowances(&new.grown);
+            for (place, task) in (0..).zip(&plan.tasks) {
+                let epochs = held_back.get(&place).copied().unwrap_or(ALL_EPOCHS);
+                let known = self.allowed.entry(task.id).or_default();
+                *known = epochs.max(*known);
+            }
+        }
+        self.sweeps.insert(name.to_owned(), new);
+    }
+
     fn task_written(&mut self, world: &World, began_ms: u64, task: TaskId, new: TaskRecord) {
         let old = self.durable.get(&task).cloned().unwrap_or_default();
         let line = |what: &str| format!("{} g{}: {what}", task.short(), new.generation);
@@ -105,6 +127,12 @@ impl Knowledge {
                 self.waiting_until.clear();
             }
         } else if let Some(after) = result(new) {
+            if self.allowed.get(&task) != Some(&ALL_EPOCHS) {
+                world.violate(
+                    "no task trains for longer than its sweeps let it",
+                    id.clone(),
+                );
+            }
             // The seconds tell under which lease it was measured.
             let generation = new.generation.0;
             if (after.seconds - generation as f64).abs() > 0.1 {

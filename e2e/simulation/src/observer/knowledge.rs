@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use autorep_core::digest::Digest;
+use autorep_core::growth::Step;
 use autorep_core::id::TaskId;
 use autorep_core::ledger::{RecordedState, TaskRecord};
 use autorep_core::manifest;
@@ -36,6 +37,8 @@ pub(super) struct SweepRow {
     pub(super) plan: Digest,
     pub(super) paused: bool,
     pub(super) cancelled: bool,
+    #[serde(default)]
+    pub(super) grown: Vec<Step>,
 }
 
 /// What became of the requests that proposed one thing.
@@ -61,6 +64,8 @@ pub(super) struct Knowledge {
     /// The sweep and the plan's digest of each manifest that was submitted.
     pub(super) manifests: BTreeMap<String, (String, Digest)>,
     pub(super) plans: BTreeMap<Digest, Arc<Plan>>,
+    /// The most epochs that any sweep has let a task train for.
+    pub(super) allowed: BTreeMap<TaskId, u32>,
     pub(super) writes: u64,
     pub(super) starts: u64,
 

@@ -13,11 +13,17 @@ impl Knowledge {
     pub(super) fn idle(&self, world: &World) {
         for (name, row) in self.sweeps.iter().filter(|(_, row)| !row.cancelled) {
             let plan = self.plans.get(&row.plan);
-            for task in plan.iter().flat_map(|plan| &plan.tasks) {
-                let state = self.durable.get(&task.id).map(|record| &record.state);
+            let held_back = plan.map(|plan| plan.growth.allowances(&row.grown));
+            let held_back = held_back.unwrap_or_default();
+            for (place, task) in (0..).zip(plan.iter().flat_map(|plan| &plan.tasks)) {
+                let record = self.durable.get(&task.id);
+                let state = record.map(|record| &record.state);
+                let reached = record.map_or(0, |record| record.curve.reached());
+                let may_go_on = held_back.get(&place).is_none_or(|&most| reached < most);
                 let runs = matches!(state, Some(RecordedState::Leased { .. }));
                 let will = matches!(state, None | Some(RecordedState::Open))
                     && !row.paused
+                    && may_go_on
                     && plan.is_some_and(|plan| self.can_start(plan, task));
                 if runs || will {
                     let text = format!("{} of {name}: {state:?}", task.id.short());

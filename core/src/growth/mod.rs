@@ -1,0 +1,116 @@
+//! Growth: which of a plan's tasks a sweep really runs, and how far.
+//!
+//! A plan holds everything that a sweep may come to. Each task has an *allowance*, the epochs that
+//! the sweep lets it train for now: none, as many as up to a rung, or all. What grows is the
+//! allowances, by [`Step`]s that the ledger takes when a worker asks and nothing that is allowed is
+//! left to lease. A step follows from the plan and from what its tasks have measured, whatever the
+//! order in which that came in.
+
+mod halving;
+mod ranking;
+#[cfg(test)]
+mod tests;
+
+pub use halving::{Entrant, Halving, Heat};
+pub use ranking::{Standpoint, order};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::observation::{LearningCurve, Observation};
+
+/// The allowance of a task that may run to its end.
+pub const ALL_EPOCHS: u32 = u32::MAX;
+
+/// The part of a plan that tells how the sweep may grow.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Growth {
+    /// Groups of candidates of which only some are trained to the end.
+    pub heats: Vec<Heat>,
+}
+
+/// One step of a sweep's growth, in the numbers of its plan.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// An entrant of a heat goes on to its next rung, or to the end and to what follows.
+    Promote {
+        /// The heat.
+        heat: u32,
+        /// The entrant.
+        entrant: u32,
+        /// The rung that it has left, counted from 0.
+        rung: u32,
+    },
+}
+
+/// What is known of one task of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Epochs that the sweep lets it train for.
+    pub allowed: u32,
+    /// What its epochs have measured.
+    pub curve: &'a LearningCurve,
+    /// Its result, if it is done.
+    pub result: Option<&'a Observation>,
+    /// Whether it gave up or needs a task that did.
+    pub lost: bool,
+}
+
+/// What is known of a plan's tasks.
+pub trait Standings {
+    /// Of the task at this place of the plan.
+    fn of(&self, place: u32) -> Standing<'_>;
+}
+
+impl Growth {
+    /// Whether the sweep runs its whole plan.
+    pub const fn is_none(&self) -> bool {
+        self.heats.is_empty()
+    }
+
+    /// The allowances, by place, of those tasks that do not begin with all epochs.
+    pub fn held_back(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.heats.iter().flat_map(Heat::held_back)
+    }
+
+    /// The tasks, by place, that a step allows more epochs, each with its new allowance. A step that
+    /// does not belong to this plan allows nothing.
+    pub fn allowed_by(&self, step: Step) -> Vec<(u32, u32)> {
+        match step {
+            Step::Promote {
+                heat,
+                entrant,
+                rung,
+            } => (self.heats.get(heat as usize))
+                .map_or_else(Vec::new, |heat| heat.allowed_after(entrant, rung)),
+        }
+    }
+
+    /// The allowances, by place, of the tasks that do not begin with all epochs, after these steps.
+    pub fn allowances(&self, steps: &[Step]) -> BTreeMap<u32, u32> {
+        let mut allowances: BTreeMap<u32, u32> = self.held_back().collect();
+        for (place, epochs) in steps.iter().flat_map(|&step| self.allowed_by(step)) {
+            let known = allowances.entry(place).or_default();
+            *known = epochs.max(*known);
+        }
+        allowances
+    }
+
+    /// The steps to take now: none while what is allowed decides nothing.
+    pub fn next(&self, standings: &impl Standings) -> Vec<Step> {
+        for (number, heat) in (0..).zip(&self.heats) {
+            let promoted = heat.promotions(standings);
+            if !promoted.is_empty() {
+                let step = |(entrant, rung)| Step::Promote {
+                    heat: number,
+                    entrant,
+                    rung,
+                };
+                return promoted.into_iter().map(step).collect();
+            }
+        }
+        Vec::new()
+    }
+}

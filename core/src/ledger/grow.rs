@@ -1,0 +1,145 @@
+//! How sweeps grow: which tasks of their plans they let train, and for how long.
+
+use super::{Decision, Event, Ledger, Sweep, TaskState};
+use crate::growth::{Standing, Standings, Step};
+use crate::id::SweepName;
+use crate::offer::Offer;
+
+/// What a sweep's own tasks have come to.
+struct OfSweep<'a> {
+    ledger: &'a Ledger,
+    sweep: &'a Sweep,
+    number: u32,
+}
+
+impl Standings for OfSweep<'_> {
+    fn of(&self, place: u32) -> Standing<'_> {
+        let task = self.ledger.at(self.sweep.members[place as usize]);
+        let member = task.sweeps.iter().find(|it| it.sweep == self.number);
+        Standing {
+            allowed: member.map_or(0, |member| member.allowed),
+            curve: task.state.curve(),
+            result: match &task.state {
+                TaskState::Done(done) => Some(&done.observation),
+                TaskState::Waiting(_)
+                | TaskState::Ready(_)
+                | TaskState::Leased(_)
+                | TaskState::GaveUp(_)
+                | TaskState::Blocked(_)
+                | TaskState::Parked(_)
+                | TaskState::Cancelled(_) => None,
+            },
+            lost: task.state.is_lost(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Lets a sweep grow, where the sweep whose turn it is has nothing to lease to this worker but can
+    /// grow. To be asked again until there is nothing to decide, before a lease is.
+    pub fn grow(&self, offer: &Offer, now_ms: u64) -> Option<Decision<()>> {
+        if self.growing.is_empty() {
+            return None;
+        }
+        let sweep = self.first_to_grow(offer, now_ms)?;
+        Some(Decision {
+            events: vec![Event::Grown {
+                sweep: sweep.name.clone(),
+                steps: sweep.growth.clone(),
+            }],
+            outcome: (),
+        })
+    }
+
+    pub(super) fn apply_grown(&mut self, name: &SweepName, steps: &[Step]) {
+        let opened = self.allow(name, steps);
+        self.settle(opened);
+    }
+
+    /// Notes steps and what they allow, without settling any task. Returns the tasks that are allowed
+    /// more, children before parents.
+    pub(super) fn allow(&mut self, name: &SweepName, steps: &[Step]) -> Vec<u32> {
+        let number = self.sweep_slots[name];
+        let sweep = &mut self.sweeps[number as usize];
+        sweep.grown.extend_from_slice(steps);
+        let growth = &sweep.plan.growth;
+        let mut allowed: Vec<(u32, u32)> = (steps.iter())
+            .flat_map(|&step| growth.allowed_by(step))
+            .collect();
+        // Settled from the end: parents come first in a plan.
+        allowed.sort_unstable_by(|one, other| other.cmp(one));
+        let mut opened = Vec::with_capacity(allowed.len());
+        for (place, epochs) in allowed {
+            let Some(&slot) = self.sweeps[number as usize].members.get(place as usize) else {
+                continue;
+            };
+            let members = &mut self.at_mut(slot).sweeps;
+            for member in members.iter_mut().filter(|it| it.sweep == number) {
+                member.allowed = member.allowed.max(epochs);
+            }
+            opened.push(slot);
+        }
+        opened
+    }
+
+    /// Foresees anew how those sweeps grow whose tasks an event has changed. Sweeps share tasks: what
+    /// opens a task that was done or had given up does so for all that have it.
+    pub(super) fn look_ahead(&mut self, event: &Event) {
+        let sweeps: Vec<u32> = match event {
+            Event::Submitted(_)
+            | Event::Grown { .. }
+            | Event::Cancelled { .. }
+            | Event::SetAside { .. } => (0..).take(self.sweeps.len()).collect(),
+            Event::Finished { .. } | Event::Stopped { .. } | Event::Ended { .. }
+                if !self.remade.is_empty() =>
+            {
+                (0..).take(self.sweeps.len()).collect()
+            }
+            Event::Paused { sweep, .. } => vec![self.sweep_slots[sweep]],
+            Event::Finished { task, .. }
+            | Event::Stopped { task, .. }
+            | Event::Ended { task, .. } => self.sweeps_with(*task),
+            Event::Leased { .. }
+            | Event::Renewed { .. }
+            | Event::Adopted { .. }
+            | Event::Dropped { .. }
+            | Event::Pinned { .. } => Vec::new(),
+        };
+        for sweep in sweeps {
+            self.foresee(sweep);
+        }
+    }
+
+    fn sweeps_with(&self, task: crate::id::TaskId) -> Vec<u32> {
+        let slot = self.slots.get(&task);
+        let sweeps = slot.map(|&slot| self.at(slot).sweeps.iter().map(|member| member.sweep));
+        sweeps.into_iter().flatten().collect()
+    }
+
+    /// Foresees how a sweep grows.
+    pub(super) fn foresee(&mut self, number: u32) {
+        let sweep = &self.sweeps[number as usize];
+        if sweep.plan.growth.is_none() && sweep.growth.is_empty() {
+            return;
+        }
+        let growth = self.growth_of(number);
+        let sweep = &mut self.sweeps[number as usize];
+        sweep.growth = growth;
+        if sweep.growth.is_empty() || !sweep.grants() {
+            self.growing.remove(&number);
+        } else {
+            self.growing.insert(number);
+        }
+    }
+
+    /// How a sweep grows, as it stands.
+    pub(super) fn growth_of(&self, number: u32) -> Vec<Step> {
+        let sweep = &self.sweeps[number as usize];
+        let standings = OfSweep {
+            ledger: self,
+            sweep,
+            number,
+        };
+        sweep.plan.growth.next(&standings)
+    }
+}
