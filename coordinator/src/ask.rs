@@ -11,7 +11,7 @@ use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::retention::Verdict;
 use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Grant, Submitted};
 use autorep_core::manifest::Manifest;
-use autorep_core::observation::{LearningCurve, Observation};
+use autorep_core::observation::{Interim, Observation};
 use autorep_core::offer::Offer;
 use autorep_core::plan::Plan;
 use autorep_proto::status::Refusal;
@@ -60,8 +60,8 @@ pub(crate) enum Ask {
     },
     Release {
         claim: LeaseClaim,
-        /// What the epochs of the attempt and those before it measured.
-        curve: LearningCurve,
+        /// What the task has come to.
+        interim: Interim,
         reply: Reply<()>,
     },
     Submit {

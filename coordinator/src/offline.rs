@@ -89,23 +89,25 @@ pub struct CurvePoint {
 }
 
 /// How a sweep's front grew with the epochs that were spent on it, if one worker does the plan's tasks
-/// in their order: a point for each evaluation. Tasks without a result count nothing, but for searches
-/// whose nets were read.
+/// in their order: a point for each evaluation. Tasks without a result count the epochs after which
+/// they were stopped, and searches all of theirs whose nets were read.
 pub async fn read_curve(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
 ) -> Result<Vec<CurvePoint>, OfflineError> {
     let choose = |sweeps: &[SweepRecord]| {
         let plan = expand(named(sweeps, sweep)?)?;
-        Ok::<_, OfflineError>((plan, BTreeMap::new()))
+        Ok::<_, OfflineError>((plan, BTreeMap::new(), BTreeMap::new()))
     };
-    let (plan, results) = read_chosen(
+    let (plan, results, stopped) = read_chosen(
         store,
         choose,
         |_, _| true,
-        |(_, results), task, record: TaskRecord| {
+        |(_, results, stopped), task, record: TaskRecord| {
             if let RecordedState::Done { observation, .. } = record.state {
                 results.insert(task, observation);
+            } else {
+                stopped.insert(task, record.interim.curve.reached());
             }
         },
     )
@@ -123,6 +125,8 @@ pub async fn read_curve(
             if let (Work::Replace { recipe, .. }, true) = (&task.spec.work, read.contains(&task.id))
             {
                 epochs += u64::from(recipe.schedule.epochs);
+            } else {
+                epochs += u64::from(stopped.get(&task.id).copied().unwrap_or(0));
             }
             continue;
         };

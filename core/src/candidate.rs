@@ -49,6 +49,10 @@ pub struct Candidate {
     pub budget: u64,
     /// ReLUs of the full network.
     pub relu_total: u64,
+    /// Seeds that it has in any case: as many as there are evaluations, unless seeds are added where
+    /// they say something.
+    #[serde(default)]
+    pub least_seeds: u32,
     /// The `evaluate` task of each seed, sorted by seed.
     pub evaluations: Vec<(u64, TaskId)>,
 }

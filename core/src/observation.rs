@@ -75,6 +75,22 @@ impl LearningCurve {
     }
 }
 
+/// What a task has come to that stopped before its end.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct Interim {
+    /// What its epochs measured.
+    pub curve: LearningCurve,
+    /// Seconds that trainers worked on it, over all its attempts.
+    pub seconds: f64,
+}
+
+impl Interim {
+    /// Whether no epoch has ended yet.
+    pub const fn is_empty(&self) -> bool {
+        self.curve.is_empty()
+    }
+}
+
 /// What one seed of a task measured, with what it cost.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Observation {

@@ -111,6 +111,11 @@ impl ReadySet {
             .map(|(_, slot)| slot)
     }
 
+    /// Whether a task is in that need not wait.
+    pub fn has_some_at_once(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Puts the tasks whose time to wait is over among the others.
     pub fn promote(&mut self, now_ms: u64) {
         while let Some(entry) = self.delayed.first_entry() {

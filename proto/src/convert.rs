@@ -12,7 +12,7 @@ use autorep_core::failure::FailureClass;
 use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::{Accuracy, EpochPoint, LearningCurve, Observation};
+use autorep_core::observation::{Accuracy, EpochPoint, Interim, LearningCurve, Observation};
 use autorep_core::strategy::Strategy;
 
 use crate::v1;
@@ -315,6 +315,22 @@ impl TryFrom<v1::Observation> for Observation {
             curve: (observation.curve.map(TryInto::try_into).transpose()?).unwrap_or_default(),
         })
     }
+}
+
+/// What a task has come to that stopped, from the fields of a message; `field` is that of the seconds.
+pub fn interim(
+    field: &'static str,
+    curve: Option<v1::LearningCurve>,
+    seconds: f64,
+) -> Result<Interim, BadMessage> {
+    let seconds = finite(field, seconds)?;
+    if seconds < 0.0 {
+        return Err(BadMessage::new(field, "at least 0", seconds.to_string()));
+    }
+    Ok(Interim {
+        curve: LearningCurve::try_from(curve.unwrap_or_default())?,
+        seconds,
+    })
 }
 
 impl From<FailureClass> for v1::FailureClass {

@@ -1,6 +1,6 @@
 //! Whoever a task is worked on for: gives commands, takes events.
 
-use autorep_core::observation::{LearningCurve, Observation};
+use autorep_core::observation::{Interim, Observation};
 use autorep_proto::v1::trainer_event::Event;
 
 /// What may be asked of a running task.
@@ -19,7 +19,7 @@ pub enum Outcome {
     Done(Observation),
     /// It can be taken up again from the last checkpoint reported.
     /// What the epochs so far measured is what the coordinator decides by.
-    Stopped(LearningCurve),
+    Stopped(Interim),
 }
 
 /// The host can no longer be reached.

@@ -56,8 +56,9 @@ pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
     let worked = catch_unwind(AssertUnwindSafe(|| task::work(&start, &mut host)));
     let ending = match worked {
         Ok(Ok(Outcome::Done(observation))) => Event::Done(observation.into()),
-        Ok(Ok(Outcome::Stopped(curve))) => Event::Stopped(v1::Stopped {
-            curve: Some(curve.into()),
+        Ok(Ok(Outcome::Stopped(interim))) => Event::Stopped(v1::Stopped {
+            curve: Some(interim.curve.into()),
+            seconds: interim.seconds,
         }),
         Ok(Err(error)) => failed(error.class(), error.to_string()),
         Err(panic) => match panic_text(panic.as_ref()) {

@@ -55,11 +55,11 @@ pub fn run(
                 if work.training.progress.step > first {
                     work.write_resume()?;
                 }
-                return Ok(Outcome::Stopped(work.training.curve()));
+                return Ok(Outcome::Stopped(work.training.interim()));
             }
             work.step(&mut batches)?;
             if work.obey()? == Obeyed::Stopped {
-                return Ok(Outcome::Stopped(work.training.curve()));
+                return Ok(Outcome::Stopped(work.training.interim()));
             }
         }
     } else if work.training.schedule.epochs == 0 {

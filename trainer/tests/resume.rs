@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use autorep_core::checkpoint::{STATE_PART, TENSORS_PART};
 use autorep_core::data::Check;
 use autorep_core::failure::FailureClass;
-use autorep_core::observation::Observation;
+use autorep_core::observation::{Interim, Observation};
 use autorep_core::recipe::{
     Decay, Granularity, LatentDecay, LatentInit, Method, OnUnreached, PenaltySchedule,
     PolynomialStart, Precision, ReplaceRecipe, Schedule, Sharing, Ties,
@@ -277,7 +277,7 @@ fn a_search_that_stops_at_a_rung_goes_on_to_the_same_bytes() {
         checkpoints.stop_after = Some(rung);
         let mut host = Observer::new(None);
         let outcome = train_loop::run(&mut training, &checkpoints, &mut host).unwrap();
-        let Outcome::Stopped(curve) = outcome else {
+        let Outcome::Stopped(Interim { curve, .. }) = outcome else {
             panic!("expected a stop after {rung} epochs");
         };
         (curve, host.resume)

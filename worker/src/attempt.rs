@@ -16,8 +16,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
-use autorep_core::observation::{LearningCurve, Observation};
+use autorep_core::observation::{Interim, Observation};
 use autorep_failpoint::{Point, reached};
+use autorep_proto::convert::interim;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
 use futures::future::{BoxFuture, FutureExt as _};
@@ -343,7 +344,7 @@ impl<'a> Attempt<'a> {
             Err(error @ (SpawnError::Socket(_) | SpawnError::Process { .. })) => {
                 // The task is not to blame: another worker can run it.
                 self.unusable = Some(error);
-                self.conclude(Verdict::Stopped(LearningCurve::default()));
+                self.conclude(Verdict::Stopped(Interim::default()));
             }
         }
     }
@@ -380,11 +381,11 @@ impl<'a> Attempt<'a> {
                 Ok(observation) => self.conclude(Verdict::Done(observation)),
                 Err(error) => self.abort(trainer_error(error.to_string())),
             },
-            trainer_event::Event::Stopped(v1::Stopped { curve })
+            trainer_event::Event::Stopped(v1::Stopped { curve, seconds })
                 if self.stopping || self.task.stop_after.is_some() =>
             {
-                match LearningCurve::try_from(curve.unwrap_or_default()) {
-                    Ok(curve) => self.conclude(Verdict::Stopped(curve)),
+                match interim("Stopped.seconds", curve, seconds) {
+                    Ok(interim) => self.conclude(Verdict::Stopped(interim)),
                     Err(error) => self.abort(trainer_error(error.to_string())),
                 }
             }
@@ -444,7 +445,7 @@ impl<'a> Attempt<'a> {
     fn shut_down(&mut self) -> Option<Outcome> {
         self.stopping = true;
         if self.fetching.take().is_some() {
-            self.conclude(Verdict::Stopped(LearningCurve::default()));
+            self.conclude(Verdict::Stopped(Interim::default()));
         }
         if let Some(trainer) = &self.trainer {
             tracing::info!("asking the trainer for a checkpoint and its end");
@@ -456,7 +457,7 @@ impl<'a> Attempt<'a> {
 
     fn kill_overdue(&mut self) -> Option<Outcome> {
         tracing::warn!("the trainer did not end in time; killing it");
-        self.abort(Verdict::Stopped(LearningCurve::default()));
+        self.abort(Verdict::Stopped(Interim::default()));
         None
     }
 

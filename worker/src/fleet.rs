@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::{LearningCurve, Observation};
+use autorep_core::observation::{Interim, Observation};
 use autorep_core::offer::Offer;
 use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
@@ -193,15 +193,16 @@ impl Fleet {
         .map(|answer| answer.will_retry)
     }
 
-    /// Gives a lease back, with what the task's epochs measured.
+    /// Gives a lease back, with what the task has come to.
     pub(crate) async fn release(
         &self,
         claim: LeaseClaim,
-        curve: &LearningCurve,
+        interim: &Interim,
     ) -> Result<(), Refusal> {
         let request = v1::ReleaseRequest {
             claim: Some(claim.into()),
-            curve: (!curve.is_empty()).then(|| curve.clone().into()),
+            curve: (!interim.is_empty()).then(|| interim.curve.clone().into()),
+            seconds: interim.seconds,
         };
         self.insist(|mut client| {
             let request = request.clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::LearningCurve;
+use autorep_core::observation::Interim;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -196,11 +196,8 @@ impl Session {
         let Some(claim) = self.dropped.take() else {
             return;
         };
-        match tokio::time::timeout(
-            ACQUIRE_WAIT,
-            self.fleet.release(claim, &LearningCurve::default()),
-        )
-        .await
+        match tokio::time::timeout(ACQUIRE_WAIT, self.fleet.release(claim, &Interim::default()))
+            .await
         {
             Ok(Ok(())) => tracing::info!(%claim, "gave the lease of the dropped attempt back"),
             Ok(Err(refusal)) => tracing::debug!(%refusal, "the dropped attempt's lease had ended"),

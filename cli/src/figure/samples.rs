@@ -47,6 +47,7 @@ impl Sample {
             net: Family::Resnet18,
             budget,
             relu_total: self.total,
+            least_seeds: u32::try_from(planned).unwrap(),
             evaluations: (0..planned).map(|seed| (seed, task(seed))).collect(),
         });
         for (seed, &correct) in (0..).zip(correct) {

@@ -286,6 +286,7 @@ fn describe(show: &v1::ShowResponse) -> String {
         ("done", counts.done),
         ("gave up", counts.gave_up),
         ("blocked", counts.blocked),
+        ("parked", counts.parked),
         ("cancelled", counts.cancelled),
     ] {
         if count > 0 {

@@ -27,7 +27,7 @@ pub struct Look {
 }
 
 impl Look {
-    /// Tasks that are done, and all tasks.
+    /// Tasks that are done, and all that the sweep lets run: more as it grows.
     pub fn done_of(&self) -> (u64, u64) {
         let counts = self.counts();
         let all = counts.waiting

@@ -22,11 +22,11 @@ impl<S: StateStore> Owner<S> {
             Event::Grown { sweep, steps } => {
                 tracing::info!(%sweep, ?steps, "the sweep grows: tasks may train for longer");
             }
-            Event::Stopped { task, curve } => {
+            Event::Stopped { task, interim } => {
                 self.progress.remove(task);
                 self.checkpoints_wanted.remove(task);
                 measure::attempt_ended("released");
-                let epochs = curve.reached();
+                let epochs = interim.curve.reached();
                 tracing::info!(task = %task.short(), epochs, "lease given back");
             }
             Event::Ended {

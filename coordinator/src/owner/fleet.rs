@@ -6,7 +6,7 @@ use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Acquired, Adoption, AfterFailure, FailureReport, Renewal};
-use autorep_core::observation::{LearningCurve, Observation};
+use autorep_core::observation::{Interim, Observation};
 use autorep_core::offer::Offer;
 use autorep_core::roster::Registered;
 use autorep_proto::status::Refusal;
@@ -302,8 +302,8 @@ impl<S: StateStore> Owner<S> {
         self.answer(reply, answer);
     }
 
-    pub(super) fn release(&mut self, claim: LeaseClaim, curve: LearningCurve, reply: Reply<()>) {
-        let answer = self.decide(self.ledger.stop(claim, curve));
+    pub(super) fn release(&mut self, claim: LeaseClaim, interim: Interim, reply: Reply<()>) {
+        let answer = self.decide(self.ledger.stop(claim, interim));
         self.answer(reply, answer.map(|_release| ()));
     }
 

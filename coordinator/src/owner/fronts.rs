@@ -136,6 +136,7 @@ mod tests {
             net: Family::Resnet9,
             budget: 100,
             relu_total: 1000,
+            least_seeds: 1,
             evaluations: vec![(0, task)],
         }];
         let front = SweepFront::new(&"s".parse().unwrap(), &candidates);

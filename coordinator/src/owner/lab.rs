@@ -138,16 +138,7 @@ impl<S: StateStore> Owner<S> {
 
     fn shown(&self, sweep: SweepView<'_>) -> v1::ShowResponse {
         let name = sweep.name();
-        let trained_seconds = sweep.tasks().map(|task| match task.state() {
-            TaskState::Done(done) => done.observation.seconds,
-            TaskState::Waiting(_)
-            | TaskState::Ready(_)
-            | TaskState::Leased(_)
-            | TaskState::GaveUp(_)
-            | TaskState::Blocked(_)
-            | TaskState::Parked(_)
-            | TaskState::Cancelled(_) => 0.0,
-        });
+        let trained_seconds = sweep.tasks().map(|task| task.state().seconds());
         v1::ShowResponse {
             summary: Some(wire::summary(sweep)),
             running: self.running(name),

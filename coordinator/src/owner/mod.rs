@@ -329,9 +329,9 @@ impl<S: StateStore> Owner<S> {
             } => self.fail(claim, report, now_ms, reply),
             Ask::Release {
                 claim,
-                curve,
+                interim,
                 reply,
-            } => self.release(claim, curve, reply),
+            } => self.release(claim, interim, reply),
             Ask::Submit {
                 sweep,
                 dry_run,

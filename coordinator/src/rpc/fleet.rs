@@ -6,10 +6,9 @@ use autorep_core::failure::FailureClass;
 use autorep_core::id::WorkerId;
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{AfterFailure, FailureReport};
-use autorep_core::observation::LearningCurve;
 use autorep_core::offer::{LABEL, Offer, is_label};
 use autorep_proto::PROTOCOL_VERSION;
-use autorep_proto::convert::{BadMessage, failure_class, required};
+use autorep_proto::convert::{BadMessage, failure_class, interim, required};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use autorep_proto::v1::fleet_server::Fleet;
@@ -233,13 +232,17 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::ReleaseRequest>,
     ) -> Result<Response<v1::ReleaseResponse>, Status> {
-        let v1::ReleaseRequest { claim, curve } = request.into_inner();
+        let v1::ReleaseRequest {
+            claim,
+            curve,
+            seconds,
+        } = request.into_inner();
         let claim = lease_claim("ReleaseRequest.claim", claim)?;
-        let curve = LearningCurve::try_from(curve.unwrap_or_default())?;
+        let interim = interim("ReleaseRequest.seconds", curve, seconds)?;
         (self.desk)
             .ask(|reply| Ask::Release {
                 claim,
-                curve,
+                interim,
                 reply,
             })
             .await?;

@@ -353,7 +353,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
     };
     let bad_claim = v1::ReleaseRequest {
         claim: Some(no_digest),
-        curve: None,
+        ..v1::ReleaseRequest::default()
     };
     let answer = worker.fleet.release(bad_claim).await;
     assert!(matches!(

@@ -57,7 +57,10 @@ async fn cancelling_a_sweep_stops_its_workers_and_pausing_does_not() {
     let claim = Some(held.claim.into());
     let released = worker
         .fleet
-        .release(v1::ReleaseRequest { claim, curve: None })
+        .release(v1::ReleaseRequest {
+            claim,
+            ..v1::ReleaseRequest::default()
+        })
         .await;
     assert!(released.is_ok());
     let nothing = worker.try_acquire(std::time::Duration::from_secs(20)).await;

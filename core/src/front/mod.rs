@@ -63,7 +63,8 @@ pub struct FrontRow {
     pub validation_mean: Option<f64>,
     /// Seeds that are in.
     pub seeds: u32,
-    /// Seeds that the plan asks for. The estimate is provisional until all are in.
+    /// Seeds that the plan asks for in any case, or those that are in where it has asked for more. The
+    /// estimate is provisional until all are in.
     pub seeds_planned: u32,
     /// Whether no other replaced candidate has at most as many ReLUs and at least the accuracy,
     /// and is better in one. Baselines are never on the front: they are its reference.

@@ -77,7 +77,7 @@ struct Entry {
     net: Family,
     budget: u64,
     relu_total: u64,
-    seeds_planned: u32,
+    least_seeds: u32,
     seeds: BTreeMap<u64, Measured>,
 }
 
@@ -234,7 +234,7 @@ impl Entry {
             net: candidate.net,
             budget: candidate.budget,
             relu_total: candidate.relu_total,
-            seeds_planned: u32::try_from(candidate.evaluations.len()).unwrap_or(u32::MAX),
+            least_seeds: candidate.least_seeds,
             seeds: BTreeMap::new(),
         }
     }
@@ -312,7 +312,7 @@ impl Entry {
             front_high: None,
             validation_mean: validation.map(|estimate| estimate.mean),
             seeds: test.n,
-            seeds_planned: self.seeds_planned,
+            seeds_planned: self.least_seeds.max(test.n),
             on_front,
         })
     }

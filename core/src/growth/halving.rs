@@ -74,6 +74,15 @@ enum Report {
 }
 
 impl Heat {
+    /// How many go on at each rung if nobody does before all are compared.
+    pub fn going_on(&self) -> Vec<usize> {
+        let reduction = self.reduction.max(1) as usize;
+        let here = std::iter::successors(Some(self.entrants.len()), |here| {
+            Some((here / reduction).max(1))
+        });
+        here.skip(1).take(self.rungs.len()).collect()
+    }
+
     pub(super) fn held_back(&self) -> impl Iterator<Item = (u32, u32)> {
         let first = self.rungs.first().copied().unwrap_or(ALL_EPOCHS);
         self.entrants.iter().flat_map(move |entrant| {
@@ -82,7 +91,8 @@ impl Heat {
         })
     }
 
-    pub(super) fn allowed_after(&self, entrant: u32, rung: u32) -> Vec<(u32, u32)> {
+    /// The tasks that an entrant is allowed more epochs of when it leaves a rung, each with them.
+    pub(crate) fn allowed_after(&self, entrant: u32, rung: u32) -> Vec<(u32, u32)> {
         let Some(entrant) = self.entrants.get(entrant as usize) else {
             return Vec::new();
         };

@@ -8,16 +8,19 @@
 
 mod halving;
 mod ranking;
+mod seeds;
 #[cfg(test)]
 mod tests;
 
 pub use halving::{Entrant, Halving, Heat};
 pub use ranking::{Standpoint, order};
+pub use seeds::{AdaptiveSeeds, MoreSeeds};
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::candidate::Candidate;
 use crate::observation::{LearningCurve, Observation};
 
 /// The allowance of a task that may run to its end.
@@ -28,6 +31,8 @@ pub const ALL_EPOCHS: u32 = u32::MAX;
 pub struct Growth {
     /// Groups of candidates of which only some are trained to the end.
     pub heats: Vec<Heat>,
+    /// Seeds that are only given where they say something.
+    pub seeds: Option<MoreSeeds>,
 }
 
 /// One step of a sweep's growth, in the numbers of its plan.
@@ -42,6 +47,13 @@ pub enum Step {
         entrant: u32,
         /// The rung that it has left, counted from 0.
         rung: u32,
+    },
+    /// A candidate is measured with another seed.
+    Seed {
+        /// The candidate.
+        candidate: u32,
+        /// The seed's place among the sweep's.
+        seed: u32,
     },
 }
 
@@ -67,12 +79,13 @@ pub trait Standings {
 impl Growth {
     /// Whether the sweep runs its whole plan.
     pub const fn is_none(&self) -> bool {
-        self.heats.is_empty()
+        self.heats.is_empty() && self.seeds.is_none()
     }
 
     /// The allowances, by place, of those tasks that do not begin with all epochs.
     pub fn held_back(&self) -> impl Iterator<Item = (u32, u32)> {
-        self.heats.iter().flat_map(Heat::held_back)
+        let seeds = self.seeds.iter().flat_map(MoreSeeds::held_back);
+        self.heats.iter().flat_map(Heat::held_back).chain(seeds)
     }
 
     /// The tasks, by place, that a step allows more epochs, each with its new allowance. A step that
@@ -85,6 +98,8 @@ impl Growth {
                 rung,
             } => (self.heats.get(heat as usize))
                 .map_or_else(Vec::new, |heat| heat.allowed_after(entrant, rung)),
+            Step::Seed { candidate, seed } => (self.seeds.as_ref())
+                .map_or_else(Vec::new, |seeds| seeds.allowed_by(candidate, seed)),
         }
     }
 
@@ -98,8 +113,9 @@ impl Growth {
         allowances
     }
 
-    /// The steps to take now: none while what is allowed decides nothing.
-    pub fn next(&self, standings: &impl Standings) -> Vec<Step> {
+    /// The steps to take now, in a plan with these candidates: none while what is allowed decides
+    /// nothing.
+    pub fn next(&self, candidates: &[Candidate], standings: &impl Standings) -> Vec<Step> {
         for (number, heat) in (0..).zip(&self.heats) {
             let promoted = heat.promotions(standings);
             if !promoted.is_empty() {
@@ -111,6 +127,9 @@ impl Growth {
                 return promoted.into_iter().map(step).collect();
             }
         }
-        Vec::new()
+        let seed = self.seeds.as_ref();
+        let seed = seed.and_then(|seeds| seeds.next(candidates, standings));
+        let step = |(candidate, seed)| Step::Seed { candidate, seed };
+        seed.map(step).into_iter().collect()
     }
 }

@@ -62,10 +62,10 @@ impl Ledger {
                     TaskState::Done(done.expect("a task is only finished with its outputs"))
                 });
             }
-            Event::Stopped { task, curve } => {
+            Event::Stopped { task, interim } => {
                 let slot = self.slot(*task);
                 self.change(slot, |state, needs| {
-                    lease(event, state).stop(curve.clone(), needs)
+                    lease(event, state).stop(interim.clone(), needs)
                 });
             }
             Event::Ended {

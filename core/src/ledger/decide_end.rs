@@ -9,7 +9,7 @@ use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::failure::FailureClass;
 use crate::id::WorkerId;
 use crate::lease::LeaseClaim;
-use crate::observation::{LearningCurve, Observation};
+use crate::observation::{Interim, Observation};
 use crate::planted::{Bug, planted};
 use crate::recipe::Granularity;
 use crate::retry::Limit;
@@ -243,21 +243,21 @@ impl Ledger {
 
     /// Gives a lease back unhurt. The worker is stopping; the task has lost nothing.
     pub fn release(&self, claim: LeaseClaim) -> Result<Decision<Release>, ReleaseRefusal> {
-        self.stop(claim, LearningCurve::default())
+        self.stop(claim, Interim::default())
     }
 
     /// Takes back the lease of an attempt that stopped where it was told to, or because its worker is
-    /// stopping, with what its epochs measured.
+    /// stopping, with what it has come to.
     pub fn stop(
         &self,
         claim: LeaseClaim,
-        curve: LearningCurve,
+        interim: Interim,
     ) -> Result<Decision<Release>, ReleaseRefusal> {
         match self.hold(self.believed(Bug::ReleaseUnfenced, claim))? {
             Hold::Held(..) => Ok(Decision {
                 events: vec![Event::Stopped {
                     task: claim.task,
-                    curve,
+                    interim,
                 }],
                 outcome: Release::Released,
             }),

@@ -9,7 +9,7 @@ use crate::failure::FailureClass;
 use crate::growth::Step;
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
-use crate::observation::{LearningCurve, Observation};
+use crate::observation::{Interim, Observation};
 use crate::plan::Plan;
 use crate::terms::Terms;
 
@@ -88,12 +88,12 @@ pub enum Event {
         /// What it measured.
         observation: Box<Observation>,
     },
-    /// A lease ended where it was to: at a rung, with what the epochs so far measured.
+    /// A lease ended where it was to, at a rung, or unhurt because its worker is stopping.
     Stopped {
         /// The task.
         task: TaskId,
-        /// What they measured.
-        curve: LearningCurve,
+        /// What the task has come to.
+        interim: Interim,
     },
     /// A lease ended without a result.
     Ended {

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::id::{CandidateId, TaskId, WorkerId};
 use crate::lease::LeaseClaim;
 use crate::net::{Family, NetSpec};
-use crate::observation::{Accuracy, EpochPoint, LearningCurve, Observation};
+use crate::observation::{Accuracy, EpochPoint, Interim, LearningCurve, Observation};
 use crate::offer::Offer;
 use crate::plan::{Plan, PlannedTask};
 use crate::recipe::{
@@ -152,6 +152,7 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
             net: Family::Resnet9,
             budget,
             relu_total: TOTAL,
+            least_seeds: u32::try_from(evaluations.len()).unwrap(),
             evaluations,
         });
     }
@@ -177,15 +178,18 @@ spec:
     Plan::expand(&crate::manifest::parse(text).unwrap())
 }
 
-/// What the epochs of a task have measured up to a rung: by its id some are better than others.
-pub(crate) fn curve(task: TaskId, epochs: u32) -> LearningCurve {
+/// What a task has come to at a rung: by its id some are better than others.
+pub(crate) fn interim(task: TaskId, epochs: u32) -> Interim {
     let point = |epoch: u32| EpochPoint {
         relu_count: TOTAL / u64::from(epoch + 1),
         correct: u64::from(task.0.as_bytes()[0] % 10) + 1,
     };
-    LearningCurve {
-        images: 10,
-        epochs: (0..epochs).map(point).collect(),
+    Interim {
+        curve: LearningCurve {
+            images: 10,
+            epochs: (0..epochs).map(point).collect(),
+        },
+        seconds: f64::from(epochs),
     }
 }
 

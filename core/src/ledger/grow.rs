@@ -90,7 +90,10 @@ impl Ledger {
             | Event::Grown { .. }
             | Event::Cancelled { .. }
             | Event::SetAside { .. } => (0..).take(self.sweeps.len()).collect(),
-            Event::Finished { .. } | Event::Stopped { .. } | Event::Ended { .. }
+            Event::Finished { .. }
+            | Event::Stopped { .. }
+            | Event::Ended { .. }
+            | Event::Adopted { .. }
                 if !self.remade.is_empty() =>
             {
                 (0..).take(self.sweeps.len()).collect()
@@ -99,11 +102,9 @@ impl Ledger {
             Event::Finished { task, .. }
             | Event::Stopped { task, .. }
             | Event::Ended { task, .. } => self.sweeps_with(*task),
-            Event::Leased { .. }
-            | Event::Renewed { .. }
-            | Event::Adopted { .. }
-            | Event::Dropped { .. }
-            | Event::Pinned { .. } => Vec::new(),
+            Event::Leased { claim, .. } => self.sweeps_with(claim.task),
+            Event::Adopted { checkpoint } => self.sweeps_with(checkpoint.task),
+            Event::Renewed { .. } | Event::Dropped { .. } | Event::Pinned { .. } => Vec::new(),
         };
         for sweep in sweeps {
             self.foresee(sweep);
@@ -119,7 +120,7 @@ impl Ledger {
     /// Foresees how a sweep grows.
     pub(super) fn foresee(&mut self, number: u32) {
         let sweep = &self.sweeps[number as usize];
-        if sweep.plan.growth.is_none() && sweep.growth.is_empty() {
+        if sweep.plan.growth.is_none() && !self.growing.contains(&number) {
             return;
         }
         let growth = self.growth_of(number);
@@ -132,14 +133,17 @@ impl Ledger {
         }
     }
 
-    /// How a sweep grows, as it stands.
+    /// How a sweep grows, as it stands: not at all while it has a task that can be leased at once.
     pub(super) fn growth_of(&self, number: u32) -> Vec<Step> {
         let sweep = &self.sweeps[number as usize];
+        if sweep.plan.growth.is_none() || sweep.ready.has_some_at_once() {
+            return Vec::new();
+        }
         let standings = OfSweep {
             ledger: self,
             sweep,
             number,
         };
-        sweep.plan.growth.next(&standings)
+        sweep.plan.growth.next(&sweep.plan.candidates, &standings)
     }
 }

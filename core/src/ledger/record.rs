@@ -12,7 +12,7 @@ use super::apply::Marks;
 use super::{Done, Event, Failure, GaveUp, Head, Kept, Leased, Ledger, Outputs, Task, TaskState};
 use crate::growth::Step;
 use crate::id::{Generation, SweepName, TaskId, WorkerId};
-use crate::observation::{LearningCurve, Observation};
+use crate::observation::{Interim, Observation};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::retry::Spent;
@@ -37,9 +37,9 @@ pub struct TaskRecord {
     /// The committed outputs by name.
     #[serde(default, skip_serializing_if = "Outputs::is_empty")]
     pub outputs: Outputs,
-    /// What its epochs measured where it stopped before its end.
-    #[serde(default, skip_serializing_if = "LearningCurve::is_empty")]
-    pub curve: LearningCurve,
+    /// What it has come to where it stopped before its end.
+    #[serde(default, skip_serializing_if = "Interim::is_empty")]
+    pub interim: Interim,
     /// Whether a person wants its checkpoints kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
@@ -118,8 +118,8 @@ impl Task {
             resume: kept.and_then(Kept::resume),
             resume_before: kept.and_then(|kept| kept.resumes.get(1).copied()),
             outputs,
-            curve: (kept.filter(|_| !planted(Bug::CurveNotRecorded)))
-                .map_or_else(LearningCurve::default, |kept| kept.curve.clone()),
+            interim: (kept.filter(|_| !planted(Bug::CurveNotRecorded)))
+                .map_or_else(Interim::default, |kept| kept.interim.clone()),
             pinned: self.pinned,
             failures: self.failures.clone(),
         }
@@ -148,7 +148,7 @@ impl Task {
             } else {
                 outputs
             },
-            curve: record.curve,
+            interim: record.interim,
         };
         let lease_until_ms = lease_until_ms.filter(|_| !planted(Bug::LeasesNotRestored));
         self.generation = record.generation;

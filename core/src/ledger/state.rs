@@ -6,7 +6,7 @@ use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::digest::Digest;
 use crate::failure::FailureClass;
 use crate::id::{Generation, TaskId, WorkerId};
-use crate::observation::{LearningCurve, Observation};
+use crate::observation::{Interim, LearningCurve, Observation};
 use crate::planted::{Bug, planted};
 use crate::retry::Spent;
 
@@ -49,7 +49,7 @@ impl Head {
 }
 
 /// What the attempts so far have left to the next one.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Kept {
     /// How the attempts that count against the retry policy have ended.
     pub spent: Spent,
@@ -58,8 +58,8 @@ pub struct Kept {
     pub resumes: Box<[Head]>,
     /// Outputs in the order of the spec's; empty before the first one is committed.
     pub outputs: Box<[Option<Head>]>,
-    /// What the epochs measured of an attempt that stopped where its sweeps let it go no further.
-    pub curve: LearningCurve,
+    /// What an attempt measured that stopped where its sweeps let it go no further.
+    pub interim: Interim,
 }
 
 /// Checkpoints to resume from that a task keeps.
@@ -216,7 +216,7 @@ impl Kept {
     pub fn settle(self, needs: Needs, not_before_ms: u64) -> TaskState {
         if !needs.wanted {
             TaskState::Cancelled(Cancelled { kept: self })
-        } else if self.curve.reached() >= needs.allowed {
+        } else if self.interim.curve.reached() >= needs.allowed {
             TaskState::Parked(Parked { kept: self })
         } else if needs.parents_lost > 0 {
             TaskState::Blocked(Blocked { kept: self })
@@ -283,11 +283,11 @@ impl Leased {
     }
 
     /// Takes the right back where the task stopped; it goes on when a sweep lets it.
-    pub fn stop(self, curve: LearningCurve, needs: Needs) -> TaskState {
+    pub fn stop(self, interim: Interim, needs: Needs) -> TaskState {
         let mut kept = self.kept;
         // A task that lost its checkpoint and began anew measures the same again.
-        if curve.reached() > kept.curve.reached() {
-            kept.curve = curve;
+        if interim.curve.reached() > kept.interim.curve.reached() {
+            kept.interim = interim;
         }
         kept.settle(needs, 0)
     }
@@ -454,7 +454,21 @@ impl TaskState {
             | Self::GaveUp(_)
             | Self::Blocked(_)
             | Self::Parked(_)
-            | Self::Cancelled(_) => self.kept().map_or(&NONE, |kept| &kept.curve),
+            | Self::Cancelled(_) => self.kept().map_or(&NONE, |kept| &kept.interim.curve),
+        }
+    }
+
+    /// Seconds that trainers have worked on it, as far as the ledger was told.
+    pub fn seconds(&self) -> f64 {
+        match self {
+            Self::Done(done) => done.observation.seconds,
+            Self::Waiting(_)
+            | Self::Ready(_)
+            | Self::Leased(_)
+            | Self::GaveUp(_)
+            | Self::Blocked(_)
+            | Self::Parked(_)
+            | Self::Cancelled(_) => self.kept().map_or(0.0, |kept| kept.interim.seconds),
         }
     }
 

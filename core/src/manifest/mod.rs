@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
-use crate::growth::Halving;
+use crate::growth::{AdaptiveSeeds, Halving};
 use crate::id::{OwnerName, SweepName};
 use crate::net::{Family, NetSettings, NetSpec};
 use crate::offer::Requirements;
@@ -69,6 +69,9 @@ pub struct Manifest {
     pub budgets: Vec<BudgetSpec>,
     /// The seeds, rising.
     pub seeds: Vec<u64>,
+    /// Which of them are only given where they say something, if any are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_seeds: Option<AdaptiveSeeds>,
     /// How baselines are trained, unless an axis of the grid says otherwise.
     pub baseline: BaselineRecipe,
     /// The ways of replacing ReLUs that are compared, by rising name: at least one. Only a single

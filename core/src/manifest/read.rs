@@ -113,7 +113,9 @@ pub(super) fn expected(kind: Kind) -> String {
             format!("a time with its unit such as {examples}, at most {hours}h")
         }
         Kind::Budgets => "a list of budgets such as [1500, 3K, 50%]".to_owned(),
-        Kind::Seeds => "a list of seeds such as [0, 1], or how many".to_owned(),
+        Kind::Seeds => {
+            "a list of seeds such as [0, 1], how many, or {min: 2, max: 8, until: 0.9}".to_owned()
+        }
         Kind::Arms => {
             "a list of arms such as [{name: ours}, {name: theirs, method: snl}]".to_owned()
         }

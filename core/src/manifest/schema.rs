@@ -154,6 +154,16 @@ fn value_schema(kind: Kind) -> Value {
                 "anyOf": [
                     { "type": "integer", "minimum": 1 },
                     { "type": "array", "minItems": 1, "uniqueItems": true, "items": seed },
+                    {
+                        "type": "object",
+                        "properties": {
+                            "min": { "type": "integer", "minimum": 1 },
+                            "max": { "type": "integer", "minimum": 1 },
+                            "until": { "type": "number", "minimum": 0.5, "exclusiveMaximum": 1 },
+                        },
+                        "required": ["min", "max"],
+                        "additionalProperties": false,
+                    },
                 ],
             })
         }

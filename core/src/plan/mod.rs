@@ -4,13 +4,13 @@
 //! front stands after the first seed and the later ones make it surer; and within a seed each
 //! candidate to its end before the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::candidate::{Candidate, PointKind};
 use crate::digest::Digest;
-use crate::growth::{Entrant, Growth, Halving, Heat};
+use crate::growth::{Entrant, Growth, Halving, Heat, MoreSeeds};
 use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
 use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
@@ -18,8 +18,10 @@ use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::strategy::Strategy;
 use crate::task::{NET_OUTPUT, OutputRef, TaskSpec, Work, budget_output};
 
+mod range;
 mod summary;
 
+pub use range::GrowthSummary;
 pub use summary::{BudgetSummary, KindSummary, NetSummary, PlanSummary, WorkSummary};
 
 /// One task of a plan.
@@ -68,19 +70,27 @@ impl Plan {
             heats: BTreeMap::new(),
             json: Vec::new(),
         };
-        expansion.candidates(&parts, seeds.len());
+        let adaptive = manifest.adaptive_seeds;
+        let least = adaptive.map_or(seeds.len(), |it| it.min as usize);
+        expansion.candidates(&parts, least);
         for seed in seeds {
             expansion.seed(&parts, seed);
         }
         let mut candidates = expansion.baselines;
         candidates.append(&mut expansion.replaced);
         let heats = expansion.heats.into_values();
+        let adaptive = manifest.adaptive_seeds;
+        let seeds = adaptive.map(|adaptive| MoreSeeds {
+            adaptive,
+            chains: chains(&expansion.tasks, &candidates),
+        });
         Self {
             tasks: expansion.tasks,
             candidates,
             growth: Growth {
                 // Who is alone need not be compared with anybody.
                 heats: heats.filter(|heat| heat.entrants.len() > 1).collect(),
+                seeds,
             },
         }
     }
@@ -101,6 +111,25 @@ impl Plan {
         }
         Digest::of(&bytes)
     }
+}
+
+/// For each candidate and seed the places of its evaluation, last, and of all that this needs.
+fn chains(tasks: &[PlannedTask], candidates: &[Candidate]) -> Vec<Vec<Vec<u32>>> {
+    let places: BTreeMap<TaskId, u32> = (tasks.iter().map(|task| task.id)).zip(0..).collect();
+    let chain = |evaluation: &TaskId| {
+        let mut chain = BTreeSet::new();
+        let mut open = vec![*evaluation];
+        while let Some(place) = open.pop().and_then(|task| places.get(&task)) {
+            if chain.insert(*place) {
+                let inputs = tasks[*place as usize].spec.inputs();
+                open.extend(inputs.into_iter().map(|input| input.task));
+            }
+        }
+        chain.into_iter().collect()
+    };
+    (candidates.iter())
+        .map(|it| it.evaluations.iter().map(|(_, task)| chain(task)).collect())
+        .collect()
 }
 
 /// The budgets of a manifest for a net of `total` ReLUs, falling.
@@ -270,7 +299,10 @@ impl Expansion<'_> {
                 let start = output(task, budget_output(budget));
                 self.ends(at, &start, budget, search, cursor);
             }
-            if let Some(halving) = self.manifest.halving {
+            // What more seeds are for is decided by other rules.
+            let adaptive = self.manifest.adaptive_seeds;
+            let is_compared = adaptive.is_none_or(|it| at.seed < u64::from(it.min));
+            if let Some(halving) = self.manifest.halving.filter(|_| is_compared) {
                 self.enter(at, budgets, (number, &search.recipe), halving, place);
             }
         }
@@ -410,7 +442,8 @@ fn candidate(
         net: spec.net.family(),
         budget: spec.budget,
         relu_total,
-        evaluations: Vec::with_capacity(seeds),
+        least_seeds: u32::try_from(seeds).unwrap_or(u32::MAX),
+        evaluations: Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, budgets};
+use super::{GrowthSummary, Plan, budgets};
 use crate::candidate::PointKind;
 use crate::cost::{Cost, CostModel};
 use crate::data::DataSpec;
@@ -39,7 +39,10 @@ pub struct PlanSummary {
     pub axes: Vec<String>,
     /// The networks, with what they see and what the budgets are of them.
     pub nets: Vec<NetSummary>,
-    /// Estimated training work of the plan.
+    /// How the sweep may grow, and what of the plan it then runs; none where it runs all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<GrowthSummary>,
+    /// Estimated training work of the whole plan.
     pub work: WorkSummary,
     /// Estimated training work if each candidate had its own tasks.
     pub work_without_sharing: WorkSummary,
@@ -150,6 +153,7 @@ impl PlanSummary {
                 .map(|axis| axis.field().to_owned())
                 .collect(),
             nets: nets.map(|variant| net(manifest, &variant.value)).collect(),
+            growth: GrowthSummary::of(plan, manifest.seeds.len()),
             work: total(&shared).into(),
             work_without_sharing: total(&alone).into(),
         }
@@ -299,8 +303,46 @@ impl PlanSummary {
             grouped(self.work_without_sharing.epochs),
             metric(self.work_without_sharing.macs),
             metric(self.work.images as f64),
-        )
+        )?;
+        (self.growth.iter()).try_for_each(|growth| write_growth(text, growth))
     }
+}
+
+fn write_growth(text: &mut String, growth: &GrowthSummary) -> std::fmt::Result {
+    writeln!(text)?;
+    if growth.heats > 0 {
+        let rungs: Vec<String> = growth.rungs.iter().map(u32::to_string).collect();
+        let groups = match growth.heats {
+            1 => String::new(),
+            heats => format!(" (in each of {} groups)", grouped(heats)),
+        };
+        writeln!(
+            text,
+            "halving: {} to search are compared after {} epochs, {} trained to the end{groups}",
+            counted(growth.searches, "way"),
+            rungs.join(" and "),
+            if growth.survivors == 1 {
+                "1 is".to_owned()
+            } else {
+                format!("{} are", growth.survivors)
+            },
+        )?;
+    }
+    if growth.most_seeds > growth.least_seeds {
+        writeln!(
+            text,
+            "seeds: {} of every candidate, up to {} where it is not clear whether it is on the front",
+            growth.least_seeds, growth.most_seeds,
+        )?;
+    }
+    writeln!(
+        text,
+        "so of the plan's {} epochs {} are run at least ({} of {} MACs), all of them at most",
+        grouped(growth.most.epochs),
+        grouped(growth.least.epochs),
+        metric(growth.least.macs),
+        metric(growth.most.macs),
+    )
 }
 
 fn write_net(text: &mut String, summary: &NetSummary) -> std::fmt::Result {

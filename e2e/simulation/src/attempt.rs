@@ -153,6 +153,7 @@ impl<'a> Attempt<'a> {
                 let request = Request::Release(v1::ReleaseRequest {
                     claim: Some(self.claim.into()),
                     curve: Some(curve.into()),
+                    seconds: 0.0,
                 });
                 drop(timeout(RELEASE_WITHIN, self.worker.insist(request)).await);
             }

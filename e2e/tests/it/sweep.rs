@@ -106,6 +106,48 @@ fn a_second_run_trains_nothing_and_prints_the_same_front() {
     );
 }
 
+/// Four ways to search, of which one is to be trained to the end.
+const HALVED: &str = "  strategy: descent
+  halving: { grace: 1 }
+  grid: { replace.penalty: [1.0e-5, 3.0e-4, 6.0e-4, 1.0e-3] }
+";
+
+#[test]
+fn of_a_grid_only_the_better_searches_are_trained_to_the_end() {
+    let sandbox = Sandbox::new();
+    let sweep = TINY.replace(
+        "batch: 32, calibration",
+        "batch: 32, on_unreached: project, calibration",
+    );
+    sandbox.write("sweep.yaml", &(sweep + HALVED));
+    let run = finish(&mut sandbox.run("store")).expect_code(0);
+    let rows = csv(&sandbox.front_csv("store"));
+    // With one worker nobody is let on before all are compared: two at the first rung, one at the
+    // second, and its two budgets.
+    assert_eq!(rows.len(), 3, "{rows:#?}");
+    let ways: std::collections::BTreeSet<&str> = (rows.iter())
+        .filter(|row| row["kind"] == "replaced")
+        .map(|row| row["candidate"].as_str())
+        .collect();
+    assert_eq!(ways.len(), 1, "{rows:#?}");
+    let done = |kind: &str| run.stderr.matches(&format!("done    {kind}")).count();
+    assert_eq!(
+        (done("replace"), done("finetune"), done("evaluate")),
+        (1, 2, 3)
+    );
+    let finished = outputs(&sandbox.path("store"));
+    let searches = finished.iter().filter(|output| output.kind == "replace");
+    assert!(searches.count() >= 2, "the survivor's nets");
+
+    let again = finish(&mut sandbox.run("store")).expect_code(0);
+    assert_eq!(again.stdout, run.stdout);
+    assert!(
+        again.stderr.contains("nothing was left to train"),
+        "{}",
+        again.stderr
+    );
+}
+
 #[test]
 fn a_run_that_is_refused_leaves_the_sweep_of_its_name_as_it_is() {
     let sandbox = Sandbox::new();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use autorep_core::observation::{EpochPoint, LearningCurve, Observation};
+use autorep_core::observation::{EpochPoint, Interim, LearningCurve, Observation};
 use autorep_core::task::{NET_OUTPUT, budget_output};
 
 use super::{Output, Training};
@@ -230,8 +230,16 @@ impl Training {
         }
     }
 
+    /// What the stage has come to.
+    pub fn interim(&self) -> Interim {
+        Interim {
+            curve: self.curve(),
+            seconds: self.progress.seconds(),
+        }
+    }
+
     /// What the epochs so far measured.
-    pub fn curve(&self) -> LearningCurve {
+    fn curve(&self) -> LearningCurve {
         let epochs = self.progress.metrics.iter();
         LearningCurve {
             images: epochs

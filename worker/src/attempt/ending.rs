@@ -7,7 +7,7 @@ use std::time::Duration;
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::failure::FailureClass;
 use autorep_core::lease::LeaseClaim;
-use autorep_core::observation::{LearningCurve, Observation};
+use autorep_core::observation::{Interim, Observation};
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -31,8 +31,8 @@ const LOG_PATIENCE: Duration = Duration::from_secs(10);
 pub(super) enum Verdict {
     /// The task is done.
     Done(Observation),
-    /// The worker is stopping, or the task has come to where it was to stop; what its epochs measured.
-    Stopped(LearningCurve),
+    /// The worker is stopping, or the task has come to where it was to stop; what it has come to.
+    Stopped(Interim),
     /// The attempt failed.
     Failed(Failure),
 }
@@ -165,8 +165,8 @@ pub(super) async fn end(
                 format!("the coordinator refuses the result: {refusal}"),
             ),
         },
-        Verdict::Stopped(curve) => {
-            let releasing = release(&fleet, claim, &curve);
+        Verdict::Stopped(interim) => {
+            let releasing = release(&fleet, claim, &interim);
             if take_next {
                 return releasing.await.map(|()| Outcome::Released.into());
             }
@@ -199,9 +199,9 @@ async fn finish(
     finished
 }
 
-async fn release(fleet: &Fleet, claim: LeaseClaim, curve: &LearningCurve) -> Result<(), Refusal> {
+async fn release(fleet: &Fleet, claim: LeaseClaim, interim: &Interim) -> Result<(), Refusal> {
     reached(Point::WorkerBeforeRelease);
-    let released = fleet.release(claim, curve).await;
+    let released = fleet.release(claim, interim).await;
     reached(Point::WorkerAfterRelease);
     released
 }

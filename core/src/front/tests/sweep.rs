@@ -37,6 +37,7 @@ fn candidate(number: u8, kind: PointKind, budget: u64, tasks: &[u8]) -> Candidat
         net: Family::Resnet18,
         budget,
         relu_total: TOTAL,
+        least_seeds: u32::try_from(tasks.len()).unwrap(),
         evaluations: (0..).zip(tasks.iter().copied().map(task)).collect(),
     }
 }

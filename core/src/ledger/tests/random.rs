@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WorkerId;
-use crate::ledger::fixture::{curve, halved_plan};
+use crate::ledger::fixture::{halved_plan, interim};
 use crate::manifest::Keep;
 use crate::offer::Offer;
 
@@ -202,8 +202,8 @@ impl World {
                 }
             }
             Command::Stop { .. } => {
-                let curve = curve(claim.task, grant.stop_after.unwrap_or(1));
-                if let Ok(decision) = ledger.stop(claim, curve) {
+                let interim = interim(claim.task, grant.stop_after.unwrap_or(1));
+                if let Ok(decision) = ledger.stop(claim, interim) {
                     self.checked.apply(decision);
                 }
             }
@@ -347,8 +347,8 @@ proptest! {
             if let Acquired::Granted(grant) = checked.try_acquire("patient", now_ms) {
                 match grant.stop_after {
                     Some(epochs) => {
-                        let curve = curve(grant.claim.task, epochs);
-                        let decision = checked.ledger.stop(grant.claim, curve).unwrap();
+                        let interim = interim(grant.claim.task, epochs);
+                        let decision = checked.ledger.stop(grant.claim, interim).unwrap();
                         checked.apply(decision);
                     }
                     None => checked.complete(grant.claim),

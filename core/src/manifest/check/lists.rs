@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Checker, GivenBudget, Node};
+use super::{Checker, GivenBudget, Key, Node, shown};
+use crate::growth::AdaptiveSeeds;
 use crate::manifest::fields::Kind;
 use crate::manifest::read::{self, Refusal};
 use crate::offer::{LABEL, is_label};
@@ -12,6 +13,12 @@ const MAX_BUDGETS: usize = 1_000;
 
 /// The most labels that a worker must have.
 const MAX_LABELS: usize = 64;
+
+/// The keys of seeds that are given as they are needed.
+pub(in crate::manifest) const SEED_KEYS: [&str; 3] = ["min", "max", "until"];
+
+/// How sure the sweep is to be of a point where nothing else is said.
+pub(in crate::manifest) const UNTIL: f64 = 0.9;
 
 /// The most seeds of one sweep.
 const MAX_SEEDS: usize = 10_000;
@@ -43,6 +50,9 @@ impl Checker {
 
     /// Reads `spec.seeds`.
     pub(super) fn seeds(&mut self, path: &str, node: &Node) {
+        if let Some(entries) = node.map() {
+            return self.adaptive_seeds(path, node, entries);
+        }
         if let Some(count) = read::count(node) {
             if (1..=MAX_SEEDS as u64).contains(&count) {
                 self.seeds = (0..count).collect();
@@ -75,6 +85,63 @@ impl Checker {
             }
         }
         self.seeds = seeds.into_keys().collect();
+    }
+
+    /// Reads `spec.seeds` where they are given as they are needed.
+    fn adaptive_seeds(&mut self, path: &str, node: &Node, entries: &[(Key, Node)]) {
+        let mut given: BTreeMap<&str, &Node> = BTreeMap::new();
+        for (key, value) in entries {
+            let path = format!("{path}.{}", shown(&key.text));
+            if !SEED_KEYS.contains(&key.text.as_str()) {
+                let message = format!("unknown key, expected one of {}", SEED_KEYS.join(", "));
+                self.problem(key.place, &path, message);
+            } else if given.insert(&key.text, value).is_some() {
+                self.problem(key.place, &path, "is given twice");
+            }
+        }
+        let most = MAX_SEEDS as u64;
+        let min = self.seed_count(path, "min", (1, most), node, given.get("min").copied());
+        let Some(min) = min else { return };
+        let max = self.seed_count(path, "max", (min, most), node, given.get("max").copied());
+        let until = match given.get("until") {
+            None => Some(UNTIL),
+            Some(node) => match read::number(node).filter(|it| (0.5..1.0).contains(it)) {
+                Some(until) => Some(until),
+                None => {
+                    let expected = "a probability from 0.5 to below 1";
+                    let path = format!("{path}.until");
+                    self.refused(node.place, &path, Refusal::new(expected, &node.found()));
+                    None
+                }
+            },
+        };
+        if let (Some(max), Some(until)) = (max, until) {
+            self.seeds = (0..max).collect();
+            let min = u32::try_from(min).unwrap_or(u32::MAX);
+            self.adaptive_seeds = Some(AdaptiveSeeds { min, until });
+        }
+    }
+
+    fn seed_count(
+        &mut self,
+        path: &str,
+        key: &str,
+        (least, most): (u64, u64),
+        section: &Node,
+        node: Option<&Node>,
+    ) -> Option<u64> {
+        let path = format!("{path}.{key}");
+        let expected = format!("{least} to {most} seeds");
+        let Some(node) = node else {
+            let message = format!("is missing: expected {expected}");
+            self.problem(section.place, &path, message);
+            return None;
+        };
+        let count = read::count(node).filter(|count| (least..=most).contains(count));
+        if count.is_none() {
+            self.refused(node.place, &path, Refusal::new(&expected, &node.found()));
+        }
+        count
     }
 
     /// Reads `spec.resources.labels`.

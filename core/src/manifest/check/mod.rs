@@ -13,6 +13,7 @@ use super::suggest::closest;
 use super::tree::{self, Key, Node, Place, Value, quote};
 use super::{Axis, AxisValue, Manifest};
 use crate::data::{DataSet, DataSpec, Preparation};
+use crate::growth::AdaptiveSeeds;
 use crate::id::SweepName;
 use crate::net::Family;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe, Schedule};
@@ -68,6 +69,7 @@ struct Checker {
     name: Option<SweepName>,
     budgets: Vec<GivenBudget>,
     seeds: Vec<u64>,
+    adaptive_seeds: Option<AdaptiveSeeds>,
     axes: Vec<GivenAxis>,
     weights: weights::GivenWeights,
     teacher: weights::GivenWeights,
@@ -113,6 +115,7 @@ impl Checker {
             name: None,
             budgets: Vec::new(),
             seeds: vec![0],
+            adaptive_seeds: None,
             axes: Vec::new(),
             weights: weights::GivenWeights::default(),
             teacher: weights::GivenWeights::default(),
@@ -385,6 +388,7 @@ impl Checker {
                     halving: Some(self.operations.halving).filter(|halving| halving.grace > 0),
                     budgets,
                     seeds: self.seeds,
+                    adaptive_seeds: self.adaptive_seeds,
                     baseline: self.settings.baseline,
                     arms,
                     grid,

@@ -100,7 +100,7 @@ pub(crate) static SECTIONS: &[Section] = &[
                     key: "seeds",
                     kind: Kind::Seeds,
                     default: Fallback::Derived("[0]"),
-                    doc: "Seeds of initial weights, order and augmentation: a list, or how many to count up from 0.",
+                    doc: "Seeds of initial weights, order and augmentation: a list, or how many to count up from 0. {min: 2, max: 8, until: 0.9} gives every candidate two and adds more, up to eight, where it is least certain whether a point is on the front, until each is or is not with that probability (0.9 where it is not given).",
                     place: Target::Own,
                 },
                 Field {

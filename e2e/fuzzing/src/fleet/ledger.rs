@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use autorep_core::id::WorkerId;
 use autorep_core::ledger::{Decision, Event, FailureReport, Ledger, Submission, invariants};
-use autorep_core::observation::LearningCurve;
 use autorep_core::offer::Offer;
 use autorep_core::retry::Retry;
 use autorep_core::terms::Terms;
-use autorep_proto::convert::{BadMessage, failure_class, required};
+use autorep_proto::convert::{BadMessage, failure_class, interim, required};
 use autorep_proto::v1;
 
 use super::{Request, plan, requests};
@@ -82,10 +81,14 @@ impl World {
                 let decision = self.ledger.fail(claim, report, now_ms);
                 self.try_apply(decision);
             }
-            Request::Release(v1::ReleaseRequest { claim, curve }) => {
+            Request::Release(v1::ReleaseRequest {
+                claim,
+                curve,
+                seconds,
+            }) => {
                 let claim = required("claim", claim)?.try_into()?;
-                let curve = LearningCurve::try_from(curve.unwrap_or_default())?;
-                let decision = self.ledger.stop(claim, curve);
+                let interim = interim("seconds", curve, seconds)?;
+                let decision = self.ledger.stop(claim, interim);
                 self.try_apply(decision);
             }
             Request::Wait { ms } => {

@@ -291,6 +291,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
                 relu_counts: vec![100, 50],
                 correct: vec![7, 8],
             }),
+            seconds: 2.5,
         },
     );
     let bad = Some(checkpoint(0, 1, resume, ""));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::super::*;
 use crate::observation::EpochPoint;
 
 /// A heat in which one task stands for each entrant, and what is known of them.
@@ -45,6 +45,7 @@ impl World {
                 relu_total: 1000,
                 entrants: (0..entrants).map(entrant).collect(),
             }],
+            seeds: None,
         };
         let tasks = 2 * entrants as usize;
         let mut allowed = vec![ALL_EPOCHS; tasks];
@@ -91,13 +92,14 @@ impl World {
     fn settle(&mut self) -> Vec<(u32, u32)> {
         let mut promoted = Vec::new();
         loop {
-            let steps = self.growth.next(self);
+            let steps = self.growth.next(&[], self);
             if steps.is_empty() {
                 return promoted;
             }
             self.take(&steps);
             promoted.extend(steps.iter().map(|step| match *step {
                 Step::Promote { entrant, rung, .. } => (entrant, rung),
+                Step::Seed { .. } => panic!("there is one seed"),
             }));
         }
     }
@@ -128,7 +130,7 @@ fn a_worker_without_work_need_not_wait_for_a_slow_one() {
     assert_eq!(world.settle(), [], "one of two goes on, and there is one");
     world.train(5, 100);
     assert_eq!(
-        world.growth.next(&world),
+        world.growth.next(&[], &world),
         [Step::Promote {
             heat: 0,
             entrant: 3,
@@ -216,7 +218,7 @@ proptest! {
                 *promoted.entry(rung).or_default() += 1;
             }
         }
-        prop_assert!(world.growth.next(&world).is_empty());
+        prop_assert!(world.growth.next(&[], &world).is_empty());
         let best = 2 * (entrants as usize - 1);
         prop_assert_eq!(&world.allowed[best..], [ALL_EPOCHS; 2]);
         prop_assert!(promoted[&0] <= entrants.div_ceil(2) + entrants / 2);

@@ -1,0 +1,4 @@
+//! How sweeps grow, without a ledger.
+
+mod halving;
+mod seeds;

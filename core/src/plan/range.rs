@@ -1,0 +1,134 @@
+//! How much of a plan is run: between what a sweep does in any case and all of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::summary::WorkSummary;
+use super::{Plan, PlannedTask};
+use crate::cost::{Cost, CostModel};
+use crate::growth::{ALL_EPOCHS, Growth, Heat};
+
+/// How a sweep may grow, in numbers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct GrowthSummary {
+    /// Groups of searches of which only some are trained to the end.
+    pub heats: u64,
+    /// The searches of the largest group, each with all its seeds.
+    pub searches: u64,
+    /// Those of them that reach the end if nobody goes on before all are compared.
+    pub survivors: u64,
+    /// Epochs at which its searches are compared.
+    pub rungs: Vec<u32>,
+    /// Seeds that every candidate has.
+    pub least_seeds: u64,
+    /// Seeds that a candidate may get.
+    pub most_seeds: u64,
+    /// The work if at each rung the cheapest go on, none of them early, and no seed is added.
+    pub least: WorkSummary,
+    /// The work if everything is run.
+    pub most: WorkSummary,
+}
+
+impl GrowthSummary {
+    /// The numbers of a plan over so many seeds; `None` where all of it is run.
+    pub(super) fn of(plan: &Plan, seeds: usize) -> Option<Self> {
+        let growth = &plan.growth;
+        if growth.is_none() {
+            return None;
+        }
+        let costs = costs(&plan.tasks);
+        let most = (costs.iter()).fold(Cost::default(), |sum, (_, cost)| sum + *cost);
+        let largest = growth.heats.iter().max_by_key(|heat| heat.entrants.len());
+        let adaptive = growth
+            .seeds
+            .as_ref()
+            .map(|more| u64::from(more.adaptive.min));
+        Some(Self {
+            heats: growth.heats.len() as u64,
+            searches: largest.map_or(0, |heat| heat.entrants.len() as u64),
+            survivors: largest.map_or(0, |heat| {
+                heat.going_on().last().copied().unwrap_or(0) as u64
+            }),
+            rungs: largest.map_or_else(Vec::new, |heat| heat.rungs.clone()),
+            least_seeds: adaptive.unwrap_or(seeds as u64),
+            most_seeds: seeds as u64,
+            least: least(growth, &costs).into(),
+            most: most.into(),
+        })
+    }
+}
+
+/// The epochs and the cost of each task.
+fn costs(tasks: &[PlannedTask]) -> Vec<(u32, Cost)> {
+    let mut model: Option<(&PlannedTask, CostModel)> = None;
+    let mut costs = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let spec = &task.spec;
+        let current = match model {
+            Some((of, current)) if (&of.spec.net, &of.spec.data) == (&spec.net, &spec.data) => {
+                current
+            }
+            _ => CostModel::new(&spec.net, &spec.data),
+        };
+        model = Some((task, current));
+        let cost = current.work(&spec.work);
+        costs.push((u32::try_from(cost.epochs).unwrap_or(u32::MAX), cost));
+    }
+    costs
+}
+
+/// The part of a cost that the first `allowed` of all epochs have.
+fn up_to(allowed: u32, (epochs, cost): (u32, Cost)) -> Cost {
+    if allowed >= epochs {
+        return if allowed == 0 { Cost::default() } else { cost };
+    }
+    let part = |whole: u128| whole * u128::from(allowed) / u128::from(epochs.max(1));
+    Cost {
+        macs: part(cost.macs),
+        images: part(cost.images),
+        epochs: part(cost.epochs),
+    }
+}
+
+fn least(growth: &Growth, costs: &[(u32, Cost)]) -> Cost {
+    let mut allowed = vec![ALL_EPOCHS; costs.len()];
+    for (place, epochs) in growth.allowances(&[]) {
+        allowed[place as usize] = epochs;
+    }
+    let start = allowed.iter().zip(costs);
+    let mut sum = start.fold(Cost::default(), |sum, (&epochs, &cost)| {
+        sum + up_to(epochs, cost)
+    });
+    for heat in &growth.heats {
+        for (rung, going_on) in (0..).zip(heat.going_on()) {
+            let mut more: Vec<Cost> = (0..)
+                .take(heat.entrants.len())
+                .map(|entrant| added(heat, entrant, rung, costs))
+                .collect();
+            more.sort_by_key(|cost| cost.macs);
+            for cost in more.into_iter().take(going_on) {
+                sum += cost;
+            }
+        }
+    }
+    sum
+}
+
+/// What it costs to let an entrant go on from a rung.
+fn added(heat: &Heat, entrant: u32, rung: u32, costs: &[(u32, Cost)]) -> Cost {
+    let before = heat.rungs[rung as usize];
+    let parts = heat
+        .allowed_after(entrant, rung)
+        .into_iter()
+        .map(|(place, epochs)| {
+            let cost = costs[place as usize];
+            let is_search = heat.entrants[entrant as usize].tasks.contains(&place);
+            let spent = up_to(if is_search { before } else { 0 }, cost);
+            let then = up_to(epochs, cost);
+            Cost {
+                macs: then.macs - spent.macs,
+                images: then.images - spent.images,
+                epochs: then.epochs - spent.epochs,
+            }
+        });
+    parts.fold(Cost::default(), |sum, cost| sum + cost)
+}
