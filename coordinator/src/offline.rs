@@ -107,7 +107,8 @@ pub async fn read_curve(
             if let RecordedState::Done { observation, .. } = record.state {
                 results.insert(task, observation);
             } else {
-                stopped.insert(task, record.interim.curve.reached());
+                let interim = record.interim;
+                stopped.insert(task, interim.map_or(0, |it| it.curve.reached()));
             }
         },
     )

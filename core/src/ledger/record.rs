@@ -38,8 +38,8 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "Outputs::is_empty")]
     pub outputs: Outputs,
     /// What it has come to where it stopped before its end.
-    #[serde(default, skip_serializing_if = "Interim::is_empty")]
-    pub interim: Interim,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interim: Option<Box<Interim>>,
     /// Whether a person wants its checkpoints kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
@@ -119,7 +119,7 @@ impl Task {
             resume_before: kept.and_then(|kept| kept.resumes.get(1).copied()),
             outputs,
             interim: (kept.filter(|_| !planted(Bug::CurveNotRecorded)))
-                .map_or_else(Interim::default, |kept| kept.interim.clone()),
+                .and_then(|kept| kept.interim.clone()),
             pinned: self.pinned,
             failures: self.failures.clone(),
         }

@@ -59,7 +59,7 @@ pub struct Kept {
     /// Outputs in the order of the spec's; empty before the first one is committed.
     pub outputs: Box<[Option<Head>]>,
     /// What an attempt measured that stopped where its sweeps let it go no further.
-    pub interim: Interim,
+    pub interim: Option<Box<Interim>>,
 }
 
 /// Checkpoints to resume from that a task keeps.
@@ -197,6 +197,11 @@ impl Kept {
         self.resumes.first().copied()
     }
 
+    /// Epochs that the task has trained for, as far as the ledger was told.
+    fn reached(&self) -> u32 {
+        (self.interim.as_ref()).map_or(0, |interim| interim.curve.reached())
+    }
+
     /// Makes a checkpoint the one to go on from.
     pub(super) fn resume_from(&mut self, head: Head) {
         let older = self.resumes.iter().copied();
@@ -216,7 +221,7 @@ impl Kept {
     pub fn settle(self, needs: Needs, not_before_ms: u64) -> TaskState {
         if !needs.wanted {
             TaskState::Cancelled(Cancelled { kept: self })
-        } else if self.interim.curve.reached() >= needs.allowed {
+        } else if self.reached() >= needs.allowed {
             TaskState::Parked(Parked { kept: self })
         } else if needs.parents_lost > 0 {
             TaskState::Blocked(Blocked { kept: self })
@@ -286,8 +291,8 @@ impl Leased {
     pub fn stop(self, interim: Interim, needs: Needs) -> TaskState {
         let mut kept = self.kept;
         // A task that lost its checkpoint and began anew measures the same again.
-        if interim.curve.reached() > kept.interim.curve.reached() {
-            kept.interim = interim;
+        if interim.curve.reached() > kept.reached() {
+            kept.interim = Some(Box::new(interim));
         }
         kept.settle(needs, 0)
     }
@@ -454,7 +459,10 @@ impl TaskState {
             | Self::GaveUp(_)
             | Self::Blocked(_)
             | Self::Parked(_)
-            | Self::Cancelled(_) => self.kept().map_or(&NONE, |kept| &kept.interim.curve),
+            | Self::Cancelled(_) => self
+                .kept()
+                .and_then(|kept| kept.interim.as_ref())
+                .map_or(&NONE, |interim| &interim.curve),
         }
     }
 
@@ -468,7 +476,10 @@ impl TaskState {
             | Self::GaveUp(_)
             | Self::Blocked(_)
             | Self::Parked(_)
-            | Self::Cancelled(_) => self.kept().map_or(0.0, |kept| kept.interim.seconds),
+            | Self::Cancelled(_) => self
+                .kept()
+                .and_then(|kept| kept.interim.as_ref())
+                .map_or(0.0, |interim| interim.seconds),
         }
     }
 

@@ -148,28 +148,30 @@ fn value_schema(kind: Kind) -> Value {
                 ],
             },
         }),
-        Kind::Seeds => {
-            let seed = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
-            json!({
-                "anyOf": [
-                    { "type": "integer", "minimum": 1 },
-                    { "type": "array", "minItems": 1, "uniqueItems": true, "items": seed },
-                    {
-                        "type": "object",
-                        "properties": {
-                            "min": { "type": "integer", "minimum": 1 },
-                            "max": { "type": "integer", "minimum": 1 },
-                            "until": { "type": "number", "minimum": 0.5, "exclusiveMaximum": 1 },
-                        },
-                        "required": ["min", "max"],
-                        "additionalProperties": false,
-                    },
-                ],
-            })
-        }
+        Kind::Seeds => seeds_schema(),
         Kind::Grid => grid_schema(),
         Kind::Arms => arms_schema(),
     }
+}
+
+fn seeds_schema() -> Value {
+    let seed = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
+    json!({
+        "anyOf": [
+            { "type": "integer", "minimum": 1 },
+            { "type": "array", "minItems": 1, "uniqueItems": true, "items": seed },
+            {
+                "type": "object",
+                "properties": {
+                    "min": { "type": "integer", "minimum": 1 },
+                    "max": { "type": "integer", "minimum": 1 },
+                    "until": { "type": "number", "minimum": 0.5, "exclusiveMaximum": 1 },
+                },
+                "required": ["min", "max"],
+                "additionalProperties": false,
+            },
+        ],
+    })
 }
 
 /// The keys of an arm are those of `spec` with the same names, and a name.

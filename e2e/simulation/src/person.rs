@@ -55,6 +55,11 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
+    let seeds = match (world.profile.adaptive, seeds) {
+        (true, "[0]") => "{ min: 1, max: 2 }",
+        (true, _) => "{ min: 2, max: 3 }",
+        (false, seeds) => seeds,
+    };
     format!(
         "
 apiVersion: autorep/v1

@@ -65,6 +65,8 @@ pub(crate) struct Profile {
     pub(crate) descent: bool,
     /// Whether searches are stopped at rungs.
     pub(crate) halving: bool,
+    /// Whether seeds are added where they say something.
+    pub(crate) adaptive: bool,
 }
 
 impl Profile {
@@ -118,6 +120,7 @@ impl Profile {
             keep_front: chance.permille(500),
             descent: chance.permille(500),
             halving: chance.permille(400),
+            adaptive: chance.permille(300),
         }
     }
 

@@ -173,13 +173,13 @@ fn a_seed_comes_with_all_that_it_needs_and_nothing_else() {
 proptest! {
     /// No candidate gets more seeds than it may, or fewer than it must, and it ends.
     #[test]
-    fn seeds_stay_within_their_limits(noise in proptest::collection::vec(0_u64..200, 24), max in 2_u64..6) {
+    fn seeds_stay_within_their_limits(noise in proptest::collection::vec(0_u64..200, 24), max in 2_usize..6) {
         let accuracy = |budget: u64, seed: u64| {
             let at = usize::try_from(budget / 1000 * 6 + seed).unwrap();
             8000 + noise[at % noise.len()]
         };
         let mut world = World::new(&format!("{{ min: 2, max: {max} }}"));
         let seeds = world.grow(&accuracy);
-        prop_assert!(seeds.iter().all(|&it| (2..=max as usize).contains(&it)));
+        prop_assert!(seeds.iter().all(|&it| (2..=max).contains(&it)));
     }
 }

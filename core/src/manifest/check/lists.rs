@@ -105,15 +105,15 @@ impl Checker {
         let max = self.seed_count(path, "max", (min, most), node, given.get("max").copied());
         let until = match given.get("until") {
             None => Some(UNTIL),
-            Some(node) => match read::number(node).filter(|it| (0.5..1.0).contains(it)) {
-                Some(until) => Some(until),
-                None => {
+            Some(node) => {
+                let until = read::number(node).filter(|it| (0.5..1.0).contains(it));
+                if until.is_none() {
                     let expected = "a probability from 0.5 to below 1";
                     let path = format!("{path}.until");
                     self.refused(node.place, &path, Refusal::new(expected, &node.found()));
-                    None
                 }
-            },
+                until
+            }
         };
         if let (Some(max), Some(until)) = (max, until) {
             self.seeds = (0..max).collect();

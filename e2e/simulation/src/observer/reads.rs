@@ -18,7 +18,8 @@ impl Knowledge {
             for (place, task) in (0..).zip(plan.iter().flat_map(|plan| &plan.tasks)) {
                 let record = self.durable.get(&task.id);
                 let state = record.map(|record| &record.state);
-                let reached = record.map_or(0, |record| record.interim.curve.reached());
+                let interim = record.and_then(|record| record.interim.as_ref());
+                let reached = interim.map_or(0, |interim| interim.curve.reached());
                 let may_go_on = held_back.get(&place).is_none_or(|&most| reached < most);
                 let runs = matches!(state, Some(RecordedState::Leased { .. }));
                 let will = matches!(state, None | Some(RecordedState::Open))
