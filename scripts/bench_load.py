@@ -132,6 +132,15 @@ def ledger(autorep):
     return [figure("ledger.event_cost_ratio", round(found["ratio"], 2), "10^6 : 10^3 tasks", 4, command), *sizes]
 
 
+def grow(autorep):
+    found = load(autorep, "grow")
+    command = "make bench ONLY=grow"
+    return [
+        figure("grow.halving_10k_ms", round(found["halving_ms"], 3), "ms at 10,000 searches", 1, command),
+        figure("grow.seeds_10k_ms", round(found["seeds_ms"], 3), "ms at 10,000 candidates", 1, command),
+    ]
+
+
 def simulate(_autorep):
     script = ROOT / "scripts" / "simulate.sh"
     if not script.exists():
@@ -170,5 +179,6 @@ BENCHES = [
         ),
         ledger,
     ),
+    (("grow.halving_10k_ms", "grow.seeds_10k_ms"), grow),
     (("simulate.seeds_per_min",), simulate),
 ]

@@ -29,46 +29,82 @@ const LEAST_ERROR: f64 = 0.01;
 /// The probabilities at the ends of the band.
 const BAND: [f64; 2] = [0.025, 0.975];
 
-/// Fills in what can be said of the replaced rows, which are sorted by ReLU count. Takes time
-/// proportional to their number.
-pub(super) fn fill(rows: &mut [FrontRow]) {
-    let Some(spread) = pooled_spread(rows) else {
-        return;
-    };
-    let mut replaced: Vec<&mut FrontRow> = (rows.iter_mut())
-        .filter(|row| row.kind == PointKind::Replaced)
-        .collect();
-    let normals: Vec<Normal> = (replaced.iter())
-        .map(|row| Normal {
-            mean: row.accuracy_mean,
-            error: (spread / f64::from(row.seeds).sqrt()).max(LEAST_ERROR),
+/// What was measured of a candidate over its seeds.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Measured {
+    /// ReLUs for one image.
+    pub relu_count: u64,
+    /// Mean accuracy, in percent.
+    pub mean: f64,
+    /// Standard deviation over the seeds, in percentage points; of no account for one seed.
+    pub std: f64,
+    /// Seeds, at least one.
+    pub seeds: u32,
+}
+
+/// What can be said of a candidate among others.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Certainty {
+    /// Probability that it is on the front.
+    pub p_on_front: f64,
+    /// What the best accuracy within its number of ReLUs lies between with 95 %, in percent.
+    pub front: [f64; 2],
+}
+
+/// What can be said of candidates that are sorted by ReLU count; `None` while none of them has several
+/// seeds. Takes time proportional to their number.
+pub fn certainties(candidates: &[Measured]) -> Option<Vec<Certainty>> {
+    let spread = pooled_spread(candidates)?;
+    let normals: Vec<Normal> = (candidates.iter())
+        .map(|it| Normal {
+            mean: it.mean,
+            error: (spread / f64::from(it.seeds).sqrt()).max(LEAST_ERROR),
         })
         .collect();
     let mut best = Best::over(&normals);
-    let mut first = 0;
-    for group in replaced.chunk_by_mut(|one, other| one.relu_count == other.relu_count) {
-        let normals = &normals[first..first + group.len()];
-        first += group.len();
+    let mut found = Vec::with_capacity(candidates.len());
+    for group in candidates.chunk_by(|one, other| one.relu_count == other.relu_count) {
+        let normals = &normals[found.len()..found.len() + group.len()];
         for normal in normals {
             best.join(*normal);
         }
-        let band = BAND.map(|share| best.quantile(share));
-        for (row, normal) in group.iter_mut().zip(normals) {
-            row.p_on_front = Some(rounded(best.beats_all(*normal), 1e9));
-            [row.front_low, row.front_high] = band.map(|end| Some(rounded(end, 1e6)));
-        }
+        let front = BAND.map(|share| rounded(best.quantile(share), 1e6));
+        found.extend(normals.iter().map(|normal| Certainty {
+            p_on_front: rounded(best.beats_all(*normal), 1e9),
+            front,
+        }));
+    }
+    Some(found)
+}
+
+/// Fills in what can be said of the replaced rows, which are sorted by ReLU count.
+pub(super) fn fill(rows: &mut [FrontRow]) {
+    let mut replaced: Vec<&mut FrontRow> = (rows.iter_mut())
+        .filter(|row| row.kind == PointKind::Replaced)
+        .collect();
+    let measured: Vec<Measured> = (replaced.iter())
+        .map(|row| Measured {
+            relu_count: row.relu_count,
+            mean: row.accuracy_mean,
+            std: row.accuracy_std,
+            seeds: row.seeds,
+        })
+        .collect();
+    for (row, certainty) in replaced
+        .iter_mut()
+        .zip(certainties(&measured).into_iter().flatten())
+    {
+        row.p_on_front = Some(certainty.p_on_front);
+        [row.front_low, row.front_high] = certainty.front.map(Some);
     }
 }
 
-/// The standard deviation over seeds, pooled over the replaced candidates that have several.
-fn pooled_spread(rows: &[FrontRow]) -> Option<f64> {
-    let several = rows
-        .iter()
-        .filter(|row| row.kind == PointKind::Replaced && row.seeds > 1);
+/// The standard deviation over seeds, pooled over the candidates that have several.
+fn pooled_spread(candidates: &[Measured]) -> Option<f64> {
     let (mut squares, mut freedom) = (0.0, 0.0);
-    for row in several {
-        let own = f64::from(row.seeds - 1);
-        squares += own * row.accuracy_std * row.accuracy_std;
+    for it in candidates.iter().filter(|it| it.seeds > 1) {
+        let own = f64::from(it.seeds - 1);
+        squares += own * it.std * it.std;
         freedom += own;
     }
     (freedom > 0.0).then(|| (squares / freedom).sqrt())

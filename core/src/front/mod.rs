@@ -12,6 +12,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub use certainty::{Certainty, Measured, certainties};
 pub use estimate::Estimate;
 pub use hypervolume::hypervolume;
 pub use pareto::{Flips, Pareto, Point};

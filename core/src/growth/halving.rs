@@ -3,7 +3,7 @@
 //! The searches of a *heat* have the same net, data, baseline and budgets, so that they come down
 //! together and have about as many ReLUs after equal epochs; candidates of different budgets are
 //! never compared. At each *rung*, a number of epochs, the better ones go on: by non-domination rank
-//! and then by contribution to the hypervolume ([`super::order`]), on the means over their seeds.
+//! and then by contribution to the hypervolume ([`super::best`]), on the means over their seeds.
 //! The others stay where they are, with their checkpoints.
 //!
 //! A rung is *settled* when nobody can come to it any more; then one in `reduction` of those who
@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ranking::{Standpoint, order};
+use super::ranking::{Standpoint, best};
 use super::{ALL_EPOCHS, Standings};
 
 /// How a manifest asks for halving.
@@ -150,7 +150,7 @@ impl Heat {
         let share = here.len() / self.reduction.max(1) as usize;
         let quota = if *settled { share.max(1) } else { share };
         let points: Vec<Standpoint> = here.iter().map(|&(_, point)| point).collect();
-        let waiting = (order(&points).into_iter().take(quota))
+        let waiting = (best(&points, quota).into_iter())
             .map(|at| here[at].0)
             .filter(|&it| Self::allowed(&self.entrants[it as usize], standings) <= epochs);
         let promoted: Vec<u32> = waiting.take(if *settled { quota } else { 1 }).collect();

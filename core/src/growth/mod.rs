@@ -13,7 +13,7 @@ mod seeds;
 mod tests;
 
 pub use halving::{Entrant, Halving, Heat};
-pub use ranking::{Standpoint, order};
+pub use ranking::{Standpoint, best};
 pub use seeds::{AdaptiveSeeds, MoreSeeds};
 
 use std::collections::BTreeMap;

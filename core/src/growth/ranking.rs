@@ -1,7 +1,5 @@
 //! Which of several points in the plane of ReLUs and accuracy are the more promising.
 
-use std::cmp::Ordering;
-
 /// Where a candidate stands: fewer ReLUs and more accuracy are better.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Standpoint {
@@ -11,88 +9,63 @@ pub struct Standpoint {
     pub accuracy: f64,
 }
 
-/// What decides between points: smaller goes first.
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Merit {
-    /// How many layers of the others have to go before nothing dominates it.
-    layer: usize,
-    /// The hypervolume that its layer would lose without it, with (share 1, accuracy 0) as the
-    /// reference point.
-    contribution: f64,
-}
-
-/// The places of `points` from the most to the least promising: by non-domination rank; within one
-/// rank by falling contribution to the hypervolume, then by rising share; equals in the order in which
-/// they are given.
-/// Numbers must not be NaN. Takes time O(n log n).
-pub fn order(points: &[Standpoint]) -> Vec<usize> {
-    let merits = merits(points);
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by(|&one, &other| {
-        let (a, b) = (&merits[one], &merits[other]);
-        (a.layer.cmp(&b.layer))
-            .then(b.contribution.total_cmp(&a.contribution))
-            .then(place_order(points[one], points[other]))
-            .then(one.cmp(&other))
-    });
-    order
-}
-
-fn merits(points: &[Standpoint]) -> Vec<Merit> {
-    let mut merits = vec![
-        Merit {
-            layer: 0,
-            contribution: 0.0,
-        };
-        points.len()
-    ];
-    for (layer, members) in layers(points).into_iter().enumerate() {
-        for (at, &member) in members.iter().enumerate() {
-            let Standpoint { share, accuracy } = points[member];
-            // Of equals none is missed: another is there.
-            let is = |other: Option<&usize>| other.is_some_and(|&it| points[it] == points[member]);
-            let before = at.checked_sub(1).and_then(|at| members.get(at));
-            let after = members.get(at + 1);
-            let contribution = if is(before) || is(after) {
-                0.0
-            } else {
-                let width = after.map_or(1.0, |&it| points[it].share) - share;
-                let height = accuracy - before.map_or(0.0, |&it| points[it].accuracy);
-                width * height
-            };
-            merits[member] = Merit {
-                layer,
-                contribution,
-            };
+/// The places of the `most` most promising of `points`, the best first: by non-domination rank; within
+/// one rank by falling contribution to the hypervolume that their layer dominates, with (share 1,
+/// accuracy 0) as the reference point, then by rising share; equals in the order in which they are
+/// given. Numbers must not be negative or NaN. Takes time O(n log n).
+pub fn best(points: &[Standpoint], most: usize) -> Vec<usize> {
+    let mut best = Vec::with_capacity(most.min(points.len()));
+    for layer in layers(points) {
+        if best.len() >= most {
+            break;
         }
+        let mut members = with_contributions(points, &layer);
+        members.sort_by(|one, other| other.0.total_cmp(&one.0));
+        best.extend(members.into_iter().map(|(_, member)| member));
     }
-    merits
+    best.truncate(most);
+    best
+}
+
+/// The members of a layer in its order, each with the hypervolume that the layer would lose without it.
+fn with_contributions(points: &[Standpoint], layer: &[usize]) -> Vec<(f64, usize)> {
+    let contribution = |at: usize| {
+        let point = points[layer[at]];
+        let before = at.checked_sub(1).map(|at| points[layer[at]]);
+        let after = layer.get(at + 1).map(|&it| points[it]);
+        if before == Some(point) || after == Some(point) {
+            return 0.0; // Of equals none is missed: another is there.
+        }
+        let width = after.map_or(1.0, |it| it.share) - point.share;
+        width * (point.accuracy - before.map_or(0.0, |it| it.accuracy))
+    };
+    (0..layer.len())
+        .map(|at| (contribution(at), layer[at]))
+        .collect()
 }
 
 /// The points by non-domination rank, each layer by rising share (and so rising accuracy).
 fn layers(points: &[Standpoint]) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..points.len()).collect();
-    order.sort_by(|&one, &other| place_order(points[one], points[other]).then(one.cmp(&other)));
+    // Numbers that are not negative have the order of their bits, which are faster to sort.
+    let mut order: Vec<(u64, u64, usize)> = (points.iter().enumerate())
+        .map(|(at, it)| (it.share.to_bits(), u64::MAX - it.accuracy.to_bits(), at))
+        .collect();
+    order.sort_unstable();
     let mut layers: Vec<Vec<usize>> = Vec::new();
-    for at in order {
-        // A layer's last point has its best accuracy, and these fall from layer to layer.
-        let dominates = |layer: &Vec<usize>| {
-            layer.last().is_some_and(|&last| {
-                points[last].accuracy >= points[at].accuracy && points[last] != points[at]
-            })
-        };
-        let layer = layers.partition_point(dominates);
-        match layers.get_mut(layer) {
-            Some(layer) => layer.push(at),
-            None => layers.push(vec![at]),
+    // The last point of each layer, which has its best accuracy: these fall from layer to layer.
+    let mut lasts: Vec<Standpoint> = Vec::new();
+    for (.., at) in order {
+        let point = points[at];
+        let dominates = |last: &Standpoint| last.accuracy >= point.accuracy && *last != point;
+        let layer = lasts.partition_point(dominates);
+        if layer == layers.len() {
+            layers.push(Vec::new());
+            lasts.push(point);
         }
+        layers[layer].push(at);
+        lasts[layer] = point;
     }
     layers
-}
-
-/// By rising share, then falling accuracy: nobody is dominated by who comes later.
-fn place_order(one: Standpoint, other: Standpoint) -> Ordering {
-    (one.share.total_cmp(&other.share)).then(other.accuracy.total_cmp(&one.accuracy))
 }
 
 #[cfg(test)]
@@ -138,10 +111,17 @@ mod tests {
     proptest! {
         #[test]
         fn ranks_and_contributions_are_those_of_their_definitions(points in some_points()) {
-            let merits = merits(&points);
             let peeled = peeled(&points);
-            for at in 0..points.len() {
-                prop_assert_eq!(merits[at].layer, peeled[at]);
+            let layers = layers(&points);
+            let found: Vec<(usize, f64, usize)> = (layers.iter().enumerate())
+                .flat_map(|(number, layer)| {
+                    let members = with_contributions(&points, layer).into_iter();
+                    members.map(move |(contribution, at)| (number, contribution, at))
+                })
+                .collect();
+            prop_assert_eq!(found.len(), points.len());
+            for (layer, contribution, at) in found {
+                prop_assert_eq!(layer, peeled[at]);
                 let of_layer = |skip: Option<usize>| -> Vec<Standpoint> {
                     (0..points.len())
                         .filter(|&it| peeled[it] == peeled[at] && Some(it) != skip)
@@ -149,7 +129,7 @@ mod tests {
                         .collect()
                 };
                 let lost = area(&of_layer(None)) - area(&of_layer(Some(at)));
-                prop_assert!((merits[at].contribution - lost).abs() < 1e-12);
+                prop_assert!((contribution - lost).abs() < 1e-12);
             }
         }
 
@@ -158,9 +138,11 @@ mod tests {
             let mut shuffled: Vec<usize> = (0..points.len()).collect();
             shuffled.sort_by_key(|&at| crate::digest::Digest::of(&[seed.to_le_bytes(), (at as u64).to_le_bytes()].concat()));
             let moved: Vec<Standpoint> = shuffled.iter().map(|&at| points[at]).collect();
-            let first: Vec<Standpoint> = order(&points).into_iter().map(|at| points[at]).collect();
-            let second: Vec<Standpoint> = order(&moved).into_iter().map(|at| moved[at]).collect();
-            prop_assert_eq!(first, second);
+            let first: Vec<Standpoint> = best(&points, usize::MAX).into_iter().map(|at| points[at]).collect();
+            let second: Vec<Standpoint> = best(&moved, usize::MAX).into_iter().map(|at| moved[at]).collect();
+            prop_assert_eq!(&first, &second);
+            let half: Vec<Standpoint> = best(&points, points.len() / 2).into_iter().map(|at| points[at]).collect();
+            prop_assert_eq!(&half[..], &first[..half.len()]);
         }
     }
 }

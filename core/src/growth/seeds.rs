@@ -1,13 +1,11 @@
 //! More seeds for the points whose membership of the front is least certain.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{ALL_EPOCHS, Standings};
 use crate::candidate::{Candidate, PointKind};
-use crate::front::SweepFront;
-use crate::id::SweepName;
+use crate::front::{Estimate, Measured, certainties};
+use crate::observation::Accuracy;
 
 /// How a manifest asks for seeds that are given where they say most.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -52,42 +50,81 @@ impl MoreSeeds {
         candidates: &[Candidate],
         standings: &impl Standings,
     ) -> Option<(u32, u32)> {
-        let mut open: Vec<(u32, u32)> = Vec::new();
-        let name = "growth".parse::<SweepName>().expect("a right name");
-        let mut front = SweepFront::new(&name, candidates);
+        let mut open: Vec<Open> = Vec::new();
+        let mut measured: Vec<Measured> = Vec::new();
         for (number, (candidate, seeds)) in (0..).zip(candidates.iter().zip(&self.chains)) {
-            let mut asked = 0;
-            let mut all_in = true;
-            for (chain, (_, evaluation)) in seeds.iter().zip(&candidate.evaluations) {
-                let Some(standing) = chain.last().map(|&place| standings.of(place)) else {
-                    continue;
-                };
-                if let Some(result) = standing.result {
-                    front.observe(*evaluation, result);
-                }
-                asked += u32::from(standing.allowed > 0);
-                all_in &= standing.allowed == 0 || standing.result.is_some() || standing.lost;
+            if candidate.kind != PointKind::Replaced {
+                continue;
             }
-            let more = (asked as usize) < seeds.len();
-            if candidate.kind == PointKind::Replaced && asked > 0 && more && all_in {
-                open.push((number, asked));
+            let (asked, all_in, estimate) = so_far(seeds, standings);
+            let Some(estimate) = estimate else { continue };
+            if all_in && (asked as usize) < seeds.len() {
+                let place = measured.len();
+                open.push(Open {
+                    number,
+                    asked,
+                    place,
+                });
             }
+            measured.push(estimate);
         }
         if open.is_empty() {
             return None;
         }
-        let doubts: BTreeMap<_, f64> = (front.report().rows.iter())
-            .map(|row| (row.id, (row.p_on_front.unwrap_or(0.5) - 0.5).abs()))
-            .collect();
+        let doubts = doubts(measured);
         let until = self.adaptive.until - 0.5;
         (open.into_iter())
-            .filter_map(|(number, asked)| {
-                let doubt = doubts.get(&candidates[number as usize].id)?;
-                (*doubt < until).then_some((*doubt, asked, number))
-            })
+            .map(|it| (doubts[it.place], it.asked, it.number))
+            .filter(|(doubt, ..)| *doubt < until)
             .min_by(|one, other| {
                 (one.0.total_cmp(&other.0)).then_with(|| (one.1, one.2).cmp(&(other.1, other.2)))
             })
             .map(|(_, asked, number)| (number, asked))
     }
+}
+
+/// A candidate that may get its next seed.
+struct Open {
+    number: u32,
+    /// Seeds that were asked for.
+    asked: u32,
+    /// Its place among those that were measured.
+    place: usize,
+}
+
+/// How many of a candidate's seeds were asked for, whether they have all come to their end, and what
+/// they measured.
+fn so_far(seeds: &[Vec<u32>], standings: &impl Standings) -> (u32, bool, Option<Measured>) {
+    let (mut asked, mut all_in) = (0, true);
+    let mut relu_count = 0;
+    let mut tests: Vec<Accuracy> = Vec::with_capacity(seeds.len());
+    for standing in (seeds.iter()).filter_map(|chain| Some(standings.of(*chain.last()?))) {
+        asked += u32::from(standing.allowed > 0);
+        all_in &= standing.allowed == 0 || standing.result.is_some() || standing.lost;
+        if let Some((result, test)) = standing.result.and_then(|it| Some((it, it.test?))) {
+            relu_count = result.relu_count.max(relu_count);
+            tests.push(test);
+        }
+    }
+    let estimate = Estimate::over(&tests).map(|estimate| Measured {
+        relu_count,
+        mean: estimate.mean,
+        std: estimate.std,
+        seeds: estimate.n,
+    });
+    (asked, all_in && asked > 0, estimate)
+}
+
+/// How far from one half the probability of each to be on the front is, in the given order: 0 for all
+/// while nothing is known of the spread over seeds.
+fn doubts(measured: Vec<Measured>) -> Vec<f64> {
+    let mut doubts = vec![0.0; measured.len()];
+    let mut sorted: Vec<(usize, Measured)> = measured.into_iter().enumerate().collect();
+    sorted.sort_by_key(|(place, estimate)| (estimate.relu_count, *place));
+    let estimates: Vec<Measured> = sorted.iter().map(|(_, estimate)| *estimate).collect();
+    let certainties = certainties(&estimates).into_iter().flatten();
+    for ((place, _), certainty) in sorted.into_iter().zip(certainties) {
+        doubts[place] = (certainty.p_on_front - 0.5).abs();
+    }
+    doubts
 }

@@ -7,6 +7,7 @@ mod curve;
 mod disk;
 mod dispatch;
 mod fill;
+mod grow;
 mod lab;
 mod ledger;
 mod process;
@@ -112,6 +113,8 @@ enum Command {
     },
     /// What an event costs the ledger, by its size.
     Ledger,
+    /// What it costs to decide what a sweep runs next, with 10,000 candidates.
+    Grow,
     /// How a sweep's front grew with the epochs spent on it.
     Curve {
         /// The store, a folder.
@@ -148,6 +151,7 @@ async fn main() -> Result<()> {
         Command::Fill { store, tasks, open } => fill::fill(&store, tasks, open).await?,
         Command::Restart { store } => fill::restart(&autorep, &store).await?,
         Command::Ledger => ledger::cost()?,
+        Command::Grow => grow::cost()?,
         Command::Curve { store, sweep } => curve::read(&store, &sweep).await?,
     };
     print(&found)

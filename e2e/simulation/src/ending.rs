@@ -132,7 +132,7 @@ fn expected_front(world: &World, sweep: &str) -> v1::Front {
     let name = sweep.parse().expect("the names are right");
     let mut front = SweepFront::new(&name, &plan.candidates);
     // Backwards: the order must not matter.
-    if world.profile.halving || world.profile.adaptive {
+    if world.profile.sweeps.halving || world.profile.sweeps.adaptive {
         // Which searches went to the end, and what got more seeds, hangs on who was idle when.
         for (task, observation) in world.observer.results(&plan).iter().rev() {
             front.observe(*task, observation);

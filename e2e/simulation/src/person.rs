@@ -40,12 +40,12 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     } else {
         ""
     };
-    let strategy = if world.profile.descent {
+    let strategy = if world.profile.sweeps.descent {
         "descent"
     } else {
         "independent"
     };
-    let (epochs, halving) = if world.profile.halving {
+    let (epochs, halving) = if world.profile.sweeps.halving {
         let halving = "
   halving: { grace: 1 }
   grid: { replace.penalty: [1.0e-4, 2.0e-4, 3.0e-4] }";
@@ -55,7 +55,7 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
-    let seeds = match (world.profile.adaptive, seeds) {
+    let seeds = match (world.profile.sweeps.adaptive, seeds) {
         (true, "[0]") => "{ min: 1, max: 2 }",
         (true, _) => "{ min: 2, max: 3 }",
         (false, seeds) => seeds,

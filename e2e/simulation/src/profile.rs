@@ -61,7 +61,14 @@ pub(crate) struct Profile {
     pub(crate) collect_every_ms: u64,
     /// Whether only the nets of the front are kept.
     pub(crate) keep_front: bool,
-    /// Whether sweeps are descents.
+    /// What the sweeps are like.
+    pub(crate) sweeps: Sweeps,
+}
+
+/// What a world's sweeps are like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sweeps {
+    /// Whether they are descents.
     pub(crate) descent: bool,
     /// Whether searches are stopped at rungs.
     pub(crate) halving: bool,
@@ -118,9 +125,11 @@ impl Profile {
             attempts: chance.within(1, 4),
             collect_every_ms: some(500, 40_000),
             keep_front: chance.permille(500),
-            descent: chance.permille(500),
-            halving: chance.permille(400),
-            adaptive: chance.permille(300),
+            sweeps: Sweeps {
+                descent: chance.permille(500),
+                halving: chance.permille(350),
+                adaptive: chance.permille(200),
+            },
         }
     }
 
