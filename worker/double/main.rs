@@ -112,6 +112,17 @@ impl Double {
             ["stderr", ..] => report(&words.get(1..).unwrap_or_default().join(" ")),
             ["escape"] => self.ready("net", 1, Path::new("/etc"))?,
             ["nonsense"] => (&self.stream).write_all(&[0xff; 64])?,
+            ["stopped", epochs] => {
+                let epochs = epochs.parse()?;
+                self.say(Event::Stopped(v1::Stopped {
+                    curve: Some(v1::LearningCurve {
+                        images: 10,
+                        relu_counts: vec![100; epochs],
+                        correct: vec![7; epochs],
+                    }),
+                    seconds: 1.5,
+                }))?;
+            }
             ["stopped"] => self.say(Event::Stopped(v1::Stopped::default()))?,
             ["failed", ..] => self.fail(v1::FailureClass::Diverged, words)?,
             ["refuse", ..] => self.fail(v1::FailureClass::BadCheckpoint, words)?,

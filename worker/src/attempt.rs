@@ -385,6 +385,16 @@ impl<'a> Attempt<'a> {
                 if self.stopping || self.task.stop_after.is_some() =>
             {
                 match interim("Stopped.seconds", curve, seconds) {
+                    Ok(interim)
+                        if !self.stopping
+                            && self.task.stop_after > Some(interim.curve.reached()) =>
+                    {
+                        let (found, wanted) = (interim.curve.reached(), self.task.stop_after);
+                        self.abort(trainer_error(format!(
+                            "expected the trainer to stop after {} epochs, found it stopped after {found}",
+                            wanted.unwrap_or(0)
+                        )));
+                    }
                     Ok(interim) => self.conclude(Verdict::Stopped(interim)),
                     Err(error) => self.abort(trainer_error(error.to_string())),
                 }
@@ -471,10 +481,11 @@ impl<'a> Attempt<'a> {
     }
 
     /// Settles how the attempt will end. The first word counts, except that a result whose
-    /// checkpoints cannot be stored is none.
+    /// checkpoints cannot be stored is none, and neither is a stop at a rung.
     fn conclude(&mut self, verdict: Verdict) {
         match (&self.verdict, &verdict) {
             (None, _) | (Some(Verdict::Done(_)), Verdict::Failed(_)) => {}
+            (Some(Verdict::Stopped(_)), Verdict::Failed(_)) if !self.stopping => {}
             (Some(Verdict::Done(_) | Verdict::Stopped(_) | Verdict::Failed(_)), _) => return,
         }
         if let Verdict::Failed(failure) = &verdict {

@@ -60,7 +60,7 @@ impl<S: StateStore> Owner<S> {
 
     /// What a person should know of a sweep that has tasks to run.
     pub(super) fn notes(&self, sweep: SweepView<'_>) -> Vec<String> {
-        if sweep.counts().unfinished() == 0 || sweep.is_cancelled() {
+        if sweep.has_ended() || sweep.is_cancelled() {
             return Vec::new();
         }
         // Who is gone will not come for the tasks; who holds a lease from before a restart is there.

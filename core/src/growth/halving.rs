@@ -7,9 +7,13 @@
 //! The others stay where they are, with their checkpoints.
 //!
 //! A rung is *settled* when nobody can come to it any more; then one in `reduction` of those who
-//! came, and at least one, goes on. Before that nobody needs to be waited for: a worker that would
-//! otherwise be idle takes the best of those who have come, as long as at most one in `reduction` of
-//! them goes on (asynchronous successive halving, Li et al. 2020, <https://arxiv.org/abs/1810.05934>).
+//! came, and at least one, goes on, beside those who went on before. Before that nobody needs to be
+//! waited for: a worker that would otherwise be idle takes the best of those who have come and not gone
+//! on, while fewer than one in `reduction` of them have (after asynchronous successive halving, Li et
+//! al. 2020, <https://arxiv.org/abs/1810.05934>, which lets more go on by mistake).
+//!
+//! A search that another sweep has trained to its end costs nothing: where its curve is not known, it
+//! goes on without being compared.
 
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +75,8 @@ enum Report {
     Lost,
     /// Where it stands.
     At(Standpoint),
+    /// It has come to its end, and nobody knows where it stood.
+    Ended,
 }
 
 impl Heat {
@@ -135,25 +141,42 @@ impl Heat {
         standings: &impl Standings,
     ) -> Vec<u32> {
         let mut here: Vec<(u32, Standpoint)> = Vec::new();
-        let mut pending = 0;
+        let (mut pending, mut ended, mut gone_on) = (0, 0, 0);
+        let mut promoted: Vec<u32> = Vec::new();
         for (number, entrant) in (0..).zip(&self.entrants) {
-            if Self::allowed(entrant, standings) < epochs {
+            let allowed = Self::allowed(entrant, standings);
+            if allowed < epochs {
                 continue;
             }
             match self.report(entrant, epochs, standings) {
                 Report::Pending => pending += 1,
                 Report::Lost => {}
-                Report::At(standpoint) => here.push((number, standpoint)),
+                Report::At(standpoint) => {
+                    gone_on += usize::from(allowed > epochs);
+                    here.push((number, standpoint));
+                }
+                Report::Ended => {
+                    ended += 1;
+                    if allowed <= epochs {
+                        promoted.push(number);
+                    }
+                }
             }
         }
         *settled = *settled && pending == 0;
-        let share = here.len() / self.reduction.max(1) as usize;
+        let share = (here.len() + ended) / self.reduction.max(1) as usize;
         let quota = if *settled { share.max(1) } else { share };
+        let places = quota.saturating_sub(ended);
+        let at_once = if *settled {
+            places
+        } else {
+            usize::from(gone_on < places) // A worker that would be idle takes one.
+        };
         let points: Vec<Standpoint> = here.iter().map(|&(_, point)| point).collect();
-        let waiting = (best(&points, quota).into_iter())
+        let waiting = (best(&points, places).into_iter())
             .map(|at| here[at].0)
             .filter(|&it| Self::allowed(&self.entrants[it as usize], standings) <= epochs);
-        let promoted: Vec<u32> = waiting.take(if *settled { quota } else { 1 }).collect();
+        promoted.extend(waiting.take(at_once));
         // Whoever goes on from here has not come to the next rung yet.
         *settled = *settled && promoted.is_empty();
         promoted
@@ -166,24 +189,22 @@ impl Heat {
 
     fn report(&self, entrant: &Entrant, epochs: u32, standings: &impl Standings) -> Report {
         let (mut seeds, mut relus, mut accuracy) = (0.0, 0.0, 0.0);
+        let mut ended = false;
         for &task in &entrant.tasks {
             let standing = standings.of(task);
-            let at_its_end = || {
-                let result = standing.result?;
-                Some((result.relu_count, result.validation?))
-            };
-            match standing.curve.after(epochs).or_else(at_its_end) {
+            match standing.curve.after(epochs) {
                 Some((relu_count, measured)) => {
                     seeds += 1.0;
                     relus += relu_count as f64;
                     accuracy += measured.percent() / 100.0;
                 }
                 None if standing.lost => {}
+                None if standing.result.is_some() => ended = true,
                 None => return Report::Pending,
             }
         }
         if seeds == 0.0 {
-            return Report::Lost;
+            return if ended { Report::Ended } else { Report::Lost };
         }
         Report::At(Standpoint {
             share: relus / seeds / self.relu_total.max(1) as f64,

@@ -213,7 +213,7 @@ impl Ledger {
                 allowed: held_back.get(&place).copied().unwrap_or(ALL_EPOCHS),
             };
             let slot = self.enlist_task(plan, place, member, lease_until_ms);
-            *counts.of(self.at(slot).state.name()) += 1;
+            *counts.of(self.name_for(slot, member)) += 1;
             members.push(slot);
         }
         let sweep = &mut self.sweeps[number as usize];
@@ -419,19 +419,14 @@ impl Ledger {
     ) {
         let needs = self.needs(slot);
         self.unindex(slot);
+        self.count(slot, false);
         let before = std::mem::take(&mut self.at_mut(slot).state);
-        let (name, was_done, was_lost) = (before.name(), before.is_readable(), before.is_lost());
+        let (was_done, was_lost) = (before.is_readable(), before.is_lost());
         let after = edit(before, needs);
-        let (new_name, is_done, is_lost) = (after.name(), after.is_readable(), after.is_lost());
+        let (is_done, is_lost) = (after.is_readable(), after.is_lost());
         self.at_mut(slot).state = after;
+        self.count(slot, true);
         self.index(slot);
-        if name != new_name {
-            for at in 0..self.at(slot).sweeps.len() {
-                let sweep = self.at(slot).sweeps[at].sweep as usize;
-                *self.sweeps[sweep].counts.of(name) -= 1;
-                *self.sweeps[sweep].counts.of(new_name) += 1;
-            }
-        }
         if was_done == is_done && was_lost == is_lost {
             return;
         }

@@ -137,7 +137,6 @@ impl Ledger {
                 && let Next::Again { not_before_ms } = next
                 && *not_before_ms <= now_ms
                 && (task.parents_left, task.parents_lost) == (0, 0)
-                && task.state.curve().reached() < self.allowed(slot)
                 && let Some(sweep) = self.grantor(slot)
             {
                 let counted = failure.as_ref().is_some_and(|it| it.counted);
@@ -206,7 +205,7 @@ impl Ledger {
             sweep: self.sweeps[sweep as usize].name.clone(),
             inputs,
             resume,
-            stop_after: Some(self.allowed(slot))
+            stop_after: Some(self.granted(slot))
                 .filter(|&epochs| epochs != ALL_EPOCHS && !planted(Bug::RungPassed)),
         };
         (event, grant)

@@ -162,7 +162,16 @@ pub(crate) fn tiny_plan(seeds: &[u64], budgets: &[u64]) -> Plan {
 /// A plan with three searches of four epochs for one budget, of which one is stopped at each of two
 /// rungs.
 pub(crate) fn halved_plan() -> Plan {
-    let text = "apiVersion: autorep/v1
+    Plan::expand(&crate::manifest::parse(HALVED).unwrap())
+}
+
+/// The same tasks, of which none is held back.
+pub(crate) fn whole_plan() -> Plan {
+    let text = HALVED.replace("  halving: { grace: 1 }\n", "");
+    Plan::expand(&crate::manifest::parse(&text).unwrap())
+}
+
+const HALVED: &str = "apiVersion: autorep/v1
 kind: Sweep
 metadata: { name: halved }
 spec:
@@ -175,8 +184,6 @@ spec:
   halving: { grace: 1 }
   grid: { replace.penalty: [1.0e-4, 2.0e-4, 3.0e-4] }
 ";
-    Plan::expand(&crate::manifest::parse(text).unwrap())
-}
 
 /// What a task has come to at a rung: by its id some are better than others.
 pub(crate) fn interim(task: TaskId, epochs: u32) -> Interim {

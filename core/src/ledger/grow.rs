@@ -73,10 +73,14 @@ impl Ledger {
             let Some(&slot) = self.sweeps[number as usize].members.get(place as usize) else {
                 continue;
             };
+            self.unindex(slot);
+            self.count(slot, false);
             let members = &mut self.at_mut(slot).sweeps;
             for member in members.iter_mut().filter(|it| it.sweep == number) {
                 member.allowed = member.allowed.max(epochs);
             }
+            self.count(slot, true);
+            self.index(slot);
             opened.push(slot);
         }
         opened

@@ -152,8 +152,8 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
             }
             TaskState::Ready(state) => {
                 let granting = (task.sweeps.iter())
-                    .map(|member| (&ledger.sweeps[member.sweep as usize], member))
-                    .filter(|(sweep, _)| sweep.grants());
+                    .filter(|member| ledger.is_granted(slot, **member))
+                    .map(|member| (&ledger.sweeps[member.sweep as usize], member));
                 ready_tasks += usize::from(granting.clone().next().is_some());
                 for (sweep, member) in granting {
                     ready += 1;
@@ -198,9 +198,13 @@ fn check_sweeps(ledger: &Ledger) -> Result<(), Violation> {
         let mut counts = TaskCounts::default();
         for &slot in &sweep.members {
             let task = ledger.at(slot);
-            *counts.of(task.state.name()) += 1;
-            let once = (task.sweeps.iter()).filter(|it| it.sweep == number).count() == 1;
+            let mut own = task.sweeps.iter().filter(|it| it.sweep == number);
+            let (member, other) = (own.next(), own.next());
+            let once = member.is_some() && other.is_none();
             hold(7, &sweep.name, "its tasks know it", once)?;
+            if let Some(member) = member {
+                *counts.of(ledger.name_for(slot, *member)) += 1;
+            }
         }
         hold(
             7,

@@ -274,8 +274,54 @@ impl Ledger {
     /// A sweep that wants the task now: one that is not paused either.
     fn grantor(&self, slot: u32) -> Option<u32> {
         (self.at(slot).sweeps.iter())
+            .find(|member| self.is_granted(slot, **member))
             .map(|member| member.sweep)
-            .find(|&sweep| self.sweeps[sweep as usize].grants())
+    }
+
+    /// Whether the task may be leased for a sweep that has it, once it is ready.
+    fn is_granted(&self, slot: u32, member: Member) -> bool {
+        let reached = self.at(slot).state.curve().reached();
+        self.sweeps[member.sweep as usize].grants() && reached < member.allowed
+    }
+
+    /// The epochs that the sweeps for which the task may be leased let it train for.
+    fn granted(&self, slot: u32) -> u32 {
+        (self.at(slot).sweeps.iter())
+            .filter(|member| self.is_granted(slot, **member))
+            .map(|member| member.allowed)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// What the task is to a sweep that has it: one that the sweep lets go no further is parked for
+    /// it, whatever others do with it, but for as long as it runs.
+    fn name_for(&self, slot: u32, member: Member) -> StateName {
+        let state = &self.at(slot).state;
+        match state {
+            TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Blocked(_)
+                if state.curve().reached() >= member.allowed =>
+            {
+                StateName::Parked
+            }
+            TaskState::Waiting(_)
+            | TaskState::Ready(_)
+            | TaskState::Leased(_)
+            | TaskState::Done(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Parked(_)
+            | TaskState::Cancelled(_) => state.name(),
+        }
+    }
+
+    /// Counts a task in each sweep that has it, or not any more.
+    fn count(&mut self, slot: u32, more: bool) {
+        for at in 0..self.at(slot).sweeps.len() {
+            let member = self.at(slot).sweeps[at];
+            let name = self.name_for(slot, member);
+            let count = self.sweeps[member.sweep as usize].counts.of(name);
+            *count = if more { *count + 1 } else { *count - 1 };
+        }
     }
 
     /// The most patient policy among the sweeps that want the task.

@@ -182,6 +182,8 @@ pub struct Blocked {
 pub struct Parked {
     /// What attempts have left: it goes on from there when it is let.
     pub kept: Kept,
+    /// The earliest time for that; zero for at once.
+    pub not_before_ms: u64,
 }
 
 /// No sweep wants it.
@@ -222,7 +224,10 @@ impl Kept {
         if !needs.wanted {
             TaskState::Cancelled(Cancelled { kept: self })
         } else if self.reached() >= needs.allowed {
-            TaskState::Parked(Parked { kept: self })
+            TaskState::Parked(Parked {
+                kept: self,
+                not_before_ms,
+            })
         } else if needs.parents_lost > 0 {
             TaskState::Blocked(Blocked { kept: self })
         } else if needs.parents_left > 0 {
@@ -504,9 +509,9 @@ impl TaskState {
         match self {
             Self::Waiting(Waiting { kept })
             | Self::Blocked(Blocked { kept })
-            | Self::Parked(Parked { kept })
             | Self::Cancelled(Cancelled { kept }) => kept.settle(needs, 0),
             Self::Ready(ready) => ready.kept.settle(needs, ready.not_before_ms),
+            Self::Parked(parked) => parked.kept.settle(needs, parked.not_before_ms),
             Self::Leased(lease) if !needs.wanted && !planted(Bug::CancelKeepsLeases) => {
                 Self::Cancelled(lease.cancel())
             }

@@ -11,6 +11,7 @@ use crate::task::TaskKind;
 mod checkpoints;
 mod early;
 mod failures;
+mod growth;
 mod random;
 mod retention;
 mod turns;

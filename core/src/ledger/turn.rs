@@ -160,9 +160,9 @@ impl Ledger {
                 let mut is_in_one = false;
                 for at in 0..self.at(slot).sweeps.len() {
                     let member = self.at(slot).sweeps[at];
-                    let sweep = &mut self.sweeps[member.sweep as usize];
-                    if sweep.grants() {
+                    if self.is_granted(slot, member) {
                         is_in_one = true;
+                        let sweep = &mut self.sweeps[member.sweep as usize];
                         sweep.ready.insert(slot, member.rank, not_before_ms);
                         self.active.insert(member.sweep);
                     }
@@ -193,9 +193,9 @@ impl Ledger {
                 let mut was_in_one = false;
                 for at in 0..self.at(slot).sweeps.len() {
                     let member = self.at(slot).sweeps[at];
-                    let sweep = &mut self.sweeps[member.sweep as usize];
-                    if sweep.grants() {
+                    if self.is_granted(slot, member) {
                         was_in_one = true;
+                        let sweep = &mut self.sweeps[member.sweep as usize];
                         sweep.ready.remove(slot, member.rank, not_before_ms);
                         if sweep.ready.is_empty() {
                             self.active.remove(&member.sweep);

@@ -62,6 +62,11 @@ impl<'a> SweepView<'a> {
         self.sweep.cancelled
     }
 
+    /// Whether nothing of it runs and nothing will.
+    pub const fn has_ended(self) -> bool {
+        self.sweep.has_ended()
+    }
+
     /// How it has grown so far.
     pub fn grown(self) -> &'a [Step] {
         &self.sweep.grown
@@ -71,10 +76,12 @@ impl<'a> SweepView<'a> {
     pub const fn state(self) -> SweepState {
         let counts = self.counts();
         let has_ended = self.sweep.has_ended();
-        if counts.done + counts.parked == counts.total() && has_ended {
+        if counts.done == counts.total() {
             SweepState::Done
         } else if self.sweep.cancelled {
             SweepState::Cancelled
+        } else if has_ended && counts.done + counts.parked == counts.total() {
+            SweepState::Done
         } else if has_ended {
             SweepState::Partial
         } else if self.sweep.paused {

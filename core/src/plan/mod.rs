@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::strategy::Strategy;
-use crate::task::{NET_OUTPUT, OutputRef, TaskSpec, Work, budget_output};
+use crate::task::{NET_OUTPUT, OutputRef, TaskKind, TaskSpec, Work, budget_output};
 
 mod range;
 mod summary;
@@ -116,12 +116,22 @@ impl Plan {
 /// For each candidate and seed the places of its evaluation, last, and of all that this needs.
 fn chains(tasks: &[PlannedTask], candidates: &[Candidate]) -> Vec<Vec<Vec<u32>>> {
     let places: BTreeMap<TaskId, u32> = (tasks.iter().map(|task| task.id)).zip(0..).collect();
+    // A baseline that is trained is measured, too: it is the reference.
+    let references: BTreeMap<TaskId, u32> = (tasks.iter().zip(0..))
+        .filter_map(|(task, place)| match &task.spec.work {
+            Work::Evaluate { subject, .. } => Some((subject.task, place)),
+            Work::Baseline { .. } | Work::Replace { .. } | Work::Finetune { .. } => None,
+        })
+        .collect();
     let chain = |evaluation: &TaskId| {
         let mut chain = BTreeSet::new();
         let mut open = vec![*evaluation];
         while let Some(place) = open.pop().and_then(|task| places.get(&task)) {
+            let task = &tasks[*place as usize];
+            let is_baseline = task.spec.kind() == TaskKind::Baseline;
+            chain.extend(references.get(&task.id).filter(|_| is_baseline));
             if chain.insert(*place) {
-                let inputs = tasks[*place as usize].spec.inputs();
+                let inputs = task.spec.inputs();
                 open.extend(inputs.into_iter().map(|input| input.task));
             }
         }

@@ -111,7 +111,9 @@ async fn check(world: &Arc<World>, cancelled: Option<&str>) {
         if read.map(|front| v1::Front::from(front.clone())) != Some(expected) {
             world.violate("the durable front is the plan's", sweep);
         }
-        world.observer.check_done(world, sweep, &plan(world, sweep));
+        let plan = plan(world, sweep);
+        world.observer.check_done(world, sweep, &plan);
+        world.observer.check_survivors(world, sweep, &plan);
     }
     world.observer.check_finishes(world);
 }

@@ -8,6 +8,7 @@ use autorep_proto::v1;
 use tokio::time::sleep;
 
 use crate::network::call;
+use crate::profile::HoldingBack;
 use crate::wire::{Answer, Request};
 use crate::world::World;
 
@@ -45,17 +46,20 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     } else {
         "independent"
     };
+    let holds_back = sweep == "a" || world.profile.sweeps.holding_back == HoldingBack::Both;
     let (epochs, halving) = if world.profile.sweeps.halving {
+        let grid = "
+  grid: { replace.penalty: [1.0e-4, 2.0e-4, 3.0e-4] }";
         let halving = "
   halving: { grace: 1 }
   grid: { replace.penalty: [1.0e-4, 2.0e-4, 3.0e-4] }";
-        (SEARCH_EPOCHS, halving)
+        (SEARCH_EPOCHS, if holds_back { halving } else { grid })
     } else {
         (1, "")
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
-    let seeds = match (world.profile.sweeps.adaptive, seeds) {
+    let seeds = match (world.profile.sweeps.adaptive && holds_back, seeds) {
         (true, "[0]") => "{ min: 1, max: 2 }",
         (true, _) => "{ min: 2, max: 3 }",
         (false, seeds) => seeds,

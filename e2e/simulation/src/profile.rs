@@ -74,6 +74,17 @@ pub(crate) struct Sweeps {
     pub(crate) halving: bool,
     /// Whether seeds are added where they say something.
     pub(crate) adaptive: bool,
+    /// Which of them hold back what they have in common.
+    pub(crate) holding_back: HoldingBack,
+}
+
+/// Which sweeps of a world hold tasks back, if any does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HoldingBack {
+    /// Both.
+    Both,
+    /// The first alone.
+    First,
 }
 
 impl Profile {
@@ -129,6 +140,11 @@ impl Profile {
                 descent: chance.permille(500),
                 halving: chance.permille(350),
                 adaptive: chance.permille(200),
+                holding_back: if chance.permille(500) {
+                    HoldingBack::First
+                } else {
+                    HoldingBack::Both
+                },
             },
         }
     }

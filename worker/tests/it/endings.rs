@@ -196,6 +196,49 @@ async fn a_store_that_takes_nothing_fails_the_attempt_and_not_the_worker() {
     assert_eq!(only_failure(&lab).class(), FailureClass::StoreUnavailable);
 }
 
+/// Offers a task that is to stop after two epochs.
+fn offer_to_stop(lab: &Lab) {
+    lab.offer_baseline();
+    lab.recorder.change(|it| it.offers[0].stop_after = Some(2));
+}
+
+#[tokio::test]
+async fn a_task_that_stops_where_it_is_to_is_given_back_and_the_worker_goes_on() {
+    let lab = Lab::new("checkpoint resume 2\nstopped 2\nawait nothing");
+    offer_to_stop(&lab);
+    let summary = lab.run().await;
+    assert_eq!((summary.released, summary.failed), (1, 0));
+}
+
+#[tokio::test]
+async fn a_trainer_that_stops_before_it_is_to_has_failed() {
+    let lab = Lab::new("checkpoint resume 1\nstopped 1\nawait nothing");
+    offer_to_stop(&lab);
+    let summary = lab.run().await;
+    assert_eq!((summary.released, summary.failed), (0, 1));
+    let failure = only_failure(&lab);
+    assert_eq!(failure.class(), FailureClass::TrainerError);
+    assert!(
+        failure.message.contains("after 2 epochs"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test]
+async fn a_stop_whose_checkpoint_cannot_be_stored_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tasks"), "").unwrap();
+    let objects = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let script = "checkpoint resume 2\nstopped 2\nawait nothing";
+    let mut lab = Lab::with_store(script, Arc::new(objects));
+    lab.config.store_patience = Duration::from_millis(200);
+    offer_to_stop(&lab);
+    let summary = lab.run().await;
+    assert_eq!((summary.released, summary.failed), (0, 1));
+    assert_eq!(only_failure(&lab).class(), FailureClass::StoreUnavailable);
+}
+
 #[tokio::test]
 async fn a_spec_that_is_not_the_tasks_own_is_never_trained() {
     let lab = Lab::new("done");

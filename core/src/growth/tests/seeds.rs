@@ -161,7 +161,10 @@ fn a_seed_comes_with_all_that_it_needs_and_nothing_else() {
         .filter(|(place, it)| it.spec.seed == 1 && world.of(*place).allowed == ALL_EPOCHS)
         .map(|(_, it)| it.spec.kind().name())
         .collect();
-    assert_eq!(kinds, ["baseline", "replace", "finetune", "evaluate"]);
+    assert_eq!(
+        kinds,
+        ["baseline", "evaluate", "replace", "finetune", "evaluate"]
+    );
     // Its evaluation is under way: the next worker gets another candidate's.
     let Some(Step::Seed { candidate, .. }) = steps.first().copied() else {
         panic!("{steps:?}");

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WorkerId;
-use crate::ledger::fixture::{halved_plan, interim};
+use crate::ledger::fixture::{halved_plan, interim, whole_plan};
 use crate::manifest::Keep;
 use crate::offer::Offer;
 
@@ -31,7 +31,7 @@ enum Command {
 fn command() -> impl Strategy<Value = Command> {
     use Command as C;
     prop_oneof![
-        1 => (0..2_u8, 0..4_u8).prop_map(|(sweep, budgets)| C::Submit { sweep, budgets }),
+        1 => (0..2_u8, 0..5_u8).prop_map(|(sweep, budgets)| C::Submit { sweep, budgets }),
         6 => (0..3_u8).prop_map(|worker| C::Acquire { worker }),
         2 => any::<u8>().prop_map(|claim| C::Renew { claim }),
         3 => (any::<u8>(), 0..4_u8, 0..4_u8)
@@ -56,7 +56,8 @@ fn some_plan(number: u8) -> Plan {
         0 => tiny_plan(&[0], &[100, 50]),
         1 => tiny_plan(&[0], &[100]),
         2 => tiny_plan(&[0], &[50]),
-        _ => halved_plan(),
+        3 => halved_plan(),
+        _ => whole_plan(),
     }
 }
 

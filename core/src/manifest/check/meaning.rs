@@ -42,7 +42,8 @@ impl Checker {
     fn halving(&mut self, parts: &Parts) {
         let halving = self.operations.halving;
         let path = "spec.halving.grace";
-        if halving.grace == 0 || self.broken.contains("spec.replace.epochs") {
+        let unknown = self.arms.is_empty() && self.broken.contains("spec.replace.epochs");
+        if halving.grace == 0 || unknown {
             return;
         }
         let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
@@ -51,15 +52,16 @@ impl Checker {
                 .entry(search.value.recipe.schedule.epochs)
                 .or_default() += 1;
         }
-        let longest = groups.keys().next_back().copied().unwrap_or(0);
-        let message = if !groups.values().any(|&searches| searches > 1) {
+        let compared = groups.iter().filter(|(_, searches)| **searches > 1);
+        let longest = compared.map(|(&epochs, _)| epochs).max();
+        let message = if longest.is_none() {
             "expected at least two ways to search in as many epochs, found none to compare: give \
              the grid an axis of replace, or arms, or leave halving out"
                 .to_owned()
-        } else if halving.rungs(longest).is_empty() {
+        } else if let Some(longest) = longest.filter(|&epochs| halving.rungs(epochs).is_empty()) {
             format!(
-                "expected less than the {longest} epochs of a search, found {}: no search would be \
-                 stopped",
+                "expected less than the {longest} epochs of the searches that are compared, found \
+                 {}: none would be stopped",
                 halving.grace
             )
         } else {

@@ -461,7 +461,7 @@ impl Knowledge {
             world.violate("nothing of a cancelled sweep is leased", line);
         }
         let granting = self.sweeps.iter().any(|(name, row)| {
-            !row.cancelled && !self.paused.contains(name) && self.has_task(row, task)
+            !row.cancelled && !self.paused.contains(name) && self.has_task(name, row, task)
         });
         if !granting {
             world.violate("nothing of a paused sweep is leased", line);

@@ -61,7 +61,7 @@ impl Knowledge {
             let text = format!("{name}: {:?} -> {:?}", old.grown, new.grown);
             world.violate("what a sweep has decided stays", text);
         }
-        if let Some(plan) = self.plans.get(&new.plan) {
+        if let Some(plan) = self.plan(name, &new).cloned() {
             let held_back = plan.growth.allowances(&new.grown);
             for (place, task) in (0..).zip(&plan.tasks) {
                 let epochs = held_back.get(&place).copied().unwrap_or(ALL_EPOCHS);

@@ -63,7 +63,8 @@ pub(super) struct Knowledge {
     pub(super) sweeps: BTreeMap<String, SweepRow>,
     /// The sweep and the plan's digest of each manifest that was submitted.
     pub(super) manifests: BTreeMap<String, (String, Digest)>,
-    pub(super) plans: BTreeMap<Digest, Arc<Plan>>,
+    /// By sweep and digest: two sweeps with the same tasks may run more or less of them.
+    pub(super) plans: BTreeMap<(String, Digest), Arc<Plan>>,
     /// The most epochs that any sweep has let a task train for.
     pub(super) allowed: BTreeMap<TaskId, u32>,
     pub(super) writes: u64,
@@ -109,7 +110,7 @@ impl Knowledge {
         let manifest = manifest::parse_within(text, 1000).ok()?;
         let plan = Plan::expand(&manifest);
         let learnt = (manifest.name.to_string(), plan.digest());
-        self.plans.insert(learnt.1, Arc::new(plan));
+        self.plans.insert(learnt.clone(), Arc::new(plan));
         self.manifests.insert(text.to_owned(), learnt.clone());
         Some(learnt)
     }
@@ -118,12 +119,20 @@ impl Knowledge {
     /// count as wanting only if so said.
     pub(super) fn is_wanted(&self, task: TaskId, but: &str, paused_too: bool) -> bool {
         self.sweeps.iter().any(|(name, row)| {
-            name != but && !row.cancelled && (paused_too || !row.paused) && self.has_task(row, task)
+            name != but
+                && !row.cancelled
+                && (paused_too || !row.paused)
+                && self.has_task(name, row, task)
         })
     }
 
-    pub(super) fn has_task(&self, row: &SweepRow, task: TaskId) -> bool {
-        (self.plans.get(&row.plan)).is_some_and(|plan| plan.tasks.iter().any(|it| it.id == task))
+    /// The plan of a sweep as it is written down.
+    pub(super) fn plan(&self, name: &str, row: &SweepRow) -> Option<&Arc<Plan>> {
+        self.plans.get(&(name.to_owned(), row.plan))
+    }
+
+    pub(super) fn has_task(&self, name: &str, row: &SweepRow, task: TaskId) -> bool {
+        (self.plan(name, row)).is_some_and(|plan| plan.tasks.iter().any(|it| it.id == task))
     }
 
     /// The records of the tasks that only this sweep has.
@@ -131,10 +140,9 @@ impl Knowledge {
         let Some(row) = self.sweeps.get(sweep) else {
             return Tasks::new();
         };
-        let tasks = self
-            .durable
-            .iter()
-            .filter(|(task, _)| self.has_task(row, **task) && !self.is_wanted(**task, sweep, true));
+        let tasks = self.durable.iter().filter(|(task, _)| {
+            self.has_task(sweep, row, **task) && !self.is_wanted(**task, sweep, true)
+        });
         tasks
             .map(|(task, record)| (*task, record.clone()))
             .collect()

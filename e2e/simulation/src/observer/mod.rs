@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use autorep_core::digest::Digest;
-use autorep_core::growth::ALL_EPOCHS;
+use autorep_core::growth::{ALL_EPOCHS, Entrant};
 use autorep_core::id::{Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{RecordedState, TaskRecord};
@@ -175,6 +175,22 @@ impl Observer {
                     "at the end all is done",
                     format!("{}: {record:?}", task.id.short()),
                 );
+            }
+        }
+    }
+
+    /// Of the searches that are compared at least one went to its end.
+    pub(crate) fn check_survivors(&self, world: &World, sweep: &str, plan: &Plan) {
+        let know = self.know();
+        let grown = know.sweeps.get(sweep).map(|row| row.grown.as_slice());
+        let allowed = plan.growth.allowances(grown.unwrap_or_default());
+        for heat in &plan.growth.heats {
+            let survives = |entrant: &Entrant| {
+                (entrant.tasks.iter().chain(&entrant.followers))
+                    .all(|place| allowed.get(place) == Some(&ALL_EPOCHS))
+            };
+            if !heat.entrants.iter().any(survives) {
+                world.violate("of the searches that are compared one goes on", sweep);
             }
         }
     }

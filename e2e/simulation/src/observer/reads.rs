@@ -12,7 +12,7 @@ impl Knowledge {
     /// A worker is told that nothing runs and nothing will before a person does something.
     pub(super) fn idle(&self, world: &World) {
         for (name, row) in self.sweeps.iter().filter(|(_, row)| !row.cancelled) {
-            let plan = self.plans.get(&row.plan);
+            let plan = self.plan(name, row);
             let held_back = plan.map(|plan| plan.growth.allowances(&row.grown));
             let held_back = held_back.unwrap_or_default();
             for (place, task) in (0..).zip(plan.iter().flat_map(|plan| &plan.tasks)) {
@@ -94,6 +94,6 @@ impl Knowledge {
 
     fn plan_of(&self, sweep: &str) -> Option<&Plan> {
         let row = self.sweeps.get(sweep)?;
-        self.plans.get(&row.plan).map(AsRef::as_ref)
+        self.plan(sweep, row).map(AsRef::as_ref)
     }
 }
