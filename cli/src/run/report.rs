@@ -66,6 +66,7 @@ impl Outcome<'_> {
         } else {
             output::stderr("nothing was left to train: every result was in the store\n");
         }
+        output::stderr(&parked(self.show));
         let paths = FILES.map(|(name, _)| folder.join(name).display().to_string());
         output::stderr(&format!("front: {}\n", paths.join("  ")));
         Ok(self.exit())
@@ -116,6 +117,19 @@ impl Cost {
             self.trained_seconds,
             100.0 * self.overhead_share
         )
+    }
+}
+
+/// What of the plan was not run to its end because nothing asked for it; empty where all was.
+fn parked(show: &v1::ShowResponse) -> String {
+    let summary = show.summary.as_ref();
+    match summary.and_then(|it| it.counts).map_or(0, |it| it.parked) {
+        0 => String::new(),
+        parked => format!(
+            "{} of the plan stopped early or never ran: others did better at a rung, or the front is \
+             clear without\n",
+            text::tasks(parked)
+        ),
     }
 }
 

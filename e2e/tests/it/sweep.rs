@@ -139,6 +139,10 @@ fn of_a_grid_only_the_better_searches_are_trained_to_the_end() {
     let searches = finished.iter().filter(|output| output.kind == "replace");
     assert!(searches.count() >= 2, "the survivor's nets");
 
+    // Three searches, and behind each two finetunes with their evaluations.
+    let parked = "15 tasks of the plan stopped early";
+    assert!(run.stderr.contains(parked), "{}", run.stderr);
+
     let again = finish(&mut sandbox.run("store")).expect_code(0);
     assert_eq!(again.stdout, run.stdout);
     assert!(
