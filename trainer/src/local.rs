@@ -15,7 +15,7 @@ use crate::task;
 pub const USAGE: &str = "\
 usage: autorep-trainer local SPEC.json --data DIR|URL --out DIR [--input DIR]... [--weights DIR|URL]
            [--resume DIR] [--device cpu|cuda:N] [--threads N] [--checkpoint-every SECONDS]
-           [--checkpoint-every-steps STEPS]
+           [--checkpoint-every-steps STEPS] [--stop-after EPOCHS]
            [--data-cache-folder DIR --data-cache BYTES]
 
 Works on the task that SPEC.json describes (the `spec` in a checkpoint's state.json is one) without
