@@ -178,6 +178,20 @@ pub fn task_cost(spec: &TaskSpec) -> Cost {
     CostModel::new(&spec.net, &spec.data).work(&spec.work)
 }
 
+/// What each of these tasks costs. Fast where tasks of one net and data follow each other, as they do in
+/// plans.
+pub fn task_costs<'a>(specs: impl Iterator<Item = &'a TaskSpec>) -> impl Iterator<Item = Cost> {
+    let mut last: Option<(&TaskSpec, CostModel)> = None;
+    specs.map(move |spec| {
+        let model = match last {
+            Some((of, model)) if of.net == spec.net && of.data == spec.data => model,
+            _ => CostModel::new(&spec.net, &spec.data),
+        };
+        last = Some((spec, model));
+        model.work(&spec.work)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -381,34 +381,32 @@ impl<'a> Attempt<'a> {
                 Ok(observation) => self.conclude(Verdict::Done(observation)),
                 Err(error) => self.abort(trainer_error(error.to_string())),
             },
-            trainer_event::Event::Stopped(v1::Stopped { curve, seconds })
-                if self.stopping || self.task.stop_after.is_some() =>
-            {
-                match interim("Stopped.seconds", curve, seconds) {
-                    Ok(interim)
-                        if !self.stopping
-                            && self.task.stop_after > Some(interim.curve.reached()) =>
-                    {
-                        let (found, wanted) = (interim.curve.reached(), self.task.stop_after);
-                        self.abort(trainer_error(format!(
-                            "expected the trainer to stop after {} epochs, found it stopped after {found}",
-                            wanted.unwrap_or(0)
-                        )));
-                    }
-                    Ok(interim) => self.conclude(Verdict::Stopped(interim)),
-                    Err(error) => self.abort(trainer_error(error.to_string())),
-                }
-            }
-            trainer_event::Event::Stopped(_) => {
-                self.abort(trainer_error(
-                    "the trainer stopped without being told".to_owned(),
-                ));
-            }
+            trainer_event::Event::Stopped(said) => match self.stopped(said) {
+                verdict @ Verdict::Failed(_) => self.abort(verdict),
+                verdict @ (Verdict::Stopped(_) | Verdict::Done(_)) => self.conclude(verdict),
+            },
             trainer_event::Event::Failed(failed) => {
                 self.conclude(trainer_failed(failed, self.task.resume.as_ref()));
             }
         }
         None
+    }
+
+    /// What it means that the trainer has stopped: it was told to, or has come to where it was to stop.
+    fn stopped(&self, said: v1::Stopped) -> Verdict {
+        let interim = match interim("Stopped.seconds", said.curve, said.seconds) {
+            Ok(interim) => interim,
+            Err(error) => return trainer_error(error.to_string()),
+        };
+        let reached = interim.curve.reached();
+        match self.task.stop_after {
+            _ if self.stopping => Verdict::Stopped(interim),
+            Some(epochs) if reached >= epochs => Verdict::Stopped(interim),
+            Some(epochs) => trainer_error(format!(
+                "expected the trainer to stop after {epochs} epochs, found that it did after {reached}"
+            )),
+            None => trainer_error("the trainer stopped without being told".to_owned()),
+        }
     }
 
     /// Queues a checkpoint that the trainer has written.

@@ -1,6 +1,6 @@
 //! How sweeps grow: which tasks of their plans they let train, and for how long.
 
-use super::{Decision, Event, Ledger, Sweep, TaskState};
+use super::{Decision, Event, Ledger, Sweep};
 use crate::growth::{Standing, Standings, Step};
 use crate::id::SweepName;
 use crate::offer::Offer;
@@ -19,16 +19,7 @@ impl Standings for OfSweep<'_> {
         Standing {
             allowed: member.map_or(0, |member| member.allowed),
             curve: task.state.curve(),
-            result: match &task.state {
-                TaskState::Done(done) => Some(&done.observation),
-                TaskState::Waiting(_)
-                | TaskState::Ready(_)
-                | TaskState::Leased(_)
-                | TaskState::GaveUp(_)
-                | TaskState::Blocked(_)
-                | TaskState::Parked(_)
-                | TaskState::Cancelled(_) => None,
-            },
+            result: task.state.result(),
             lost: task.state.is_lost(),
         }
     }
@@ -89,36 +80,29 @@ impl Ledger {
     /// Foresees anew how those sweeps grow whose tasks an event has changed. Sweeps share tasks: what
     /// opens a task that was done or had given up does so for all that have it.
     pub(super) fn look_ahead(&mut self, event: &Event) {
-        let sweeps: Vec<u32> = match event {
+        let task = match event {
             Event::Submitted(_)
             | Event::Grown { .. }
+            | Event::Paused { .. }
             | Event::Cancelled { .. }
-            | Event::SetAside { .. } => (0..).take(self.sweeps.len()).collect(),
-            Event::Finished { .. }
-            | Event::Stopped { .. }
-            | Event::Ended { .. }
-            | Event::Adopted { .. }
-                if !self.remade.is_empty() =>
-            {
-                (0..).take(self.sweeps.len()).collect()
-            }
-            Event::Paused { sweep, .. } => vec![self.sweep_slots[sweep]],
+            | Event::SetAside { .. } => None,
             Event::Finished { task, .. }
             | Event::Stopped { task, .. }
-            | Event::Ended { task, .. } => self.sweeps_with(*task),
-            Event::Leased { claim, .. } => self.sweeps_with(claim.task),
-            Event::Adopted { checkpoint } => self.sweeps_with(checkpoint.task),
-            Event::Renewed { .. } | Event::Dropped { .. } | Event::Pinned { .. } => Vec::new(),
+            | Event::Ended { task, .. } => Some(*task),
+            Event::Leased { claim, .. } => Some(claim.task),
+            Event::Adopted { checkpoint } => Some(checkpoint.task),
+            Event::Renewed { .. } | Event::Dropped { .. } | Event::Pinned { .. } => return,
         };
-        for sweep in sweeps {
+        if let Some(task) = task.filter(|_| self.remade.is_empty()) {
+            let slot = self.slots[&task];
+            for at in 0..self.at(slot).sweeps.len() {
+                self.foresee(self.at(slot).sweeps[at].sweep);
+            }
+            return;
+        }
+        for sweep in (0..).take(self.sweeps.len()) {
             self.foresee(sweep);
         }
-    }
-
-    fn sweeps_with(&self, task: crate::id::TaskId) -> Vec<u32> {
-        let slot = self.slots.get(&task);
-        let sweeps = slot.map(|&slot| self.at(slot).sweeps.iter().map(|member| member.sweep));
-        sweeps.into_iter().flatten().collect()
     }
 
     /// Foresees how a sweep grows.

@@ -450,42 +450,36 @@ impl TaskState {
         }
     }
 
+    /// What it measured, if it is done.
+    pub fn result(&self) -> Option<&Observation> {
+        if let Self::Done(done) = self {
+            return Some(&done.observation);
+        }
+        None
+    }
+
     /// What its epochs have measured, as far as the ledger was told.
     pub fn curve(&self) -> &LearningCurve {
         static NONE: LearningCurve = LearningCurve {
             images: 0,
             epochs: Vec::new(),
         };
-        match self {
-            Self::Done(done) => &done.observation.curve,
-            Self::Waiting(_)
-            | Self::Ready(_)
-            | Self::Leased(_)
-            | Self::GaveUp(_)
-            | Self::Blocked(_)
-            | Self::Parked(_)
-            | Self::Cancelled(_) => self
-                .kept()
-                .and_then(|kept| kept.interim.as_ref())
-                .map_or(&NONE, |interim| &interim.curve),
+        if let Some(result) = self.result() {
+            return &result.curve;
         }
+        self.interim().map_or(&NONE, |interim| &interim.curve)
     }
 
     /// Seconds that trainers have worked on it, as far as the ledger was told.
     pub fn seconds(&self) -> f64 {
-        match self {
-            Self::Done(done) => done.observation.seconds,
-            Self::Waiting(_)
-            | Self::Ready(_)
-            | Self::Leased(_)
-            | Self::GaveUp(_)
-            | Self::Blocked(_)
-            | Self::Parked(_)
-            | Self::Cancelled(_) => self
-                .kept()
-                .and_then(|kept| kept.interim.as_ref())
-                .map_or(0.0, |interim| interim.seconds),
+        if let Some(result) = self.result() {
+            return result.seconds;
         }
+        self.interim().map_or(0.0, |interim| interim.seconds)
+    }
+
+    fn interim(&self) -> Option<&Interim> {
+        self.kept()?.interim.as_deref()
     }
 
     /// Whether the task has its result.

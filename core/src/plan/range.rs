@@ -1,10 +1,10 @@
-//! How much of a plan is run: between what a sweep does in any case and all of it.
+//! How much of a plan is run: what a sweep does in any case.
 
 use serde::{Deserialize, Serialize};
 
+use super::Plan;
 use super::summary::WorkSummary;
-use super::{Plan, PlannedTask};
-use crate::cost::{Cost, CostModel};
+use crate::cost::{Cost, task_costs};
 use crate::growth::{ALL_EPOCHS, Growth, Heat};
 
 /// How a sweep may grow, in numbers.
@@ -24,8 +24,6 @@ pub struct GrowthSummary {
     pub most_seeds: u64,
     /// The work if at each rung the cheapest go on, none of them early, and no seed is added.
     pub least: WorkSummary,
-    /// The work if everything is run.
-    pub most: WorkSummary,
 }
 
 impl GrowthSummary {
@@ -35,8 +33,7 @@ impl GrowthSummary {
         if growth.is_none() {
             return None;
         }
-        let costs = costs(&plan.tasks);
-        let most = (costs.iter()).fold(Cost::default(), |sum, (_, cost)| sum + *cost);
+        let costs: Vec<Cost> = task_costs(plan.tasks.iter().map(|task| &task.spec)).collect();
         let largest = growth.heats.iter().max_by_key(|heat| heat.entrants.len());
         let adaptive = growth
             .seeds
@@ -52,36 +49,17 @@ impl GrowthSummary {
             least_seeds: adaptive.unwrap_or(seeds as u64),
             most_seeds: seeds as u64,
             least: least(growth, &costs).into(),
-            most: most.into(),
         })
     }
 }
 
-/// The epochs and the cost of each task.
-fn costs(tasks: &[PlannedTask]) -> Vec<(u32, Cost)> {
-    let mut model: Option<(&PlannedTask, CostModel)> = None;
-    let mut costs = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        let spec = &task.spec;
-        let current = match model {
-            Some((of, current)) if (&of.spec.net, &of.spec.data) == (&spec.net, &spec.data) => {
-                current
-            }
-            _ => CostModel::new(&spec.net, &spec.data),
-        };
-        model = Some((task, current));
-        let cost = current.work(&spec.work);
-        costs.push((u32::try_from(cost.epochs).unwrap_or(u32::MAX), cost));
-    }
-    costs
-}
-
 /// The part of a cost that the first `allowed` of all epochs have.
-fn up_to(allowed: u32, (epochs, cost): (u32, Cost)) -> Cost {
-    if allowed >= epochs {
+fn up_to(allowed: u32, cost: Cost) -> Cost {
+    let allowed = u128::from(allowed);
+    if allowed == 0 || allowed >= cost.epochs {
         return if allowed == 0 { Cost::default() } else { cost };
     }
-    let part = |whole: u128| whole * u128::from(allowed) / u128::from(epochs.max(1));
+    let part = |whole: u128| whole * allowed / cost.epochs;
     Cost {
         macs: part(cost.macs),
         images: part(cost.images),
@@ -89,7 +67,7 @@ fn up_to(allowed: u32, (epochs, cost): (u32, Cost)) -> Cost {
     }
 }
 
-fn least(growth: &Growth, costs: &[(u32, Cost)]) -> Cost {
+fn least(growth: &Growth, costs: &[Cost]) -> Cost {
     let mut allowed = vec![ALL_EPOCHS; costs.len()];
     for (place, epochs) in growth.allowances(&[]) {
         allowed[place as usize] = epochs;
@@ -114,7 +92,7 @@ fn least(growth: &Growth, costs: &[(u32, Cost)]) -> Cost {
 }
 
 /// What it costs to let an entrant go on from a rung.
-fn added(heat: &Heat, entrant: u32, rung: u32, costs: &[(u32, Cost)]) -> Cost {
+fn added(heat: &Heat, entrant: u32, rung: u32, costs: &[Cost]) -> Cost {
     let before = heat.rungs[rung as usize];
     let parts = heat
         .allowed_after(entrant, rung)

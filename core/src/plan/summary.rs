@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{GrowthSummary, Plan, budgets};
 use crate::candidate::PointKind;
-use crate::cost::{Cost, CostModel};
+use crate::cost::{Cost, CostModel, task_costs};
 use crate::data::DataSpec;
 use crate::digest::Digest;
 use crate::id::SweepName;
@@ -189,18 +189,11 @@ fn total(tally: &Tally) -> Cost {
 /// Counts the plan's own tasks.
 fn shared(plan: &Plan) -> Tally {
     let mut tally = Tally::default();
-    let mut model: Option<(&NetSpec, &DataSpec, CostModel)> = None;
-    for task in &plan.tasks {
-        let spec = &task.spec;
-        // Tasks of one net and data follow each other, so one model at a time will do.
-        let current = match model {
-            Some((net, data, current)) if *net == spec.net && *data == spec.data => current,
-            _ => CostModel::new(&spec.net, &spec.data),
-        };
-        model = Some((&spec.net, &spec.data, current));
+    let specs = || plan.tasks.iter().map(|task| &task.spec);
+    for (spec, cost) in specs().zip(task_costs(specs())) {
         let entry = &mut tally[index(spec.kind())];
         entry.0 += 1;
-        entry.1 += current.work(&spec.work);
+        entry.1 += cost;
     }
     tally
 }
@@ -304,11 +297,11 @@ impl PlanSummary {
             metric(self.work_without_sharing.macs),
             metric(self.work.images as f64),
         )?;
-        (self.growth.iter()).try_for_each(|growth| write_growth(text, growth))
+        (self.growth.iter()).try_for_each(|growth| write_growth(text, growth, self.work))
     }
 }
 
-fn write_growth(text: &mut String, growth: &GrowthSummary) -> std::fmt::Result {
+fn write_growth(text: &mut String, growth: &GrowthSummary, most: WorkSummary) -> std::fmt::Result {
     writeln!(text)?;
     if growth.heats > 0 {
         let rungs: Vec<String> = growth.rungs.iter().map(u32::to_string).collect();
@@ -338,10 +331,10 @@ fn write_growth(text: &mut String, growth: &GrowthSummary) -> std::fmt::Result {
     writeln!(
         text,
         "so of the plan's {} epochs {} are run at least ({} of {} MACs), all of them at most",
-        grouped(growth.most.epochs),
+        grouped(most.epochs),
         grouped(growth.least.epochs),
         metric(growth.least.macs),
-        metric(growth.most.macs),
+        metric(most.macs),
     )
 }
 

@@ -240,14 +240,11 @@ impl Training {
 
     /// What the epochs so far measured.
     fn curve(&self) -> LearningCurve {
-        let epochs = self.progress.metrics.iter();
+        let epochs = &self.progress.metrics;
         LearningCurve {
-            images: epochs
-                .clone()
-                .map(|it| it.validation.images)
-                .max()
-                .unwrap_or(0),
+            images: epochs.first().map_or(0, |it| it.validation.images),
             epochs: epochs
+                .iter()
                 .map(|epoch| EpochPoint {
                     relu_count: epoch.relus,
                     correct: epoch.validation.correct,
