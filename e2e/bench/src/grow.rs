@@ -60,21 +60,21 @@ fn manifest(seeds: &str, growth: &str) -> String {
     };
     format!(
         "apiVersion: autorep/v1
-    kind: Sweep
-    metadata: {{ name: grown }}
-    spec:
-      data: {{ name: fashion-mnist }}
-      net: {{ name: resnet9, width: 8 }}
-      budgets: [1K]
-      {seeds}
-      {growth}
-      baseline: {{ epochs: 1 }}
-      replace: {{ epochs: 4 }}
-      finetune: {{ epochs: 0 }}
-      grid:
-        replace.penalty: [{}]
-        replace.lr: [{}]
-    ",
+kind: Sweep
+metadata: {{ name: grown }}
+spec:
+  data: {{ name: fashion-mnist }}
+  net: {{ name: resnet9, width: 8 }}
+  budgets: [1K]
+  {seeds}
+  {growth}
+  baseline: {{ epochs: 1 }}
+  replace: {{ epochs: 4 }}
+  finetune: {{ epochs: 0 }}
+  grid:
+    replace.penalty: [{}]
+    replace.lr: [{}]
+",
         axis(1e-6),
         axis(1e-5),
     )
@@ -150,5 +150,17 @@ impl Grown {
         }
         times.sort_unstable();
         Ok(times[DECISIONS / 2].as_secs_f64() * 1e3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_something_to_decide() {
+        let found = cost().unwrap();
+        assert_eq!(found["searches"], 10_000);
+        assert!(found["seeds_ms"].as_f64().unwrap() > 0.0, "{found}");
     }
 }
