@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use autorep_core::digest::Digest;
 
-/// Held while somebody counts what is there or begins a file.
+/// Held while somebody counts what is there, begins a file or gives one its place: a file that changes its
+/// name while files are listed may be in the list under neither.
 const GATE: &str = ".gate";
 const WHOLE: &str = "tar";
 const UNDER_WAY: &str = "part";
@@ -60,7 +61,7 @@ impl CacheSettings {
         if bytes > self.bytes {
             return Ok(Claim::NoRoom);
         }
-        let _gate = self.gate()?;
+        let _gate = gate(&self.folder)?;
         let whole = self.path(digest, WHOLE);
         match fs::metadata(&whole) {
             Ok(metadata) if metadata.len() == bytes => return Ok(Claim::Whole(whole)),
@@ -91,20 +92,13 @@ impl CacheSettings {
 
     /// Removes a file that turned out to be damaged, unless another one has its name by now.
     pub(super) fn remove(&self, path: &Path, damaged: &File) -> io::Result<()> {
-        let _gate = self.gate()?;
+        let _gate = gate(&self.folder)?;
         match fs::metadata(path) {
             Ok(there) if there.ino() == damaged.metadata()?.ino() => fs::remove_file(path),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    fn gate(&self) -> io::Result<File> {
-        fs::create_dir_all(&self.folder)?;
-        let gate = File::create(self.folder.join(GATE))?;
-        gate.lock()?;
-        Ok(gate)
     }
 
     /// Bytes of all files in the folder, after those are gone whose writers died.
@@ -129,6 +123,13 @@ impl CacheSettings {
     }
 }
 
+fn gate(folder: &Path) -> io::Result<File> {
+    fs::create_dir_all(folder)?;
+    let gate = File::create(folder.join(GATE))?;
+    gate.lock()?;
+    Ok(gate)
+}
+
 fn is_being_written(part: &Path) -> io::Result<bool> {
     match File::open(part) {
         Ok(file) => match file.try_lock() {
@@ -144,6 +145,8 @@ fn is_being_written(part: &Path) -> io::Result<bool> {
 impl Part {
     /// Gives the file, of which all bytes are written and verified, its place.
     pub(super) fn keep(mut self) -> io::Result<PathBuf> {
+        let folder = self.whole.parent().unwrap_or(Path::new("."));
+        let _gate = gate(folder)?;
         fs::rename(&self.under_way, &self.whole)?;
         self.kept = true;
         Ok(self.whole.clone())
@@ -195,6 +198,22 @@ mod tests {
         assert!(matches!(cache.claim(one, 60).unwrap(), Claim::Whole(_)));
         assert!(matches!(cache.claim(two, 41).unwrap(), Claim::NoRoom));
         drop(mine(cache.claim(two, 40).unwrap()));
+    }
+
+    /// Else who counts at that moment may see it under neither name, and take too much.
+    #[test]
+    fn a_file_does_not_get_its_place_while_somebody_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = settings(folder.path(), 100);
+        let part = mine(cache.claim(Digest::of(b"1"), 60).unwrap());
+        let whole = part.whole.clone();
+        let counting = gate(&cache.folder).unwrap();
+        let keeping = std::thread::spawn(move || part.keep().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!whole.exists());
+        drop(counting);
+        assert_eq!(keeping.join().unwrap(), whole);
+        assert!(whole.exists());
     }
 
     #[test]
