@@ -51,10 +51,12 @@ pub(crate) fn restore(
         restored.push(RestoredSweep {
             name: record.manifest.name.clone(),
             plan: Arc::new(plan),
-            terms: record.manifest.terms(),
+            terms: (record.manifest).terms(now_ms, record.submitted_ms_ago()),
             paused: record.paused,
             cancelled: record.cancelled,
             grown: record.grown.clone(),
+            at_limit: record.at_limit,
+            before_ms: record.before_ms,
         });
     }
     let ledger = Ledger::restore(lease_ttl_ms, restored, records.tasks, now_ms);

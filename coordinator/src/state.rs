@@ -53,9 +53,42 @@ pub(crate) struct SweepRecord {
     /// How it has grown: which tasks it lets train, and how far.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) grown: Vec<Step>,
+    /// When it was submitted, in milliseconds since 1970; 0 where no limit depends on it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) submitted_unix_ms: u64,
+    /// Whether it has come to its limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) at_limit: bool,
+    /// Milliseconds of work on its tasks that do not count against its limit.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub(crate) before_ms: i64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_none(number: &i64) -> bool {
+    *number == 0
 }
 
 impl SweepRecord {
+    /// Milliseconds since its submission, where its limit depends on them.
+    pub(crate) fn submitted_ms_ago(&self) -> u64 {
+        if self.submitted_unix_ms == 0 {
+            return 0;
+        }
+        unix_ms().saturating_sub(self.submitted_unix_ms)
+    }
+
     pub(crate) const fn new(order: u64, manifest: Manifest, plan: Digest) -> Self {
         Self {
             version: RECORD_VERSION,
@@ -65,6 +98,9 @@ impl SweepRecord {
             paused: false,
             cancelled: false,
             grown: Vec::new(),
+            submitted_unix_ms: 0,
+            at_limit: false,
+            before_ms: 0,
         }
     }
 }
@@ -464,4 +500,10 @@ impl Records {
             tasks: tasks.collect::<Result<_, ReadError>>()?,
         })
     }
+}
+
+/// Milliseconds since 1970, by the machine's clock.
+pub(crate) fn unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, crate::config::millis)
 }

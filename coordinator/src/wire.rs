@@ -19,6 +19,7 @@ pub(crate) fn summary(sweep: SweepView<'_>) -> v1::SweepSummary {
         counts: Some(counts(sweep.counts())),
         owner: sweep.terms().owner.to_string(),
         priority: sweep.terms().priority,
+        at_limit: sweep.is_at_limit(),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod growth;
 pub mod id;
 pub mod lease;
 pub mod ledger;
+pub mod limit;
 pub mod manifest;
 pub mod net;
 pub mod observation;

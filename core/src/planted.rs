@@ -70,6 +70,10 @@ pub enum Bug {
     CurveNotRecorded,
     /// A task is not told where to stop.
     RungPassed,
+    /// A sweep goes on beyond its limit.
+    LimitIgnored,
+    /// That a sweep has come to its limit is not written down.
+    LimitNotRecorded,
     /// A task that failed does not wait before its next attempt.
     RetriesAtOnce,
     /// A result that is reported again is refused.
@@ -88,7 +92,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -121,6 +125,8 @@ impl Bug {
         Self::GrowthNotRecorded,
         Self::CurveNotRecorded,
         Self::RungPassed,
+        Self::LimitIgnored,
+        Self::LimitNotRecorded,
         Self::RetriesAtOnce,
         Self::RepeatedFinishRefused,
         Self::CancelKeepsLeases,

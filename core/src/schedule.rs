@@ -4,14 +4,17 @@
 //! The order serves two wishes. The sweep should end early: what has the longest chain of work
 //! behind it goes first. And its front should be worth looking at early: the first seed of every
 //! candidate goes before the second seed of any, and a net that is ready to be measured is
-//! measured, because that takes seconds and puts a point on the front.
+//! measured, because that takes seconds and puts a point on the front. A sweep that may be ended by
+//! its limit goes from coarse to fine instead: the largest and the smallest budget first, then the one
+//! in the middle, and so on, and what puts a point on the front soonest first.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::candidate::PointKind;
 use crate::id::TaskId;
+use crate::limit::Bounds;
 use crate::plan::Plan;
-use crate::task::TaskKind;
+use crate::task::{TaskKind, TaskSpec};
 
 /// A task's place in the order: smaller ranks run first.
 ///
@@ -22,8 +25,11 @@ pub struct Rank {
     pub stage: Stage,
     /// The seed's place among the plan's seeds.
     pub wave: u32,
-    /// Tasks on the longest chain from this one to the plan's end, itself included.
-    pub chain: Reverse<u32>,
+    /// How fine a front is whose budgets the task's is one of; 0 where that does not decide.
+    pub level: u32,
+    /// By the tasks on the longest chain from this one to the plan's end: negative where the longest
+    /// go first.
+    pub chain: i64,
     /// The place in the plan, which decides ties.
     pub index: u32,
 }
@@ -49,9 +55,60 @@ impl Stage {
     }
 }
 
+/// What a sweep's order is to serve first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// That the sweep ends early.
+    Shortest,
+    /// That its front is a useful one whenever it ends.
+    CoarseFirst,
+}
+
+impl Order {
+    /// The order of a sweep within these bounds.
+    pub const fn within(bounds: Bounds) -> Self {
+        if bounds.is_none() {
+            Self::Shortest
+        } else {
+            Self::CoarseFirst
+        }
+    }
+}
+
+/// How fine the front of each of these rising budgets is: 0 for both ends, 1 for the one in the middle,
+/// 2 for those in the middle of the halves, and so on.
+fn levels(budgets: &BTreeSet<u64>) -> BTreeMap<u64, u32> {
+    let budgets: Vec<u64> = budgets.iter().copied().collect();
+    let Some(last) = budgets.len().checked_sub(1) else {
+        return BTreeMap::new();
+    };
+    let mut levels = BTreeMap::from([(budgets[0], 0), (budgets[last], 0)]);
+    let mut open = vec![(0, last, 1)];
+    while let Some((low, high, level)) = open.pop() {
+        let middle = usize::midpoint(low, high);
+        if middle > low {
+            levels.insert(budgets[middle], level);
+            open.extend([(low, middle, level + 1), (middle, high, level + 1)]);
+        }
+    }
+    levels
+}
+
 /// The ranks of a plan's tasks, in the plan's order. Parents must precede their children, as they
 /// do in every plan.
-pub fn ranks(plan: &Plan) -> Vec<Rank> {
+pub fn ranks(plan: &Plan, order: Order) -> Vec<Rank> {
+    let budgets: BTreeSet<u64> = match order {
+        Order::Shortest => BTreeSet::new(),
+        Order::CoarseFirst => (plan.candidates.iter())
+            .filter(|candidate| candidate.kind == PointKind::Replaced)
+            .map(|candidate| candidate.budget)
+            .collect(),
+    };
+    let levels = levels(&budgets);
+    let level = |spec: &TaskSpec| {
+        let level = spec.own_budget().and_then(|budget| levels.get(&budget));
+        level.copied().unwrap_or(0)
+    };
     let index: BTreeMap<TaskId, usize> = (plan.tasks.iter().map(|task| task.id).zip(0..)).collect();
     let seeds: BTreeSet<u64> = plan.tasks.iter().map(|task| task.spec.seed).collect();
     let wave: BTreeMap<u64, u32> = seeds.into_iter().zip(0..).collect();
@@ -67,7 +124,11 @@ pub fn ranks(plan: &Plan) -> Vec<Rank> {
         .map(|((task, chain), index)| Rank {
             stage: Stage::of(task.spec.kind()),
             wave: wave[&task.spec.seed],
-            chain: Reverse(chain),
+            level: level(&task.spec),
+            chain: match order {
+                Order::Shortest => -i64::from(chain),
+                Order::CoarseFirst => i64::from(chain),
+            },
             index,
         })
         .collect()
@@ -109,6 +170,27 @@ impl ReadySet {
         (self.ready.first().copied().into_iter().chain(due))
             .min()
             .map(|(_, slot)| slot)
+    }
+
+    /// The tasks that may run at this time, in their order.
+    pub fn due(&self, now_ms: u64) -> impl Iterator<Item = u32> {
+        let mut due: Vec<(Rank, u32)> = (self.delayed.range(..=(now_ms, u32::MAX)))
+            .map(|(&(_, slot), &rank)| (rank, slot))
+            .collect();
+        due.sort_unstable();
+        let (mut due, mut ready) = (due.into_iter().peekable(), self.ready.iter().peekable());
+        std::iter::from_fn(move || {
+            let is_due_first = match (due.peek(), ready.peek()) {
+                (Some(delayed), Some(at_once)) => delayed < *at_once,
+                (delayed, _) => delayed.is_some(),
+            };
+            if is_due_first {
+                due.next()
+            } else {
+                ready.next().copied()
+            }
+        })
+        .map(|(_, slot)| slot)
     }
 
     /// Whether a task is in that need not wait.
@@ -158,7 +240,7 @@ mod tests {
     #[test]
     fn baselines_come_first_then_evaluations_then_the_first_seed_by_its_longest_chain() {
         let plan = tiny_plan(&[0, 1], &[100, 50]);
-        let mut order: Vec<(Rank, TaskKind, u64)> = ranks(&plan)
+        let mut order: Vec<(Rank, TaskKind, u64)> = ranks(&plan, Order::Shortest)
             .into_iter()
             .zip(&plan.tasks)
             .map(|(rank, task)| (rank, task.spec.kind(), task.spec.seed))
@@ -182,11 +264,45 @@ mod tests {
     }
 
     #[test]
+    fn a_sweep_that_may_be_ended_goes_from_coarse_to_fine_and_finishes_what_it_began() {
+        let plan = tiny_plan(&[0], &[500, 400, 300, 200, 100]);
+        let mut order: Vec<(Rank, Option<u64>)> = ranks(&plan, Order::CoarseFirst)
+            .into_iter()
+            .zip(plan.tasks.iter().map(|task| task.spec.own_budget()))
+            .collect();
+        order.sort();
+        let trained = order.iter().filter(|(rank, _)| rank.stage == Stage::Train);
+        let budgets: Vec<Option<u64>> = trained.map(|(_, budget)| *budget).collect();
+        let finer = [500, 100, 300, 400, 200].map(Some);
+        // The finetunes of the coarsest front go before another search.
+        assert_eq!(budgets, [&finer[..2], &[None], &finer[2..]].concat());
+    }
+
+    #[test]
+    fn what_is_due_comes_in_the_order_of_its_ranks() {
+        let rank = |index| Rank {
+            stage: Stage::Train,
+            wave: 0,
+            level: 0,
+            chain: -1,
+            index,
+        };
+        let mut set = ReadySet::default();
+        for (slot, not_before_ms) in [(1, 50), (2, 0), (3, 10), (4, 0), (5, 10)] {
+            set.insert(slot, rank(slot), not_before_ms);
+        }
+        assert_eq!(set.due(10).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        assert_eq!(set.due(50).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!(set.due(10).next(), set.pick(10));
+    }
+
+    #[test]
     fn a_delayed_task_waits_and_then_takes_its_place_in_the_order() {
         let rank = |index| Rank {
             stage: Stage::Train,
             wave: 0,
-            chain: Reverse(1),
+            level: 0,
+            chain: -1,
             index,
         };
         let mut set = ReadySet::default();

@@ -148,6 +148,15 @@ impl TaskSpec {
         }
     }
 
+    /// The budget that this task serves alone; none for what several budgets share.
+    pub fn own_budget(&self) -> Option<u64> {
+        match &self.work {
+            Work::Baseline { .. } => None,
+            Work::Replace { budgets, .. } => (budgets.len() == 1).then(|| budgets[0]),
+            Work::Finetune { budget, .. } | Work::Evaluate { budget, .. } => Some(*budget),
+        }
+    }
+
     /// The names of the outputs that this task must commit before it may finish.
     pub fn outputs(&self) -> Vec<String> {
         match &self.work {

@@ -1,6 +1,7 @@
 //! How a sweep wants to be run: nothing of it decides what comes out.
 
 use crate::id::OwnerName;
+use crate::limit::Bounds;
 use crate::manifest::Keep;
 use crate::offer::Requirements;
 use crate::retry::Retry;
@@ -18,4 +19,6 @@ pub struct Terms {
     pub needs: Requirements,
     /// Which outputs outlive their use.
     pub keep: Keep,
+    /// What it may cost.
+    pub bounds: Bounds,
 }

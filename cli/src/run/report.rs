@@ -122,9 +122,14 @@ impl Cost {
 
 /// What of the plan was not run to its end because nothing asked for it; empty where all was.
 fn parked(show: &v1::ShowResponse) -> String {
-    let summary = show.summary.as_ref();
-    match summary.and_then(|it| it.counts).map_or(0, |it| it.parked) {
+    let summary = show.summary.clone().unwrap_or_default();
+    match summary.counts.map_or(0, |counts| counts.parked) {
         0 => String::new(),
+        parked if summary.at_limit => format!(
+            "{} of the plan did not run: the sweep has come to its limit; with a larger one \
+             (spec.limit) it goes on from here\n",
+            text::tasks(parked)
+        ),
         parked => format!(
             "{} of the plan stopped early or never ran: others did better at a rung, or the front is \
              clear without\n",

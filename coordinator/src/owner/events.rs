@@ -22,6 +22,9 @@ impl<S: StateStore> Owner<S> {
             Event::Grown { sweep, steps } => {
                 tracing::info!(%sweep, ?steps, "the sweep grows: tasks may train for longer");
             }
+            Event::LimitReached { sweep } => {
+                tracing::info!(%sweep, "the sweep has come to its limit");
+            }
             Event::Stopped { task, interim } => {
                 self.progress.remove(task);
                 self.checkpoints_wanted.remove(task);

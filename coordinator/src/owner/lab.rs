@@ -17,7 +17,7 @@ use super::fronts::LiveFront;
 use crate::ask::{Found, NewSweep, Noted, Reply};
 use crate::refuse::{self, OnTheWire as _, unknown_sweep};
 use crate::restore::front;
-use crate::state::{StateStore, SweepRecord};
+use crate::state::{StateStore, SweepRecord, unix_ms};
 use crate::wire;
 
 /// The most failures that one answer tells.
@@ -62,7 +62,7 @@ impl<S: StateStore> Owner<S> {
         let submission = Submission {
             sweep: name.clone(),
             plan: Arc::clone(&plan),
-            terms: manifest.terms(),
+            terms: manifest.terms(self.clock.now_ms(), 0),
         };
         let decision = (self.ledger.submit(submission)).map_err(|it| it.on_the_wire())?;
         if dry_run {
@@ -75,8 +75,15 @@ impl<S: StateStore> Owner<S> {
             done = submitted.done,
             "sweep submitted"
         );
-        self.sweeps
-            .insert(name.clone(), SweepRecord::new(order, manifest, digest));
+        let record = SweepRecord {
+            submitted_unix_ms: if manifest.limit.hours > 0.0 {
+                unix_ms()
+            } else {
+                0
+            },
+            ..SweepRecord::new(order, manifest, digest)
+        };
+        self.sweeps.insert(name.clone(), record);
         self.note_growth(&name);
         let front = front(&self.ledger, &name, &plan);
         if let Some(live) = self.fronts.get_mut(&name) {
@@ -109,11 +116,17 @@ impl<S: StateStore> Owner<S> {
         self.answer(reply, answer.map(|_change| ()));
     }
 
-    /// Writes down how a sweep has grown.
+    /// Writes down how a sweep has grown and what of its limit it has used.
     pub(super) fn note_growth(&mut self, sweep: &SweepName) {
         let known = (self.ledger.sweep(sweep)).filter(|_| !planted(Bug::GrowthNotRecorded));
-        let grown = known.map(|view| view.grown().to_vec());
-        self.change(sweep, |record| record.grown = grown.unwrap_or_default());
+        let Some(view) = known else { return };
+        let (grown, before_ms) = (view.grown().to_vec(), view.before_ms());
+        let at_limit = view.is_at_limit() && !planted(Bug::LimitNotRecorded);
+        self.change(sweep, |record| {
+            record.grown = grown;
+            record.before_ms = before_ms;
+            record.at_limit = at_limit;
+        });
     }
 
     fn change(&mut self, sweep: &SweepName, edit: impl FnOnce(&mut SweepRecord)) {

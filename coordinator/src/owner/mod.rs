@@ -370,7 +370,7 @@ impl<S: StateStore> Owner<S> {
             let before = self.witness.is_some().then(|| self.ledger.clone());
             let remade = self.ledger.apply(&event);
             self.turn.tasks.extend(remade);
-            if let Event::Grown { sweep, .. } = &event {
+            if let Event::Grown { sweep, .. } | Event::LimitReached { sweep } = &event {
                 self.note_growth(sweep);
             }
             #[cfg(feature = "simulation")]

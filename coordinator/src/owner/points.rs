@@ -38,7 +38,7 @@ impl Decided {
 fn of(event: &Event) -> Option<[Point; 3]> {
     Some(match event {
         // What grows is written with the lease that is granted then.
-        Event::Renewed { .. } | Event::Grown { .. } => return None,
+        Event::Renewed { .. } | Event::Grown { .. } | Event::LimitReached { .. } => return None,
         Event::Submitted(_) => [
             Point::SubmitBeforeWrite,
             Point::SubmitAfterWrite,

@@ -58,8 +58,33 @@ impl<S: StateStore> Owner<S> {
         })
     }
 
-    /// What a person should know of a sweep that has tasks to run.
+    /// What a sweep has used of its limit, if it has one.
+    fn limit_note(&self, sweep: SweepView<'_>) -> Option<String> {
+        let limit = self.sweeps.get(sweep.name())?.manifest.limit;
+        if limit.is_none() {
+            return None;
+        }
+        let used = sweep.charged_ms() as f64 / 3_600_000.0;
+        let of = match limit.gpu_hours {
+            0.0 => String::new(),
+            hours => format!(" of {hours}"),
+        };
+        let end = if sweep.is_at_limit() {
+            "; nothing more fits into its limit: submit it with a larger one to go on"
+        } else {
+            ""
+        };
+        Some(format!("{used:.3}{of} GPU-hours used{end}"))
+    }
+
+    /// What a person should know of a sweep.
     pub(super) fn notes(&self, sweep: SweepView<'_>) -> Vec<String> {
+        let limit = self.limit_note(sweep);
+        limit.into_iter().chain(self.waiting_notes(sweep)).collect()
+    }
+
+    /// Why a sweep's tasks wait.
+    fn waiting_notes(&self, sweep: SweepView<'_>) -> Vec<String> {
         if sweep.has_ended() || sweep.is_cancelled() {
             return Vec::new();
         }

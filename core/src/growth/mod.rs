@@ -8,12 +8,14 @@
 
 mod halving;
 mod ranking;
+mod refine;
 mod seeds;
 #[cfg(test)]
 mod tests;
 
 pub use halving::{Entrant, Halving, Heat};
 pub use ranking::{Standpoint, best};
+pub use refine::{MoreBudgets, Refine, Spot, first_of};
 pub use seeds::{AdaptiveSeeds, MoreSeeds};
 
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub const ALL_EPOCHS: u32 = u32::MAX;
 pub struct Growth {
     /// Groups of candidates of which only some are trained to the end.
     pub heats: Vec<Heat>,
+    /// Budgets that are only added where the front gains by them.
+    pub budgets: Option<MoreBudgets>,
     /// Seeds that are only given where they say something.
     pub seeds: Option<MoreSeeds>,
 }
@@ -47,6 +51,11 @@ pub enum Step {
         entrant: u32,
         /// The rung that it has left, counted from 0.
         rung: u32,
+    },
+    /// A candidate's budget is added.
+    Refine {
+        /// The candidate.
+        candidate: u32,
     },
     /// A candidate is measured with another seed.
     Seed {
@@ -79,13 +88,15 @@ pub trait Standings {
 impl Growth {
     /// Whether the sweep runs its whole plan.
     pub const fn is_none(&self) -> bool {
-        self.heats.is_empty() && self.seeds.is_none()
+        self.heats.is_empty() && self.budgets.is_none() && self.seeds.is_none()
     }
 
     /// The allowances, by place, of those tasks that do not begin with all epochs.
     pub fn held_back(&self) -> impl Iterator<Item = (u32, u32)> {
         let seeds = self.seeds.iter().flat_map(MoreSeeds::held_back);
-        self.heats.iter().flat_map(Heat::held_back).chain(seeds)
+        let budgets = (self.budgets.iter()).flat_map(MoreBudgets::held_back);
+        let heats = self.heats.iter().flat_map(Heat::held_back);
+        heats.chain(budgets).chain(seeds)
     }
 
     /// The tasks, by place, that a step allows more epochs, each with its new allowance. A step that
@@ -98,6 +109,8 @@ impl Growth {
                 rung,
             } => (self.heats.get(heat as usize))
                 .map_or_else(Vec::new, |heat| heat.allowed_after(entrant, rung)),
+            Step::Refine { candidate } => (self.budgets.as_ref())
+                .map_or_else(Vec::new, |budgets| budgets.allowed_by(candidate)),
             Step::Seed { candidate, seed } => (self.seeds.as_ref())
                 .map_or_else(Vec::new, |seeds| seeds.allowed_by(candidate, seed)),
         }
@@ -126,6 +139,10 @@ impl Growth {
                 };
                 return promoted.into_iter().map(step).collect();
             }
+        }
+        let added = self.budgets.as_ref();
+        if let Some(candidate) = added.and_then(|budgets| budgets.next(candidates, standings)) {
+            return vec![Step::Refine { candidate }];
         }
         let seed = self.seeds.as_ref();
         let seed = seed.and_then(|seeds| seeds.next(candidates, standings));

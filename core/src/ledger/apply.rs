@@ -15,7 +15,7 @@ use crate::growth::ALL_EPOCHS;
 use crate::id::{Generation, OwnerName, SweepName, TaskId};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
-use crate::schedule::{ReadySet, ranks};
+use crate::schedule::{Order, ReadySet, ranks};
 use crate::terms::Terms;
 
 /// What people have said of a sweep.
@@ -23,6 +23,10 @@ use crate::terms::Terms;
 pub(super) struct Marks {
     pub(super) paused: bool,
     pub(super) cancelled: bool,
+    /// Whether it had come to its limit.
+    pub(super) at_limit: bool,
+    /// Milliseconds of work that are not charged, where that is known.
+    pub(super) before_ms: Option<i64>,
 }
 
 impl Ledger {
@@ -40,6 +44,7 @@ impl Ledger {
             Event::Paused { sweep, paused } => self.apply_paused(sweep, *paused),
             Event::Cancelled { sweep } => self.apply_cancelled(sweep),
             Event::Grown { sweep, steps } => self.apply_grown(sweep, steps),
+            Event::LimitReached { sweep } => self.apply_limit_reached(sweep),
             Event::Leased { claim, at_ms, .. } => {
                 self.promote(claim.task, *at_ms);
                 self.apply_leased(event);
@@ -164,24 +169,8 @@ impl Ledger {
         marks: Marks,
         lease_until_ms: Option<u64>,
     ) -> Vec<u32> {
-        let number = self.sweep_slots.get(name).copied().unwrap_or_else(|| {
-            let number = slot_number(self.sweeps.len());
-            self.sweep_slots.insert(name.clone(), number);
-            self.sweeps.push(Sweep {
-                name: name.clone(),
-                plan: Arc::clone(plan),
-                terms: terms.clone(),
-                owner: 0,
-                paused: marks.paused,
-                cancelled: marks.cancelled,
-                ready: ReadySet::default(),
-                members: Vec::new(),
-                counts: TaskCounts::default(),
-                grown: Vec::new(),
-                growth: Vec::new(),
-            });
-            number
-        });
+        let number =
+            (self.sweep_slots.get(name).copied()).unwrap_or_else(|| self.add_sweep(name, plan));
         let sweep = &mut self.sweeps[number as usize];
         let grown = std::mem::take(&mut sweep.grown);
         let goes_on = !grown.is_empty() && sweep.plan.grows_like(plan);
@@ -190,11 +179,15 @@ impl Ledger {
             self.unindex(task);
         }
         let owner = self.owner(&terms.owner);
+        let bounds = terms.bounds;
         let sweep = &mut self.sweeps[number as usize];
         sweep.plan = Arc::clone(plan);
         sweep.terms = terms;
         sweep.owner = owner;
         (sweep.paused, sweep.cancelled) = (marks.paused, marks.cancelled);
+        sweep.at_limit = marks.at_limit;
+        let charged_ms = sweep.worked_for_it_ms();
+        sweep.account = None;
         sweep.growth = Vec::new();
         for &task in &former {
             let task = self.at_mut(task);
@@ -206,7 +199,8 @@ impl Ledger {
         let mut counts = TaskCounts::default();
         let mut members = Vec::with_capacity(plan.tasks.len());
         let held_back: BTreeMap<u32, u32> = plan.growth.held_back().collect();
-        for (place, rank) in (0..).zip(ranks(plan)) {
+        let order = Order::within(bounds);
+        for (place, rank) in (0..).zip(ranks(plan, order)) {
             let member = Member {
                 sweep: number,
                 rank,
@@ -223,11 +217,34 @@ impl Ledger {
         } else {
             counts
         };
+        self.open_account(number, charged_ms, marks.before_ms);
         if goes_on {
             // What was decided stays, with the same plan: it is asked for again.
             self.allow(name, &grown);
         }
         former
+    }
+
+    /// A new sweep without tasks: its number.
+    fn add_sweep(&mut self, name: &SweepName, plan: &Arc<Plan>) -> u32 {
+        let number = slot_number(self.sweeps.len());
+        self.sweep_slots.insert(name.clone(), number);
+        self.sweeps.push(Sweep {
+            name: name.clone(),
+            plan: Arc::clone(plan),
+            terms: Terms::default(),
+            owner: 0,
+            paused: false,
+            cancelled: false,
+            at_limit: false,
+            account: None,
+            ready: ReadySet::default(),
+            members: Vec::new(),
+            counts: TaskCounts::default(),
+            grown: Vec::new(),
+            growth: Vec::new(),
+        });
+        number
     }
 
     /// An owner's number; new owners get the next one.
@@ -315,6 +332,21 @@ impl Ledger {
         self.sweeps[slot].cancelled = true;
         self.sweeps[slot].paused = false;
         for &task in &members {
+            self.index(task);
+        }
+        self.settle(members);
+    }
+
+    fn apply_limit_reached(&mut self, sweep: &SweepName) {
+        let slot = self.sweep_slots[sweep] as usize;
+        let members = self.sweeps[slot].members.clone();
+        for &task in &members {
+            self.unindex(task);
+            self.count(task, false);
+        }
+        self.sweeps[slot].at_limit = true;
+        for &task in &members {
+            self.count(task, true);
             self.index(task);
         }
         self.settle(members);

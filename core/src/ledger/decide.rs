@@ -138,6 +138,7 @@ impl Ledger {
                 && *not_before_ms <= now_ms
                 && (task.parents_left, task.parents_lost) == (0, 0)
                 && let Some(sweep) = self.grantor(slot)
+                && self.has_room(sweep, slot, now_ms)
             {
                 let counted = failure.as_ref().is_some_and(|it| it.counted);
                 again = Some(((slot, sweep), counted));

@@ -58,6 +58,11 @@ pub enum Event {
         /// How.
         steps: Vec<Step>,
     },
+    /// Nothing more of a sweep fits into its limit: what of it is not done stays as it is.
+    LimitReached {
+        /// The sweep.
+        sweep: SweepName,
+    },
     /// A task got a lease.
     Leased {
         /// Task and generation.

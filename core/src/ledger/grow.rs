@@ -28,7 +28,17 @@ impl Standings for OfSweep<'_> {
 impl Ledger {
     /// Lets a sweep grow, where the sweep whose turn it is has nothing to lease to this worker but can
     /// grow. To be asked again until there is nothing to decide, before a lease is.
+    ///
+    /// A sweep that has come to its limit ends instead.
     pub fn grow(&self, offer: &Offer, now_ms: u64) -> Option<Decision<()>> {
+        if let Some(sweep) = self.at_its_limit(now_ms) {
+            return Some(Decision {
+                events: vec![Event::LimitReached {
+                    sweep: sweep.name.clone(),
+                }],
+                outcome: (),
+            });
+        }
         if self.growing.is_empty() {
             return None;
         }
@@ -83,6 +93,7 @@ impl Ledger {
         let task = match event {
             Event::Submitted(_)
             | Event::Grown { .. }
+            | Event::LimitReached { .. }
             | Event::Paused { .. }
             | Event::Cancelled { .. }
             | Event::SetAside { .. } => None,

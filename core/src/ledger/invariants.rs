@@ -219,6 +219,8 @@ fn check_sweeps(ledger: &Ledger) -> Result<(), Violation> {
             .map(|task| task.id));
         hold(7, &sweep.name, "its tasks are its plan's", planned)?;
         check_growth(ledger, number, sweep)?;
+        let books = ledger.account_of(sweep, number) == sweep.account;
+        hold(13, &sweep.name, "its books are those of its tasks", books)?;
     }
     Ok(())
 }
@@ -271,6 +273,16 @@ pub fn check_step(before: &Ledger, event: &Event, after: &Ledger) -> Result<(), 
             let dropped = matches!(event, Event::Dropped { task } if *task == id);
             let same = !new.state.is_done() || new.state == old.state || dropped;
             hold(4, &id, "a result does not change", same)?;
+        }
+        if let Event::Leased { claim, at_ms, .. } = event
+            && claim.task == id
+        {
+            let slot = before.slots[&id];
+            let mut members = old.sweeps.iter();
+            let fits = members.any(|member| {
+                before.is_granted(slot, *member) && before.has_room(member.sweep, slot, *at_ms)
+            });
+            hold(13, &id, "a task is leased within its sweeps' limits", fits)?;
         }
         if is_its_lease {
             let was_ready = matches!(old.state, TaskState::Ready(_));

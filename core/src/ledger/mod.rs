@@ -24,6 +24,7 @@ use crate::schedule::{Rank, ReadySet};
 use crate::task::TaskSpec;
 use crate::terms::Terms;
 
+mod account;
 mod apply;
 mod decide;
 mod decide_end;
@@ -129,6 +130,10 @@ struct Sweep {
     owner: u32,
     paused: bool,
     cancelled: bool,
+    /// Whether nothing more of it fits into its limit.
+    at_limit: bool,
+    /// Its books, if it has a limit.
+    account: Option<Box<account::Account>>,
     /// Its tasks that may be leased; none while it is paused or cancelled.
     ready: ReadySet,
     members: Vec<u32>,
@@ -266,9 +271,17 @@ impl Ledger {
     fn allowed(&self, slot: u32) -> u32 {
         (self.at(slot).sweeps.iter())
             .filter(|member| !self.sweeps[member.sweep as usize].cancelled)
-            .map(|member| member.allowed)
+            .map(|&member| self.allowed_in(member))
             .max()
             .unwrap_or(0)
+    }
+
+    /// Epochs that one sweep lets a task train for: none once it is at its limit.
+    fn allowed_in(&self, member: Member) -> u32 {
+        if self.sweeps[member.sweep as usize].at_limit {
+            return 0;
+        }
+        member.allowed
     }
 
     /// A sweep that wants the task now: one that is not paused either.
@@ -299,7 +312,7 @@ impl Ledger {
         let state = &self.at(slot).state;
         match state {
             TaskState::Waiting(_) | TaskState::Ready(_) | TaskState::Blocked(_)
-                if state.curve().reached() >= member.allowed =>
+                if state.curve().reached() >= self.allowed_in(member) =>
             {
                 StateName::Parked
             }
@@ -321,6 +334,7 @@ impl Ledger {
             let name = self.name_for(slot, member);
             let count = self.sweeps[member.sweep as usize].counts.of(name);
             *count = if more { *count + 1 } else { *count - 1 };
+            self.charge(slot, member, more);
         }
     }
 
@@ -342,11 +356,12 @@ impl Sweep {
 
     /// Whether nothing of it runs and nothing will.
     const fn has_ended(&self) -> bool {
-        self.counts.unfinished() == 0 && (self.growth.is_empty() || self.cancelled)
+        let grows = !self.growth.is_empty() && !self.cancelled && !self.at_limit;
+        self.counts.unfinished() == 0 && !grows
     }
 
     /// Whether its tasks may be leased for it.
     fn grants(&self) -> bool {
-        !self.cancelled && (!self.paused || planted(Bug::PauseIgnored))
+        !self.cancelled && !self.at_limit && (!self.paused || planted(Bug::PauseIgnored))
     }
 }

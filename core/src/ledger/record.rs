@@ -87,6 +87,10 @@ pub struct RestoredSweep {
     pub cancelled: bool,
     /// How it has grown.
     pub grown: Vec<Step>,
+    /// Whether it has come to its limit.
+    pub at_limit: bool,
+    /// Milliseconds of work on its tasks that are not charged.
+    pub before_ms: i64,
 }
 
 impl Task {
@@ -208,6 +212,8 @@ impl Ledger {
             let marks = Marks {
                 paused: sweep.paused,
                 cancelled: sweep.cancelled,
+                at_limit: sweep.at_limit,
+                before_ms: Some(sweep.before_ms),
             };
             ledger.enlist(&sweep.name, &sweep.plan, sweep.terms, marks, Some(until));
             ledger.allow(&sweep.name, &sweep.grown);
@@ -245,7 +251,10 @@ impl Ledger {
             | Event::Ended { task, .. }
             | Event::Dropped { task }
             | Event::Pinned { task, .. } => vec![*task],
-            Event::Renewed { .. } | Event::Paused { .. } | Event::Grown { .. } => Vec::new(),
+            Event::Renewed { .. }
+            | Event::Paused { .. }
+            | Event::Grown { .. }
+            | Event::LimitReached { .. } => Vec::new(),
             Event::Cancelled { sweep } => self.leased_in(sweep).collect(),
             Event::Submitted(submission) => {
                 let planned = submission.plan.tasks.iter().map(|task| task.id);

@@ -12,6 +12,7 @@ mod checkpoints;
 mod early;
 mod failures;
 mod growth;
+mod limits;
 mod random;
 mod retention;
 mod turns;

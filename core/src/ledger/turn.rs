@@ -69,7 +69,7 @@ impl Ledger {
             .collect();
         turns.sort_unstable();
         (turns.into_iter()).find_map(|Turn { sweep, .. }| {
-            let slot = self.sweeps[sweep as usize].ready.pick(now_ms)?;
+            let slot = self.next_of(sweep, now_ms)?;
             Some((slot, sweep))
         })
     }
@@ -82,10 +82,12 @@ impl Ledger {
             .filter_map(|sweep| self.turn(sweep, offer))
             .collect();
         turns.sort_unstable();
-        let first = (turns.into_iter())
-            .map(|turn| &self.sweeps[turn.sweep as usize])
-            .find(|sweep| !sweep.growth.is_empty() || sweep.ready.pick(now_ms).is_some())?;
-        first.ready.pick(now_ms).is_none().then_some(first)
+        let first = (turns.into_iter()).find_map(|turn| {
+            let sweep = &self.sweeps[turn.sweep as usize];
+            let has_a_task = self.next_of(turn.sweep, now_ms).is_some();
+            (has_a_task || !sweep.growth.is_empty()).then_some((sweep, has_a_task))
+        });
+        first.and_then(|(sweep, has_a_task)| (!has_a_task).then_some(sweep))
     }
 
     /// A sweep's place in the order, unless it is passed over.

@@ -67,6 +67,22 @@ impl<'a> SweepView<'a> {
         self.sweep.has_ended()
     }
 
+    /// Whether nothing more of it fits into its limit.
+    pub const fn is_at_limit(self) -> bool {
+        self.sweep.at_limit
+    }
+
+    /// Milliseconds of trainers' work, times the GPUs of a task, that count against its limit; 0
+    /// without one.
+    pub fn charged_ms(self) -> u64 {
+        self.sweep.charged_ms()
+    }
+
+    /// Milliseconds of work on its tasks that do not count against its limit.
+    pub fn before_ms(self) -> i64 {
+        self.sweep.before_ms()
+    }
+
     /// How it has grown so far.
     pub fn grown(self) -> &'a [Step] {
         &self.sweep.grown

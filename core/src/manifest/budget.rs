@@ -32,6 +32,23 @@ impl BudgetSpec {
     }
 }
 
+impl BudgetSpec {
+    /// ReLUs, or hundred-millionths.
+    pub(super) const fn number(self) -> u64 {
+        match self {
+            Self::Relus(number) | Self::Share(number) => number,
+        }
+    }
+
+    /// So many of what this one counts.
+    pub(super) const fn of_same_kind(self, number: u64) -> Self {
+        match self {
+            Self::Relus(_) => Self::Relus(number),
+            Self::Share(_) => Self::Share(number),
+        }
+    }
+}
+
 /// Why a text is no budget; the text continues "expected …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotABudget {

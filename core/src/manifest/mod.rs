@@ -10,8 +10,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataSpec;
-use crate::growth::{AdaptiveSeeds, Halving};
+use crate::growth::{AdaptiveSeeds, Halving, Refine};
 use crate::id::{OwnerName, SweepName};
+use crate::limit::CostLimit;
 use crate::net::{Family, NetSettings, NetSpec};
 use crate::offer::Requirements;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
@@ -67,6 +68,9 @@ pub struct Manifest {
     pub halving: Option<Halving>,
     /// The budgets, each different from the others for every net of the grid.
     pub budgets: Vec<BudgetSpec>,
+    /// Which of them are only added where the front gains by them, if any are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refine: Option<Refine>,
     /// The seeds, rising.
     pub seeds: Vec<u64>,
     /// Which of them are only given where they say something, if any are.
@@ -82,6 +86,9 @@ pub struct Manifest {
     pub grid: Vec<Axis>,
     /// What happens when an attempt fails.
     pub retry: RetryPolicy,
+    /// The most that the sweep may cost.
+    #[serde(default, skip_serializing_if = "CostLimit::is_none")]
+    pub limit: CostLimit,
     /// What a task needs of its worker.
     pub resources: Requirements,
     /// When resume checkpoints are written.
@@ -89,14 +96,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// What the sweep wants of the scheduling.
-    pub fn terms(&self) -> Terms {
+    /// What a sweep wants of the scheduling that was submitted `ago_ms` before the ledger's time `now_ms`.
+    pub fn terms(&self, now_ms: u64, ago_ms: u64) -> Terms {
         Terms {
             retry: self.retry.settled(),
             owner: self.owner.clone(),
             priority: self.priority,
             needs: self.resources.clone(),
             keep: self.checkpoint.keep,
+            bounds: self.limit.bounds(now_ms, ago_ms),
         }
     }
 

@@ -112,7 +112,10 @@ pub(super) fn expected(kind: Kind) -> String {
             let hours = max_s / 3600;
             format!("a time with its unit such as {examples}, at most {hours}h")
         }
-        Kind::Budgets => "a list of budgets such as [1500, 3K, 50%]".to_owned(),
+        Kind::Budgets => {
+            "a list of budgets such as [1500, 3K, 50%], or {from: 500, to: 50%, points: 12}"
+                .to_owned()
+        }
         Kind::Seeds => {
             "a list of seeds such as [0, 1], how many, or {min: 2, max: 8, until: 0.9}".to_owned()
         }

@@ -137,21 +137,44 @@ fn value_schema(kind: Kind) -> Value {
             };
             json!({ "type": "string", "pattern": pattern })
         }
-        Kind::Budgets => json!({
-            "type": "array",
-            "minItems": 1,
-            "uniqueItems": true,
-            "items": {
-                "anyOf": [
-                    { "type": "integer", "minimum": 1 },
-                    { "type": "string", "pattern": "^[0-9.]+ *[kKmM%]?$" },
-                ],
-            },
-        }),
+        Kind::Budgets => budgets_schema(),
         Kind::Seeds => seeds_schema(),
         Kind::Grid => grid_schema(),
         Kind::Arms => arms_schema(),
     }
+}
+
+fn budgets_schema() -> Value {
+    let budget = json!({
+        "anyOf": [
+            { "type": "integer", "minimum": 1 },
+            { "type": "string", "pattern": "^[0-9.]+ *[kKmM%]?$" },
+        ],
+    });
+    json!({
+        "anyOf": [
+            { "type": "array", "minItems": 1, "uniqueItems": true, "items": budget },
+            {
+                "type": "object",
+                "properties": {
+                    "from": budget,
+                    "to": budget,
+                    "points": { "type": "integer", "minimum": 2 },
+                    "refine": {
+                        "type": "object",
+                        "properties": {
+                            "first": { "type": "integer", "minimum": 2 },
+                            "until": { "type": "number", "minimum": 0 },
+                        },
+                        "required": ["first"],
+                        "additionalProperties": false,
+                    },
+                },
+                "required": ["from", "to", "points"],
+                "additionalProperties": false,
+            },
+        ],
+    })
 }
 
 fn seeds_schema() -> Value {

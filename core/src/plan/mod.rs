@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::candidate::{Candidate, PointKind};
 use crate::digest::Digest;
-use crate::growth::{Entrant, Growth, Halving, Heat, MoreSeeds};
+use crate::growth::{
+    Entrant, Growth, Halving, Heat, MoreBudgets, MoreSeeds, Refine, Spot, first_of,
+};
 use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
 use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
@@ -78,21 +80,16 @@ impl Plan {
         }
         let mut candidates = expansion.baselines;
         candidates.append(&mut expansion.replaced);
-        let heats = expansion.heats.into_values();
-        let adaptive = manifest.adaptive_seeds;
-        let seeds = adaptive.map(|adaptive| MoreSeeds {
-            adaptive,
-            chains: chains(&expansion.tasks, &candidates),
-        });
-        Self {
+        let heats = std::mem::take(&mut expansion.heats).into_values();
+        // Who is alone need not be compared with anybody.
+        let heats: Vec<Heat> = heats.filter(|heat| heat.entrants.len() > 1).collect();
+        let mut plan = Self {
             tasks: expansion.tasks,
             candidates,
-            growth: Growth {
-                // Who is alone need not be compared with anybody.
-                heats: heats.filter(|heat| heat.entrants.len() > 1).collect(),
-                seeds,
-            },
-        }
+            growth: Growth::default(),
+        };
+        plan.growth = growth(manifest, &plan, heats);
+        plan
     }
 
     /// Whether another plan has the same tasks in the same order and grows by the same rules: then
@@ -110,6 +107,76 @@ impl Plan {
             bytes.extend_from_slice(task.id.0.as_bytes());
         }
         Digest::of(&bytes)
+    }
+}
+
+/// How a plan may grow whose searches are compared in these heats.
+fn growth(manifest: &Manifest, plan: &Plan, mut heats: Vec<Heat>) -> Growth {
+    let adaptive = manifest.adaptive_seeds;
+    if adaptive.is_none() && manifest.refine.is_none() {
+        return Growth {
+            heats,
+            ..Growth::default()
+        };
+    }
+    let chains = chains(&plan.tasks, &plan.candidates);
+    let budgets = (manifest.refine).map(|refine| more_budgets(manifest, refine, plan, &chains));
+    if let Some(budgets) = &budgets {
+        // What follows a search at a budget that may be added waits for that.
+        let held: BTreeSet<u32> = budgets.held_back().map(|(place, _)| place).collect();
+        for entrant in heats.iter_mut().flat_map(|heat| &mut heat.entrants) {
+            entrant.followers.retain(|place| !held.contains(place));
+        }
+    }
+    let seeds = adaptive.map(|adaptive| MoreSeeds { adaptive, chains });
+    Growth {
+        heats,
+        budgets,
+        seeds,
+    }
+}
+
+/// The lines of a plan's candidates, with what each budget alone needs.
+fn more_budgets(
+    manifest: &Manifest,
+    refine: Refine,
+    plan: &Plan,
+    chains: &[Vec<Vec<u32>>],
+) -> MoreBudgets {
+    let mut lines: BTreeMap<(&str, u64), Vec<Spot>> = BTreeMap::new();
+    for (number, (candidate, chains)) in (0..).zip(plan.candidates.iter().zip(chains)) {
+        if candidate.kind != PointKind::Replaced {
+            continue;
+        }
+        let serves = |place: &&u32| {
+            let spec = &plan.tasks[**place as usize].spec;
+            spec.own_budget() == Some(candidate.budget)
+        };
+        let own = (chains.iter()).map(|chain| chain.iter().filter(serves).copied().collect());
+        let line = lines.entry((&candidate.label, candidate.relu_total));
+        line.or_default().push(Spot {
+            candidate: number,
+            own: own.collect(),
+            is_first: false,
+        });
+    }
+    let mut lines: Vec<Vec<Spot>> = lines.into_values().collect();
+    for line in &mut lines {
+        line.reverse(); // They come with falling budgets.
+        let first = first_of(line.len(), refine.first as usize);
+        for (spot, is_first) in line.iter_mut().zip(first) {
+            spot.is_first = is_first;
+        }
+    }
+    let seeds = plan
+        .candidates
+        .iter()
+        .map(|candidate| candidate.least_seeds);
+    MoreBudgets {
+        until: refine.until,
+        gpus: manifest.resources.gpus.max(1),
+        seeds: seeds.max().unwrap_or(0),
+        lines,
     }
 }
 

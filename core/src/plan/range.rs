@@ -18,11 +18,17 @@ pub struct GrowthSummary {
     pub survivors: u64,
     /// Epochs at which its searches are compared.
     pub rungs: Vec<u32>,
+    /// Budgets of each line of candidates that are measured in any case.
+    #[serde(default)]
+    pub least_budgets: u64,
+    /// Budgets that a line may get.
+    #[serde(default)]
+    pub most_budgets: u64,
     /// Seeds that every candidate has.
     pub least_seeds: u64,
     /// Seeds that a candidate may get.
     pub most_seeds: u64,
-    /// The work if at each rung the cheapest go on, none of them early, and no seed is added.
+    /// The work if at each rung the cheapest go on, none of them early, and no budget or seed is added.
     pub least: WorkSummary,
 }
 
@@ -39,7 +45,11 @@ impl GrowthSummary {
             .seeds
             .as_ref()
             .map(|more| u64::from(more.adaptive.min));
+        let line = (growth.budgets.iter()).flat_map(|more| &more.lines).next();
+        let first = line.map(|line| line.iter().filter(|spot| spot.is_first).count());
         Some(Self {
+            least_budgets: first.unwrap_or(0) as u64,
+            most_budgets: line.map_or(0, Vec::len) as u64,
             heats: growth.heats.len() as u64,
             searches: largest.map_or(0, |heat| heat.entrants.len() as u64),
             survivors: largest.map_or(0, |heat| {

@@ -321,6 +321,13 @@ fn write_growth(text: &mut String, growth: &GrowthSummary, most: WorkSummary) ->
             },
         )?;
     }
+    if growth.most_budgets > growth.least_budgets {
+        writeln!(
+            text,
+            "budgets: {} of every search, up to {} where the front is expected to gain by them",
+            growth.least_budgets, growth.most_budgets,
+        )?;
+    }
     if growth.most_seeds > growth.least_seeds {
         writeln!(
             text,

@@ -37,7 +37,7 @@ fn expand(manifest: &Manifest) {
     let submission = Submission {
         sweep: manifest.name.clone(),
         plan: Arc::new(plan),
-        terms: manifest.terms(),
+        terms: manifest.terms(0, 0),
     };
     let taken = Ledger::new(1000).submit(submission);
     assert!(taken.is_ok(), "a plan that the ledger refuses: {taken:?}");

@@ -45,7 +45,7 @@ impl World {
                 relu_total: 1000,
                 entrants: (0..entrants).map(entrant).collect(),
             }],
-            seeds: None,
+            ..Growth::default()
         };
         let tasks = 2 * entrants as usize;
         let mut allowed = vec![ALL_EPOCHS; tasks];
@@ -99,7 +99,7 @@ impl World {
             self.take(&steps);
             promoted.extend(steps.iter().map(|step| match *step {
                 Step::Promote { entrant, rung, .. } => (entrant, rung),
-                Step::Seed { .. } => panic!("there is one seed"),
+                Step::Seed { .. } | Step::Refine { .. } => panic!("there is one seed and budget"),
             }));
         }
     }

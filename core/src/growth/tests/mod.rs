@@ -1,4 +1,6 @@
 //! How sweeps grow, without a ledger.
 
+mod budgets;
 mod halving;
+mod instant;
 mod seeds;

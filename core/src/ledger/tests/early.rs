@@ -124,6 +124,8 @@ fn a_restart_knows_what_was_left() {
         paused: false,
         cancelled: false,
         grown: Vec::new(),
+        at_limit: false,
+        before_ms: 0,
     };
     let records = checked.records.clone();
     checked.ledger = Ledger::restore(TTL_MS, vec![sweep], records, 0);

@@ -43,7 +43,7 @@ fn one_of_three_searches_is_trained_to_its_end() {
     let rungs: Vec<u32> = (sweep.grown().iter())
         .map(|step| match step {
             Step::Promote { rung, .. } => *rung,
-            Step::Seed { .. } => panic!("there is one seed"),
+            Step::Seed { .. } | Step::Refine { .. } => panic!("there is one seed and budget"),
         })
         .collect();
     assert_eq!(rungs, [0, 1]);

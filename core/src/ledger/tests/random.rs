@@ -11,7 +11,7 @@ use crate::offer::Offer;
 /// A command with small numbers that pick among what there is.
 #[derive(Clone, Debug)]
 enum Command {
-    Submit { sweep: u8, budgets: u8 },
+    Submit { sweep: u8, budgets: u8, limit: u8 },
     Acquire { worker: u8 },
     Renew { claim: u8 },
     Commit { claim: u8, output: u8, step: u8 },
@@ -31,7 +31,8 @@ enum Command {
 fn command() -> impl Strategy<Value = Command> {
     use Command as C;
     prop_oneof![
-        1 => (0..2_u8, 0..5_u8).prop_map(|(sweep, budgets)| C::Submit { sweep, budgets }),
+        1 => (0..2_u8, 0..5_u8, 0..8_u8)
+            .prop_map(|(sweep, budgets, limit)| C::Submit { sweep, budgets, limit }),
         6 => (0..3_u8).prop_map(|worker| C::Acquire { worker }),
         2 => any::<u8>().prop_map(|claim| C::Renew { claim }),
         3 => (any::<u8>(), 0..4_u8, 0..4_u8)
@@ -59,6 +60,24 @@ fn some_plan(number: u8) -> Plan {
         3 => halved_plan(),
         _ => whole_plan(),
     }
+}
+
+/// A sweep in these numbers: one of two names, with some plan and limit.
+fn some_submission(sweep: u8, budgets: u8, limit: u8) -> crate::ledger::Submission {
+    let name = ["s", "t"][usize::from(sweep)];
+    let mut submission = submission(name, some_plan(budgets), 2);
+    submission.terms.keep = Keep::Front;
+    submission.terms.bounds.gpu_ms = match limit {
+        0..4 => None,
+        seconds => Some(u64::from(seconds - 4) * 1000),
+    };
+    if name == "t" {
+        // The two share their first tasks, which go to whoever is asked by either.
+        submission.terms.owner = "bob".parse().unwrap();
+        submission.terms.priority = 1;
+        submission.terms.needs.gpus = 1;
+    }
+    submission
 }
 
 /// What a worker says of an attempt that failed.
@@ -98,18 +117,13 @@ impl World {
     fn run(&mut self, command: &Command) {
         let name = |number: &u8| ["s", "t"][usize::from(*number)].parse().unwrap();
         match command {
-            Command::Submit { sweep, budgets } => {
-                let plan = some_plan(*budgets);
-                let name = ["s", "t"][usize::from(*sweep)];
-                let mut submission = submission(name, plan, 2);
-                submission.terms.keep = Keep::Front;
-                if name == "t" {
-                    // The two share their first tasks, which go to whoever is asked by either.
-                    submission.terms.owner = "bob".parse().unwrap();
-                    submission.terms.priority = 1;
-                    submission.terms.needs.gpus = 1;
-                }
-                self.checked.submit(submission);
+            Command::Submit {
+                sweep,
+                budgets,
+                limit,
+            } => {
+                self.checked
+                    .submit(some_submission(*sweep, *budgets, *limit));
             }
             Command::Acquire { worker } => {
                 let offer = Offer {
@@ -286,6 +300,8 @@ pub(super) fn restored(
             paused: sweep.is_paused(),
             cancelled: sweep.is_cancelled(),
             grown: sweep.grown().to_vec(),
+            at_limit: sweep.is_at_limit(),
+            before_ms: sweep.before_ms(),
         })
         .collect();
     Ledger::restore(TTL_MS, sweeps, records.clone(), now_ms)

@@ -1,15 +1,12 @@
-//! Budgets, seeds and labels.
+//! Seeds and labels.
 
 use std::collections::BTreeMap;
 
-use super::{Checker, GivenBudget, Key, Node, shown};
+use super::{Checker, Key, Node, shown};
 use crate::growth::AdaptiveSeeds;
 use crate::manifest::fields::Kind;
 use crate::manifest::read::{self, Refusal};
 use crate::offer::{LABEL, is_label};
-
-/// The most budgets of one sweep.
-const MAX_BUDGETS: usize = 1_000;
 
 /// The most labels that a worker must have.
 const MAX_LABELS: usize = 64;
@@ -27,27 +24,6 @@ const MAX_SEEDS: usize = 10_000;
 const MAX_SEED: u64 = u32::MAX as u64;
 
 impl Checker {
-    /// Reads `spec.budgets`. Whether budgets fit the network is checked later.
-    pub(super) fn budgets(&mut self, path: &str, node: &Node) {
-        let Some(entries) = self.list(path, node, Kind::Budgets, MAX_BUDGETS) else {
-            return;
-        };
-        for (index, entry) in entries.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            match read::budget(entry) {
-                Ok(budget) => self.budgets.push(GivenBudget {
-                    budget,
-                    place: entry.place,
-                    path,
-                }),
-                Err(refusal) => self.refused(entry.place, &path, refusal),
-            }
-        }
-        if self.budgets.is_empty() {
-            self.broken.insert(path.to_owned());
-        }
-    }
-
     /// Reads `spec.seeds`.
     pub(super) fn seeds(&mut self, path: &str, node: &Node) {
         if let Some(entries) = node.map() {
@@ -161,7 +137,7 @@ impl Checker {
     }
 
     /// The entries of a list that may not be empty nor longer than `most`.
-    fn list<'a>(
+    pub(super) fn list<'a>(
         &mut self,
         path: &str,
         node: &'a Node,

@@ -28,6 +28,7 @@ impl Checker {
             checker.ordered("replace.refresh_every", "replace.refresh_until");
         });
         self.net_settings();
+        self.spread_budgets();
         let (axes, arms) = (self.plain_axes(), self.plain_arms());
         if self.size(&arms, &axes, task_limit) {
             let parts = Parts::of_grid(&self.settings, &arms, &axes);
@@ -35,6 +36,7 @@ impl Checker {
             self.twins(&parts.twins);
             self.arm_twins(&arms);
             self.halving(&parts);
+            self.refinement_fits();
         }
     }
 

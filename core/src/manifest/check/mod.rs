@@ -13,7 +13,7 @@ use super::suggest::closest;
 use super::tree::{self, Key, Node, Place, Value, quote};
 use super::{Axis, AxisValue, Manifest};
 use crate::data::{DataSet, DataSpec, Preparation};
-use crate::growth::AdaptiveSeeds;
+use crate::growth::{AdaptiveSeeds, Refine};
 use crate::id::SweepName;
 use crate::net::Family;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, Method, ReplaceRecipe, Schedule};
@@ -21,6 +21,7 @@ use crate::strategy::Strategy;
 use crate::task::RESULT_VERSION;
 
 mod arms;
+pub(super) mod budgets;
 mod grid;
 mod lists;
 mod meaning;
@@ -70,6 +71,8 @@ struct Checker {
     budgets: Vec<GivenBudget>,
     seeds: Vec<u64>,
     adaptive_seeds: Option<AdaptiveSeeds>,
+    range: Option<budgets::GivenRange>,
+    refine: Option<Refine>,
     axes: Vec<GivenAxis>,
     weights: weights::GivenWeights,
     teacher: weights::GivenWeights,
@@ -116,6 +119,8 @@ impl Checker {
             budgets: Vec::new(),
             seeds: vec![0],
             adaptive_seeds: None,
+            range: None,
+            refine: None,
             axes: Vec::new(),
             weights: weights::GivenWeights::default(),
             teacher: weights::GivenWeights::default(),
@@ -387,12 +392,14 @@ impl Checker {
                     strategy: self.operations.strategy,
                     halving: Some(self.operations.halving).filter(|halving| halving.grace > 0),
                     budgets,
+                    refine: self.refine,
                     seeds: self.seeds,
                     adaptive_seeds: self.adaptive_seeds,
                     baseline: self.settings.baseline,
                     arms,
                     grid,
                     retry: self.operations.retry,
+                    limit: self.operations.limit,
                     resources: self.operations.resources,
                     checkpoint: self.operations.checkpoint,
                 })

@@ -9,6 +9,7 @@ use super::{AxisValue, CheckpointPolicy, RetryPolicy};
 use crate::data::DataSpec;
 use crate::growth::Halving;
 use crate::id::OwnerName;
+use crate::limit::CostLimit;
 use crate::net::NetSettings;
 use crate::offer::Requirements;
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
@@ -44,6 +45,7 @@ pub(crate) struct Operations {
     pub(crate) strategy: Strategy,
     /// With a grace of 0 nothing is stopped.
     pub(crate) halving: Halving,
+    pub(crate) limit: CostLimit,
     pub(crate) retry: RetryPolicy,
     pub(crate) resources: Requirements,
     pub(crate) checkpoint: CheckpointPolicy,

@@ -1,6 +1,6 @@
 //! The keys that decide how a sweep is run, but not what comes out.
 
-use super::{Fallback, Field, Kind, Target};
+use super::{Fallback, Field, Kind, Range, Target};
 
 /// Whose the sweep is.
 pub(super) const OWNER: &[Field] = &[Field {
@@ -104,6 +104,24 @@ pub(super) const HALVING: &[Field] = &[
         default: Fallback::Count(30),
         doc: "Rungs at most; those beyond a search's end are left out.",
         place: Target::Operation(count!(halving.rungs)),
+    },
+];
+
+/// What a sweep may cost.
+pub(super) const LIMIT: &[Field] = &[
+    Field {
+        key: "gpu_hours",
+        kind: Kind::Number(Range::zero_to(1.0e9)),
+        default: Fallback::Number(0.0),
+        doc: "Hours that trainers may work on the sweep's tasks from its submission on, times the GPUs of a task; a task without one counts as one. Nothing is begun that is not expected to fit. 0 for any number.",
+        place: Target::Operation(number!(limit.gpu_hours)),
+    },
+    Field {
+        key: "hours",
+        kind: Kind::Number(Range::zero_to(1.0e6)),
+        default: Fallback::Number(0.0),
+        doc: "Hours from the sweep's submission on in which its tasks may run; nothing is begun that is not expected to end in them. 0 for any number.",
+        place: Target::Operation(number!(limit.hours)),
     },
 ];
 

@@ -93,7 +93,7 @@ pub(crate) static SECTIONS: &[Section] = &[
                     key: "budgets",
                     kind: Kind::Budgets,
                     default: Fallback::Required,
-                    doc: "ReLUs that the networks may keep: counts, counts with a K or M suffix, or shares of the full network's ReLUs in percent.",
+                    doc: "ReLUs that the networks may keep: counts, counts with a K or M suffix, or shares of the full network's ReLUs in percent. {from: 500, to: 50%, points: 12} spreads as many over a range, evenly on a log scale, rounded to three digits; with refine: {first: 4, until: 0.001} four of them are measured, and the others only where the front is expected to gain at least so much hypervolume for a GPU-hour (0.001 where it is not given).",
                     place: Target::Own,
                 },
                 Field {
@@ -401,6 +401,11 @@ pub(crate) static SECTIONS: &[Section] = &[
             ),
             super::weights::TEACHER,
         ],
+    },
+    Section {
+        path: "spec.limit",
+        doc: "What the sweep may cost. Within it the coarse front comes first; at the limit the sweep ends with what it has.",
+        fields: &[super::operations::LIMIT],
     },
     Section {
         path: "spec.resources",

@@ -1,0 +1,283 @@
+//! What a sweep with a limit has cost, and what still fits into it.
+//!
+//! Costs are foreseen from what the sweep's own tasks have taken: milliseconds per MAC
+//! ([`crate::cost`]), kind by kind; a kind of which nothing has been measured is taken to be as fast as
+//! the others. Before anything has been measured nothing is foreseen, and the first tasks run.
+
+use super::{Ledger, Member, Sweep, TaskState};
+use crate::cost::{Cost, task_costs};
+use crate::growth::ALL_EPOCHS;
+use crate::limit::Bounds;
+use crate::plan::Plan;
+use crate::planted::{Bug, planted};
+use crate::task::TaskKind;
+
+/// Tasks that are looked at for one that fits, in the order in which they would run.
+const LOOKED_AT: usize = 10_000;
+
+/// The books of a sweep with a limit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Account {
+    bounds: Bounds,
+    /// GPUs of a task, at least one.
+    gpus: u64,
+    /// What each task of the plan costs, by place.
+    costs: Box<[Cost]>,
+    /// What its tasks have come to, by kind.
+    kinds: [OfKind; 4],
+    /// Milliseconds that its tasks had cost before they were its own: not charged.
+    before_ms: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct OfKind {
+    /// Milliseconds that trainers worked.
+    spent_ms: u64,
+    /// What they did in that time.
+    spent_macs: u128,
+    /// What runs now and is not in `spent_macs`.
+    running_macs: u128,
+}
+
+const fn index(kind: TaskKind) -> usize {
+    match kind {
+        TaskKind::Baseline => 0,
+        TaskKind::Replace => 1,
+        TaskKind::Finetune => 2,
+        TaskKind::Evaluate => 3,
+    }
+}
+
+/// The part of a task that its first `epochs` epochs are, in MACs.
+fn macs_up_to(cost: Cost, epochs: u32) -> u128 {
+    let epochs = u128::from(epochs);
+    if epochs >= cost.epochs {
+        return if epochs == 0 { 0 } else { cost.macs };
+    }
+    cost.macs / cost.epochs * epochs
+}
+
+impl Account {
+    /// The books of a sweep whose tasks nobody has looked at yet; `None` without a limit.
+    pub(super) fn open(plan: &Plan, bounds: Bounds, gpus: u32) -> Option<Box<Self>> {
+        if bounds.is_none() {
+            return None;
+        }
+        Some(Box::new(Self {
+            bounds,
+            gpus: u64::from(gpus.max(1)),
+            costs: task_costs(plan.tasks.iter().map(|task| &task.spec)).collect(),
+            kinds: [OfKind::default(); 4],
+            before_ms: 0,
+        }))
+    }
+
+    /// Milliseconds that trainers worked on the tasks, whoever asked for them.
+    fn worked_ms(&self) -> u64 {
+        self.kinds.iter().map(|kind| kind.spent_ms).sum()
+    }
+
+    /// Milliseconds that count against the limit.
+    fn charged_ms(&self) -> u64 {
+        let charged = i64::try_from(self.worked_ms()).unwrap_or(i64::MAX) - self.before_ms;
+        u64::try_from(charged).unwrap_or(0)
+    }
+
+    /// Milliseconds that so many MACs of a kind may take; 0 while nothing is known.
+    fn foreseen_ms(&self, kind: TaskKind, macs: u128) -> f64 {
+        let all_training = || {
+            let kinds = TaskKind::ALL
+                .into_iter()
+                .filter(|kind| *kind != TaskKind::Evaluate);
+            kinds
+                .map(|kind| self.kinds[index(kind)])
+                .fold((0, 0), |(ms, macs), kind| {
+                    (ms + kind.spent_ms, macs + kind.spent_macs)
+                })
+        };
+        let own = self.kinds[index(kind)];
+        let (ms, done) = match own.spent_macs {
+            0 => all_training(),
+            macs => (own.spent_ms, macs),
+        };
+        if done == 0 {
+            0.0
+        } else {
+            macs as f64 * (ms as f64 / done as f64)
+        }
+    }
+
+    /// Milliseconds that what runs now is going to take.
+    fn running_ms(&self) -> f64 {
+        (TaskKind::ALL.into_iter())
+            .map(|kind| self.foreseen_ms(kind, self.kinds[index(kind)].running_macs))
+            .sum()
+    }
+
+    /// Whether so much more of a kind fits.
+    fn has_room_for(&self, kind: TaskKind, macs: u128, now_ms: u64) -> bool {
+        let more = self.foreseen_ms(kind, macs);
+        let fits = |limit_ms: u64| {
+            let all = self.charged_ms() as f64 + self.running_ms() + more;
+            all * self.gpus as f64 <= limit_ms as f64
+        };
+        let in_time = |until_ms: u64| now_ms as f64 + more <= until_ms as f64;
+        self.bounds.gpu_ms.is_none_or(fits) && self.bounds.until_ms.is_none_or(in_time)
+    }
+}
+
+/// What one task contributes to a sweep's books.
+struct Entry {
+    kind: TaskKind,
+    of_kind: OfKind,
+}
+
+impl Ledger {
+    /// What a task of a sweep contributes to its books.
+    fn entry(&self, account: &Account, slot: u32, member: Member) -> Entry {
+        let task = self.at(slot);
+        let kind = task.spec().kind();
+        let cost = account.costs[member.rank.index as usize];
+        let mut of_kind = OfKind::default();
+        if let Some(result) = task.state.result() {
+            of_kind.spent_ms = millis(result.seconds);
+            of_kind.spent_macs = cost.macs;
+        } else if let Some(interim) = task.state.kept().and_then(|kept| kept.interim.as_ref()) {
+            of_kind.spent_ms = millis(interim.seconds);
+            of_kind.spent_macs = macs_up_to(cost, interim.curve.reached());
+        }
+        if let TaskState::Leased(_) = task.state {
+            of_kind.running_macs =
+                macs_up_to(cost, member.allowed).saturating_sub(of_kind.spent_macs);
+        }
+        Entry { kind, of_kind }
+    }
+
+    /// Puts what a task contributes into the books of a sweep that has it, or takes it out.
+    pub(super) fn charge(&mut self, slot: u32, member: Member, more: bool) {
+        let Some(account) = self.sweeps[member.sweep as usize].account.as_deref() else {
+            return;
+        };
+        let Entry { kind, of_kind } = self.entry(account, slot, member);
+        let account = self.sweeps[member.sweep as usize].account.as_deref_mut();
+        let Some(sum) = account.map(|account| &mut account.kinds[index(kind)]) else {
+            return;
+        };
+        if more {
+            sum.spent_ms += of_kind.spent_ms;
+            sum.spent_macs += of_kind.spent_macs;
+            sum.running_macs += of_kind.running_macs;
+        } else {
+            sum.spent_ms -= of_kind.spent_ms;
+            sum.spent_macs -= of_kind.spent_macs;
+            sum.running_macs -= of_kind.running_macs;
+        }
+    }
+
+    /// The books of a sweep, made anew from its tasks.
+    pub(super) fn account_of(&self, sweep: &Sweep, number: u32) -> Option<Box<Account>> {
+        let needs = &sweep.terms.needs;
+        let mut account = Account::open(&sweep.plan, sweep.terms.bounds, needs.gpus)?;
+        account.before_ms = (sweep.account.as_ref()).map_or(0, |known| known.before_ms);
+        for &slot in &sweep.members {
+            let mut members = self.at(slot).sweeps.iter();
+            let Some(member) = members.find(|member| member.sweep == number) else {
+                continue;
+            };
+            let Entry { kind, of_kind } = self.entry(&account, slot, *member);
+            let sum = &mut account.kinds[index(kind)];
+            sum.spent_ms += of_kind.spent_ms;
+            sum.spent_macs += of_kind.spent_macs;
+            sum.running_macs += of_kind.running_macs;
+        }
+        Some(account)
+    }
+
+    /// Opens the books of a sweep whose plan is new. What its tasks have cost already is not charged,
+    /// but for `charged_ms` that the sweep had been charged before; a restart knows what is not
+    /// charged.
+    pub(super) fn open_account(&mut self, number: u32, charged_ms: u64, before_ms: Option<i64>) {
+        let sweep = &self.sweeps[number as usize];
+        let mut account = self.account_of(sweep, number);
+        if let Some(account) = &mut account {
+            let worked_ms = i64::try_from(account.worked_ms()).unwrap_or(i64::MAX);
+            let charged_ms = i64::try_from(charged_ms).unwrap_or(i64::MAX);
+            account.before_ms = before_ms.unwrap_or(worked_ms - charged_ms);
+        }
+        self.sweeps[number as usize].account = account;
+    }
+
+    /// Whether a sweep's limit has room for a task. For evaluations it has: they take seconds and
+    /// make of a net that was paid for a point.
+    pub(super) fn has_room(&self, number: u32, slot: u32, now_ms: u64) -> bool {
+        let Some(account) = self.sweeps[number as usize].account.as_deref() else {
+            return true;
+        };
+        let task = self.at(slot);
+        let kind = task.spec().kind();
+        let mut members = task.sweeps.iter();
+        let Some(member) = members.find(|member| member.sweep == number) else {
+            return true;
+        };
+        if kind == TaskKind::Evaluate {
+            return true;
+        }
+        let cost = account.costs[member.rank.index as usize];
+        let done = macs_up_to(cost, task.state.curve().reached());
+        let macs = macs_up_to(cost, member.allowed).saturating_sub(done);
+        account.has_room_for(kind, macs, now_ms)
+    }
+
+    /// The task of a sweep to run next.
+    pub(super) fn next_of(&self, number: u32, now_ms: u64) -> Option<u32> {
+        let sweep = &self.sweeps[number as usize];
+        if sweep.account.is_none() {
+            return sweep.ready.pick(now_ms);
+        }
+        let mut due = sweep.ready.due(now_ms).take(LOOKED_AT);
+        due.find(|&slot| self.has_room(number, slot, now_ms) || planted(Bug::LimitIgnored))
+    }
+
+    /// A sweep that has come to its limit: nothing of it runs, and nothing that could run fits.
+    pub(super) fn at_its_limit(&self, now_ms: u64) -> Option<&Sweep> {
+        let mut active = self.active.iter();
+        active.find_map(|&number| {
+            let sweep = &self.sweeps[number as usize];
+            let is_still = sweep.account.is_some() && sweep.counts.leased == 0;
+            let mut ready = sweep.ready.due(u64::MAX).take(LOOKED_AT);
+            (is_still && !ready.any(|slot| self.has_room(number, slot, now_ms))).then_some(sweep)
+        })
+    }
+}
+
+impl Sweep {
+    /// Milliseconds of trainers' work, times GPUs, that count against its limit; 0 without one.
+    pub(super) fn charged_ms(&self) -> u64 {
+        (self.account.as_ref()).map_or(0, |account| account.charged_ms() * account.gpus)
+    }
+
+    /// Milliseconds of work on its tasks that are not charged; 0 without a limit.
+    pub(super) fn before_ms(&self) -> i64 {
+        self.account.as_ref().map_or(0, |account| account.before_ms)
+    }
+
+    /// Trainers' milliseconds that have been charged.
+    pub(super) fn worked_for_it_ms(&self) -> u64 {
+        (self.account.as_ref()).map_or(0, |account| account.charged_ms())
+    }
+}
+
+/// Whole milliseconds, so that sums do not depend on their order.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "floats beyond the range become its end"
+)]
+fn millis(seconds: f64) -> u64 {
+    (seconds * 1000.0).round() as u64
+}
+
+const _: () = assert!(
+    ALL_EPOCHS == u32::MAX,
+    "all epochs are no fewer than any number of them"
+);
