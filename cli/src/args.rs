@@ -209,6 +209,10 @@ pub struct PlanArgs {
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
+    /// Say what of it this store has already: a folder, or s3://BUCKET/PREFIX. Nothing is changed, and
+    /// a coordinator may be running on it. Default: $AUTOREP_STORE, or nothing is looked up.
+    #[arg(long, value_name = "DIR|URL", env = "AUTOREP_STORE")]
+    pub store: Option<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub data: DataArg,

@@ -65,7 +65,7 @@ fn dispatch(command: Command) -> Result<Exit> {
     }
     match command {
         Command::Run(args) => run::run(&args),
-        Command::Plan(args) => plan::plan(&args),
+        Command::Plan(args) => wait(plan::plan(&args)),
         Command::Nets(args) => nets::nets(&args),
         Command::Schema => plan::schema(),
         Command::Data(args) => data::run(args),

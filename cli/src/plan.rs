@@ -1,20 +1,27 @@
 //! `autorep plan` and `autorep schema`: what a manifest would run, and what it may say.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use autorep_core::id::TaskId;
 use autorep_core::manifest;
-use autorep_core::plan::{Plan, PlanSummary};
+use autorep_core::plan::{Plan, PlanSummary, Progress};
 
 use crate::args::{PlanArgs, PlanFormat};
 use crate::exit::Exit;
-use crate::{manifest_file, output, weights};
+use crate::{manifest_file, output, store, weights};
 
 /// Prints a plan. Starts nothing.
-pub fn plan(args: &PlanArgs) -> Result<Exit> {
+pub async fn plan(args: &PlanArgs) -> Result<Exit> {
     let Some(file) = manifest_file::read(&args.manifest)? else {
         return Ok(Exit::Usage);
     };
     let plan = Plan::expand(&file.manifest);
-    let summary = PlanSummary::new(&file.manifest, &plan);
+    let known = match &args.store {
+        Some(store) => known(store, &plan).await?,
+        None => BTreeMap::new(),
+    };
+    let summary = PlanSummary::knowing(&file.manifest, &plan, &known);
     let text = match args.format {
         PlanFormat::Table => summary.table(),
         PlanFormat::Json => serde_json::to_string_pretty(&summary)? + "\n",
@@ -31,6 +38,21 @@ pub fn plan(args: &PlanArgs) -> Result<Exit> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// What a store knows of a plan's tasks; nothing where there is no store yet.
+async fn known(store: &str, plan: &Plan) -> Result<BTreeMap<TaskId, Progress>> {
+    let folder = store::Location::parse(store)?;
+    if folder.folder().is_some_and(|folder| !folder.is_dir()) {
+        output::stderr(&format!(
+            "note: there is no store at {store} yet: nothing is reused\n"
+        ));
+        return Ok(BTreeMap::new());
+    }
+    let tasks = plan.tasks.iter().map(|task| task.id).collect();
+    autorep_coordinator::read_progress(store::open_store(store)?, tasks)
+        .await
+        .with_context(|| format!("read what the store {store} has already"))
 }
 
 /// Prints the manifest's JSON Schema.

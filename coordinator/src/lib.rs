@@ -29,5 +29,7 @@ pub mod state;
 mod wire;
 
 pub use config::Config;
-pub use offline::{CurvePoint, OfflineError, SweepStatus, read_curve, read_front, read_sweeps};
+pub use offline::{
+    CurvePoint, OfflineError, SweepStatus, read_curve, read_front, read_progress, read_sweeps,
+};
 pub use serve::{RunError, run};

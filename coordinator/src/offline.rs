@@ -6,6 +6,7 @@ use std::sync::Arc;
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
+use autorep_core::plan::Progress;
 use autorep_core::task::{TaskKind, Work};
 use object_store::ObjectStore;
 
@@ -143,6 +144,49 @@ pub async fn read_curve(
         }
     }
     Ok(curve)
+}
+
+/// What the store knows of these tasks, whichever sweep asked for them; nothing where no coordinator
+/// has run on it.
+pub async fn read_progress(
+    store: Arc<dyn ObjectStore>,
+    tasks: BTreeSet<TaskId>,
+) -> Result<BTreeMap<TaskId, Progress>, OfflineError> {
+    let choose = |_: &[SweepRecord]| Ok::<_, OfflineError>(BTreeMap::new());
+    let wants = |_: &BTreeMap<TaskId, Progress>, task| tasks.contains(&task);
+    let take = |known: &mut BTreeMap<TaskId, Progress>, task, record: TaskRecord| {
+        if let Some(progress) = progress(&record) {
+            known.insert(task, progress);
+        }
+    };
+    match read_chosen(store, choose, wants, take).await {
+        Err(OfflineError::Read(ReadError::NoState)) => Ok(BTreeMap::new()),
+        answer => answer,
+    }
+}
+
+fn progress(record: &TaskRecord) -> Option<Progress> {
+    match (&record.state, &record.interim) {
+        (
+            RecordedState::Done {
+                observation,
+                dropped,
+            },
+            _,
+        ) => Some(Progress {
+            seconds: observation.seconds,
+            epochs: observation.epochs,
+            is_done: true,
+            is_readable: !dropped,
+        }),
+        (_, Some(interim)) => Some(Progress {
+            seconds: interim.seconds,
+            epochs: interim.curve.reached(),
+            is_done: false,
+            is_readable: false,
+        }),
+        (RecordedState::Open | RecordedState::Leased { .. } | RecordedState::GaveUp, None) => None,
+    }
 }
 
 /// Every sweep as the store has it, in the order of submission.

@@ -48,6 +48,18 @@ impl Add for Cost {
     }
 }
 
+impl Cost {
+    /// What is left of it when `part` is done.
+    #[must_use]
+    pub const fn without(self, part: Self) -> Self {
+        Self {
+            macs: self.macs.saturating_sub(part.macs),
+            images: self.images.saturating_sub(part.images),
+            epochs: self.epochs.saturating_sub(part.epochs),
+        }
+    }
+}
+
 impl AddAssign for Cost {
     fn add_assign(&mut self, other: Self) {
         *self = *self + other;

@@ -20,6 +20,7 @@ pub mod manifest;
 pub mod net;
 pub mod observation;
 pub mod offer;
+pub mod pace;
 pub mod plan;
 pub mod planted;
 pub mod recipe;

@@ -55,6 +55,16 @@ impl TaskKind {
         Self::Evaluate,
     ];
 
+    /// Its place in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Baseline => 0,
+            Self::Replace => 1,
+            Self::Finetune => 2,
+            Self::Evaluate => 3,
+        }
+    }
+
     /// The name used in manifests, tables and logs.
     pub const fn name(self) -> &'static str {
         match self {

@@ -26,6 +26,9 @@ const FINENESS: f64 = 4.0;
 /// The smallest standard error, in percentage points: one image in ten thousand.
 const LEAST_ERROR: f64 = 0.01;
 
+/// Probabilities below this are taken for 0: they change none by as much as it is rounded to.
+const NOTHING: f64 = 1e-15;
+
 /// The probabilities at the ends of the band.
 const BAND: [f64; 2] = [0.025, 0.975];
 
@@ -196,12 +199,21 @@ impl Best {
         for index in self.zero_until.max(reach.start)..reach.end {
             self.within[index] *= one.distribution(self.place(index));
         }
+        // Most candidates are far from the best: they reach nowhere where it may be.
+        while self
+            .within
+            .get(self.zero_until)
+            .is_some_and(|it| *it < NOTHING)
+        {
+            self.within[self.zero_until] = 0.0;
+            self.zero_until += 1;
+        }
     }
 
     /// The probability that a candidate that has joined is better than all the others.
     fn beats_all(&self, one: Normal) -> f64 {
-        let sum: f64 = (self.reach(one))
-            .filter(|&index| self.within[index] > 0.0)
+        let reach = self.reach(one);
+        let sum: f64 = (self.zero_until.max(reach.start)..reach.end)
             .map(|index| {
                 let at = self.place(index);
                 one.density(at) * (self.within[index] / one.distribution(at))

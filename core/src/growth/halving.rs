@@ -17,7 +17,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ranking::{Standpoint, best};
+use super::ranking::{Standpoint, best_with_first};
 use super::{ALL_EPOCHS, Standings};
 
 /// How a manifest asks for halving.
@@ -140,7 +140,8 @@ impl Heat {
         settled: &mut bool,
         standings: &impl Standings,
     ) -> Vec<u32> {
-        let mut here: Vec<(u32, Standpoint)> = Vec::new();
+        let mut here: Vec<(u32, bool)> = Vec::new();
+        let mut points: Vec<Standpoint> = Vec::new();
         let (mut pending, mut ended, mut gone_on) = (0, 0, 0);
         let mut promoted: Vec<u32> = Vec::new();
         for (number, entrant) in (0..).zip(&self.entrants) {
@@ -153,7 +154,8 @@ impl Heat {
                 Report::Lost => {}
                 Report::At(standpoint) => {
                     gone_on += usize::from(allowed > epochs);
-                    here.push((number, standpoint));
+                    here.push((number, allowed <= epochs));
+                    points.push(standpoint);
                 }
                 Report::Ended => {
                     ended += 1;
@@ -167,16 +169,19 @@ impl Heat {
         let share = (here.len() + ended) / self.reduction.max(1) as usize;
         let quota = if *settled { share.max(1) } else { share };
         let places = quota.saturating_sub(ended);
-        let at_once = if *settled {
-            places
-        } else {
-            usize::from(gone_on < places) // A worker that would be idle takes one.
-        };
-        let points: Vec<Standpoint> = here.iter().map(|&(_, point)| point).collect();
-        let waiting = (best(&points, places).into_iter())
-            .map(|at| here[at].0)
-            .filter(|&it| Self::allowed(&self.entrants[it as usize], standings) <= epochs);
-        promoted.extend(waiting.take(at_once));
+        let waits = |at: usize| here[at].1;
+        let (best, first) = best_with_first(&points, places, waits);
+        if *settled {
+            promoted.extend(
+                best.into_iter()
+                    .filter(|&at| waits(at))
+                    .map(|at| here[at].0),
+            );
+            promoted.sort_unstable();
+        } else if gone_on < places {
+            // A worker that would be idle takes one.
+            promoted.extend(first.map(|at| here[at].0));
+        }
         // Whoever goes on from here has not come to the next rung yet.
         *settled = *settled && promoted.is_empty();
         promoted

@@ -19,12 +19,42 @@ pub fn best(points: &[Standpoint], most: usize) -> Vec<usize> {
         if best.len() >= most {
             break;
         }
-        let mut members = with_contributions(points, &layer);
-        members.sort_by(|one, other| other.0.total_cmp(&one.0));
-        best.extend(members.into_iter().map(|(_, member)| member));
+        best.extend(ranked(points, &layer));
     }
     best.truncate(most);
     best
+}
+
+/// The same places as those of [`best`], in any order, with the first of them that is `wanted`.
+pub(super) fn best_with_first(
+    points: &[Standpoint],
+    most: usize,
+    wanted: impl Fn(usize) -> bool,
+) -> (Vec<usize>, Option<usize>) {
+    let mut best = Vec::with_capacity(most.min(points.len()));
+    let mut first = None;
+    for mut layer in layers(points) {
+        if best.len() >= most {
+            break;
+        }
+        let is_last = best.len() + layer.len() > most;
+        let decides = first.is_none() && layer.iter().any(|&it| wanted(it));
+        if is_last || decides {
+            // Only here does the order say anything.
+            layer = ranked(points, &layer);
+            layer.truncate(most - best.len());
+            first = first.or_else(|| layer.iter().copied().find(|&it| wanted(it)));
+        }
+        best.append(&mut layer);
+    }
+    (best, first)
+}
+
+/// The members of a layer, those first that contribute most.
+fn ranked(points: &[Standpoint], layer: &[usize]) -> Vec<usize> {
+    let mut members = with_contributions(points, layer);
+    members.sort_by(|one, other| other.0.total_cmp(&one.0));
+    members.into_iter().map(|(_, member)| member).collect()
 }
 
 /// The members of a layer in its order, each with the hypervolume that the layer would lose without it.
@@ -47,14 +77,20 @@ fn with_contributions(points: &[Standpoint], layer: &[usize]) -> Vec<(f64, usize
 /// The points by non-domination rank, each layer by rising share (and so rising accuracy).
 fn layers(points: &[Standpoint]) -> Vec<Vec<usize>> {
     // Numbers that are not negative have the order of their bits, which are faster to sort.
-    let mut order: Vec<(u64, u64, usize)> = (points.iter().enumerate())
-        .map(|(at, it)| (it.share.to_bits(), u64::MAX - it.accuracy.to_bits(), at))
+    let mut order: Vec<(u128, u32)> = (0..)
+        .zip(points)
+        .map(|(at, it)| {
+            let accuracy = u64::MAX - it.accuracy.to_bits();
+            let key = u128::from(it.share.to_bits()) << 64 | u128::from(accuracy);
+            (key, at)
+        })
         .collect();
     order.sort_unstable();
     let mut layers: Vec<Vec<usize>> = Vec::new();
     // The last point of each layer, which has its best accuracy: these fall from layer to layer.
     let mut lasts: Vec<Standpoint> = Vec::new();
-    for (.., at) in order {
+    for (_, at) in order {
+        let at = at as usize;
         let point = points[at];
         let dominates = |last: &Standpoint| last.accuracy >= point.accuracy && *last != point;
         let layer = lasts.partition_point(dominates);
@@ -143,6 +179,15 @@ mod tests {
             prop_assert_eq!(&first, &second);
             let half: Vec<Standpoint> = best(&points, points.len() / 2).into_iter().map(|at| points[at]).collect();
             prop_assert_eq!(&half[..], &first[..half.len()]);
+            let most = points.len() / 2;
+            let ranked = best(&points, most);
+            let odd = |at: usize| at % 2 == 1;
+            let (mut found, one) = best_with_first(&points, most, odd);
+            prop_assert_eq!(one, ranked.iter().copied().find(|&at| odd(at)));
+            found.sort_unstable();
+            let mut sorted = ranked;
+            sorted.sort_unstable();
+            prop_assert_eq!(found, sorted);
         }
     }
 }

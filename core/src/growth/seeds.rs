@@ -52,11 +52,12 @@ impl MoreSeeds {
     ) -> Option<(u32, u32)> {
         let mut open: Vec<Open> = Vec::new();
         let mut measured: Vec<Measured> = Vec::new();
+        let mut tests: Vec<Accuracy> = Vec::new();
         for (number, (candidate, seeds)) in (0..).zip(candidates.iter().zip(&self.chains)) {
             if candidate.kind != PointKind::Replaced {
                 continue;
             }
-            let (asked, all_in, estimate) = so_far(seeds, standings);
+            let (asked, all_in, estimate) = so_far(seeds, standings, &mut tests);
             let Some(estimate) = estimate else { continue };
             if all_in && (asked as usize) < seeds.len() {
                 let place = measured.len();
@@ -93,11 +94,15 @@ struct Open {
 }
 
 /// How many of a candidate's seeds were asked for, whether they have all come to their end, and what
-/// they measured.
-fn so_far(seeds: &[Vec<u32>], standings: &impl Standings) -> (u32, bool, Option<Measured>) {
+/// they measured. `tests` is room for that.
+fn so_far(
+    seeds: &[Vec<u32>],
+    standings: &impl Standings,
+    tests: &mut Vec<Accuracy>,
+) -> (u32, bool, Option<Measured>) {
     let (mut asked, mut all_in) = (0, true);
     let mut relu_count = 0;
-    let mut tests: Vec<Accuracy> = Vec::with_capacity(seeds.len());
+    tests.clear();
     for standing in (seeds.iter()).filter_map(|chain| Some(standings.of(*chain.last()?))) {
         asked += u32::from(standing.allowed > 0);
         all_in &= standing.allowed == 0 || standing.result.is_some() || standing.lost;
@@ -106,7 +111,7 @@ fn so_far(seeds: &[Vec<u32>], standings: &impl Standings) -> (u32, bool, Option<
             tests.push(test);
         }
     }
-    let estimate = Estimate::over(&tests).map(|estimate| Measured {
+    let estimate = Estimate::over(tests).map(|estimate| Measured {
         relu_count,
         mean: estimate.mean,
         std: estimate.std,

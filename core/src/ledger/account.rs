@@ -6,8 +6,8 @@
 
 use super::{Ledger, Member, Sweep, TaskState};
 use crate::cost::{Cost, task_costs};
-use crate::growth::ALL_EPOCHS;
 use crate::limit::Bounds;
+use crate::pace::{Done, Pace, millis};
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::task::TaskKind;
@@ -23,29 +23,12 @@ pub(super) struct Account {
     gpus: u64,
     /// What each task of the plan costs, by place.
     costs: Box<[Cost]>,
-    /// What its tasks have come to, by kind.
-    kinds: [OfKind; 4],
+    /// What trainers have done for its tasks, whoever asked for them.
+    done: Pace,
+    /// MACs that run now and are not in `done`, by kind.
+    running_macs: [u128; 4],
     /// Milliseconds that its tasks had cost before they were its own: not charged.
     before_ms: i64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct OfKind {
-    /// Milliseconds that trainers worked.
-    spent_ms: u64,
-    /// What they did in that time.
-    spent_macs: u128,
-    /// What runs now and is not in `spent_macs`.
-    running_macs: u128,
-}
-
-const fn index(kind: TaskKind) -> usize {
-    match kind {
-        TaskKind::Baseline => 0,
-        TaskKind::Replace => 1,
-        TaskKind::Finetune => 2,
-        TaskKind::Evaluate => 3,
-    }
 }
 
 /// The part of a task that its first `epochs` epochs are, in MACs.
@@ -67,50 +50,27 @@ impl Account {
             bounds,
             gpus: u64::from(gpus.max(1)),
             costs: task_costs(plan.tasks.iter().map(|task| &task.spec)).collect(),
-            kinds: [OfKind::default(); 4],
+            done: Pace::default(),
+            running_macs: [0; 4],
             before_ms: 0,
         }))
     }
 
-    /// Milliseconds that trainers worked on the tasks, whoever asked for them.
-    fn worked_ms(&self) -> u64 {
-        self.kinds.iter().map(|kind| kind.spent_ms).sum()
-    }
-
     /// Milliseconds that count against the limit.
     fn charged_ms(&self) -> u64 {
-        let charged = i64::try_from(self.worked_ms()).unwrap_or(i64::MAX) - self.before_ms;
+        let charged = i64::try_from(self.done.ms()).unwrap_or(i64::MAX) - self.before_ms;
         u64::try_from(charged).unwrap_or(0)
     }
 
     /// Milliseconds that so many MACs of a kind may take; 0 while nothing is known.
     fn foreseen_ms(&self, kind: TaskKind, macs: u128) -> f64 {
-        let all_training = || {
-            let kinds = TaskKind::ALL
-                .into_iter()
-                .filter(|kind| *kind != TaskKind::Evaluate);
-            kinds
-                .map(|kind| self.kinds[index(kind)])
-                .fold((0, 0), |(ms, macs), kind| {
-                    (ms + kind.spent_ms, macs + kind.spent_macs)
-                })
-        };
-        let own = self.kinds[index(kind)];
-        let (ms, done) = match own.spent_macs {
-            0 => all_training(),
-            macs => (own.spent_ms, macs),
-        };
-        if done == 0 {
-            0.0
-        } else {
-            macs as f64 * (ms as f64 / done as f64)
-        }
+        self.done.foresee_ms(kind, macs).unwrap_or(0.0)
     }
 
     /// Milliseconds that what runs now is going to take.
     fn running_ms(&self) -> f64 {
         (TaskKind::ALL.into_iter())
-            .map(|kind| self.foreseen_ms(kind, self.kinds[index(kind)].running_macs))
+            .map(|kind| self.foreseen_ms(kind, self.running_macs[kind.index()]))
             .sum()
     }
 
@@ -129,7 +89,20 @@ impl Account {
 /// What one task contributes to a sweep's books.
 struct Entry {
     kind: TaskKind,
-    of_kind: OfKind,
+    done: Done,
+    running_macs: u128,
+}
+
+impl Account {
+    fn add(&mut self, entry: &Entry) {
+        self.done.add(entry.kind, entry.done);
+        self.running_macs[entry.kind.index()] += entry.running_macs;
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        self.done.remove(entry.kind, entry.done);
+        self.running_macs[entry.kind.index()] -= entry.running_macs;
+    }
 }
 
 impl Ledger {
@@ -138,19 +111,24 @@ impl Ledger {
         let task = self.at(slot);
         let kind = task.spec().kind();
         let cost = account.costs[member.rank.index as usize];
-        let mut of_kind = OfKind::default();
+        let mut done = Done::default();
         if let Some(result) = task.state.result() {
-            of_kind.spent_ms = millis(result.seconds);
-            of_kind.spent_macs = cost.macs;
+            done.ms = millis(result.seconds);
+            done.macs = cost.macs;
         } else if let Some(interim) = task.state.kept().and_then(|kept| kept.interim.as_ref()) {
-            of_kind.spent_ms = millis(interim.seconds);
-            of_kind.spent_macs = macs_up_to(cost, interim.curve.reached());
+            done.ms = millis(interim.seconds);
+            done.macs = macs_up_to(cost, interim.curve.reached());
         }
-        if let TaskState::Leased(_) = task.state {
-            of_kind.running_macs =
-                macs_up_to(cost, member.allowed).saturating_sub(of_kind.spent_macs);
+        let running_macs = if let TaskState::Leased(_) = task.state {
+            macs_up_to(cost, member.allowed).saturating_sub(done.macs)
+        } else {
+            0
+        };
+        Entry {
+            kind,
+            done,
+            running_macs,
         }
-        Entry { kind, of_kind }
     }
 
     /// Puts what a task contributes into the books of a sweep that has it, or takes it out.
@@ -158,19 +136,12 @@ impl Ledger {
         let Some(account) = self.sweeps[member.sweep as usize].account.as_deref() else {
             return;
         };
-        let Entry { kind, of_kind } = self.entry(account, slot, member);
+        let entry = self.entry(account, slot, member);
         let account = self.sweeps[member.sweep as usize].account.as_deref_mut();
-        let Some(sum) = account.map(|account| &mut account.kinds[index(kind)]) else {
-            return;
-        };
-        if more {
-            sum.spent_ms += of_kind.spent_ms;
-            sum.spent_macs += of_kind.spent_macs;
-            sum.running_macs += of_kind.running_macs;
-        } else {
-            sum.spent_ms -= of_kind.spent_ms;
-            sum.spent_macs -= of_kind.spent_macs;
-            sum.running_macs -= of_kind.running_macs;
+        match account {
+            Some(account) if more => account.add(&entry),
+            Some(account) => account.remove(&entry),
+            None => {}
         }
     }
 
@@ -184,11 +155,7 @@ impl Ledger {
             let Some(member) = members.find(|member| member.sweep == number) else {
                 continue;
             };
-            let Entry { kind, of_kind } = self.entry(&account, slot, *member);
-            let sum = &mut account.kinds[index(kind)];
-            sum.spent_ms += of_kind.spent_ms;
-            sum.spent_macs += of_kind.spent_macs;
-            sum.running_macs += of_kind.running_macs;
+            account.add(&self.entry(&account, slot, *member));
         }
         Some(account)
     }
@@ -200,7 +167,7 @@ impl Ledger {
         let sweep = &self.sweeps[number as usize];
         let mut account = self.account_of(sweep, number);
         if let Some(account) = &mut account {
-            let worked_ms = i64::try_from(account.worked_ms()).unwrap_or(i64::MAX);
+            let worked_ms = i64::try_from(account.done.ms()).unwrap_or(i64::MAX);
             let charged_ms = i64::try_from(charged_ms).unwrap_or(i64::MAX);
             account.before_ms = before_ms.unwrap_or(worked_ms - charged_ms);
         }
@@ -266,18 +233,3 @@ impl Sweep {
         (self.account.as_ref()).map_or(0, |account| account.charged_ms())
     }
 }
-
-/// Whole milliseconds, so that sums do not depend on their order.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "floats beyond the range become its end"
-)]
-fn millis(seconds: f64) -> u64 {
-    (seconds * 1000.0).round() as u64
-}
-
-const _: () = assert!(
-    ALL_EPOCHS == u32::MAX,
-    "all epochs are no fewer than any number of them"
-);

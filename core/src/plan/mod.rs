@@ -20,9 +20,11 @@ use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::strategy::Strategy;
 use crate::task::{NET_OUTPUT, OutputRef, TaskKind, TaskSpec, Work, budget_output};
 
+mod forecast;
 mod range;
 mod summary;
 
+pub use forecast::{CriticalPath, Forecast, Left, Progress};
 pub use range::GrowthSummary;
 pub use summary::{BudgetSummary, KindSummary, NetSummary, PlanSummary, WorkSummary};
 

@@ -64,7 +64,7 @@ impl GrowthSummary {
 }
 
 /// The part of a cost that the first `allowed` of all epochs have.
-fn up_to(allowed: u32, cost: Cost) -> Cost {
+pub(super) fn up_to(allowed: u32, cost: Cost) -> Cost {
     let allowed = u128::from(allowed);
     if allowed == 0 || allowed >= cost.epochs {
         return if allowed == 0 { Cost::default() } else { cost };
@@ -112,11 +112,7 @@ fn added(heat: &Heat, entrant: u32, rung: u32, costs: &[Cost]) -> Cost {
             let is_search = heat.entrants[entrant as usize].tasks.contains(&place);
             let spent = up_to(if is_search { before } else { 0 }, cost);
             let then = up_to(epochs, cost);
-            Cost {
-                macs: then.macs - spent.macs,
-                images: then.images - spent.images,
-                epochs: then.epochs - spent.epochs,
-            }
+            then.without(spent)
         });
     parts.fold(Cost::default(), |sum, cost| sum + cost)
 }

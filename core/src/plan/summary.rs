@@ -1,15 +1,16 @@
 //! What a plan holds, in numbers: the answer of `autorep plan`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GrowthSummary, Plan, budgets};
+use super::{Forecast, GrowthSummary, Left, Plan, Progress, budgets};
 use crate::candidate::PointKind;
 use crate::cost::{Cost, CostModel, task_costs};
 use crate::data::DataSpec;
 use crate::digest::Digest;
-use crate::id::SweepName;
+use crate::id::{SweepName, TaskId};
 use crate::manifest::Manifest;
 use crate::manifest::grid::{Parts, Subject};
 use crate::net::NetSpec;
@@ -42,6 +43,8 @@ pub struct PlanSummary {
     /// How the sweep may grow, and what of the plan it then runs; none where it runs all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<GrowthSummary>,
+    /// What is left of it, where that was asked, and the longest chain of that.
+    pub forecast: Forecast,
     /// Estimated training work of the whole plan.
     pub work: WorkSummary,
     /// Estimated training work if each candidate had its own tasks.
@@ -106,21 +109,17 @@ impl From<Cost> for WorkSummary {
     }
 }
 
-/// Tasks of each kind with their cost, indexed as [`TaskKind::ALL`].
+/// Tasks of each kind with their cost, by [`TaskKind::index`].
 type Tally = [(u64, Cost); 4];
 
-const fn index(kind: TaskKind) -> usize {
-    match kind {
-        TaskKind::Baseline => 0,
-        TaskKind::Replace => 1,
-        TaskKind::Finetune => 2,
-        TaskKind::Evaluate => 3,
-    }
-}
-
 impl PlanSummary {
-    /// The numbers of a manifest's plan.
+    /// The numbers of a manifest's plan of which nothing has been done.
     pub fn new(manifest: &Manifest, plan: &Plan) -> Self {
+        Self::knowing(manifest, plan, &BTreeMap::new())
+    }
+
+    /// The numbers of a manifest's plan, where `known` has what was done already.
+    pub fn knowing(manifest: &Manifest, plan: &Plan, known: &BTreeMap<TaskId, Progress>) -> Self {
         let parts = Parts::of(manifest);
         let shared = shared(plan);
         let alone = alone(manifest, &parts);
@@ -128,9 +127,9 @@ impl PlanSummary {
             .into_iter()
             .map(|kind| KindSummary {
                 kind,
-                tasks: shared[index(kind)].0,
-                tasks_without_sharing: alone[index(kind)].0,
-                work: shared[index(kind)].1.into(),
+                tasks: shared[kind.index()].0,
+                tasks_without_sharing: alone[kind.index()].0,
+                work: shared[kind.index()].1.into(),
             })
             .collect();
         let baselines = plan
@@ -154,6 +153,7 @@ impl PlanSummary {
                 .collect(),
             nets: nets.map(|variant| net(manifest, &variant.value)).collect(),
             growth: GrowthSummary::of(plan, manifest.seeds.len()),
+            forecast: Forecast::of(plan, manifest.resources.gpus, known),
             work: total(&shared).into(),
             work_without_sharing: total(&alone).into(),
         }
@@ -191,7 +191,7 @@ fn shared(plan: &Plan) -> Tally {
     let mut tally = Tally::default();
     let specs = || plan.tasks.iter().map(|task| &task.spec);
     for (spec, cost) in specs().zip(task_costs(specs())) {
-        let entry = &mut tally[index(spec.kind())];
+        let entry = &mut tally[spec.kind().index()];
         entry.0 += 1;
         entry.1 += cost;
     }
@@ -211,7 +211,7 @@ fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
             .sum();
         let chains = 1 + budgets * ends as u64;
         let mut add = |kind: TaskKind, times: u64, cost: Cost| {
-            let entry = &mut tally[index(kind)];
+            let entry = &mut tally[kind.index()];
             entry.0 += times * seeds;
             entry.1 += cost * u128::from(times * seeds);
         };
@@ -297,7 +297,8 @@ impl PlanSummary {
             metric(self.work_without_sharing.macs),
             metric(self.work.images as f64),
         )?;
-        (self.growth.iter()).try_for_each(|growth| write_growth(text, growth, self.work))
+        (self.growth.iter()).try_for_each(|growth| write_growth(text, growth, self.work))?;
+        write_forecast(text, &self.forecast, self.tasks)
     }
 }
 
@@ -342,6 +343,52 @@ fn write_growth(text: &mut String, growth: &GrowthSummary, most: WorkSummary) ->
         grouped(growth.least.epochs),
         metric(growth.least.macs),
         metric(most.macs),
+    )
+}
+
+/// Hours as people read them.
+fn hours(hours: f64) -> String {
+    match hours {
+        short if short < 1.0 / 60.0 => format!("{:.0} s", short * 3600.0),
+        short if short < 1.0 => format!("{:.0} min", short * 60.0),
+        long => format!("{long:.1} h"),
+    }
+}
+
+fn write_forecast(text: &mut String, forecast: &Forecast, tasks: u64) -> std::fmt::Result {
+    writeln!(text)?;
+    if forecast.reused > 0 {
+        let amount = |left: &Left| {
+            let epochs = counted(left.work.epochs, "epoch");
+            let time = (left.gpu_hours).map(|it| format!(", about {} of a GPU", hours(it)));
+            format!("{epochs}{}", time.unwrap_or_default())
+        };
+        writeln!(
+            text,
+            "reused: {} of {} tasks are in the store ({} of them trained), which saves {} of a GPU",
+            grouped(forecast.reused),
+            grouped(tasks),
+            grouped(forecast.reused_trained),
+            hours(forecast.saved_gpu_hours),
+        )?;
+        writeln!(text, "left: {}", amount(&forecast.left))?;
+        if forecast.most_left != forecast.left {
+            writeln!(text, "left at most: {}", amount(&forecast.most_left))?;
+        }
+    }
+    let path = &forecast.critical_path;
+    if path.kinds.is_empty() {
+        return writeln!(text, "nothing is left to do");
+    }
+    let kinds: Vec<&str> = path.kinds.iter().map(|kind| kind.name()).collect();
+    let time = path.hours.map(|it| format!(", about {}", hours(it)));
+    writeln!(
+        text,
+        "critical path, whatever number of workers: {} ({}, {} MACs{})",
+        kinds.join(" > "),
+        counted(path.work.epochs, "epoch"),
+        metric(path.work.macs),
+        time.unwrap_or_default(),
     )
 }
 
