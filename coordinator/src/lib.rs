@@ -29,5 +29,8 @@ pub mod state;
 mod wire;
 
 pub use config::Config;
-pub use offline::{CurvePoint, OfflineError, SweepStatus, read_curve, read_front, read_sweeps};
+pub use offline::{
+    CurvePoint, OfflineError, SweepResults, SweepStatus, read_curve, read_front, read_results,
+    read_sweeps,
+};
 pub use serve::{RunError, run};
