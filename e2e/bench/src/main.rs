@@ -156,10 +156,10 @@ struct TableArgs {
     #[arg(long, default_value_t = 1)]
     grace: u32,
     /// Of so many searches one goes on.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 10)]
     reduction: u32,
     /// Rungs at most.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 1)]
     rungs: u32,
     /// Orders of arrival for each number of workers.
     #[arg(long, default_value_t = 50)]

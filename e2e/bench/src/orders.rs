@@ -133,12 +133,16 @@ fn median(sorted: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use autorep_core::digest::Digest;
     use autorep_core::observation::{Accuracy, EpochPoint, LearningCurve, Observation};
     use autorep_core::task::{TaskSpec, Work};
+    use object_store::local::LocalFileSystem;
 
     use super::*;
-    use crate::table::{epochs, hypervolume};
+    use crate::replay::replay_on;
+    use crate::table::{epochs, hypervolume, tabulate};
 
     const MANIFEST: &str = "\
 apiVersion: autorep/v1
@@ -223,6 +227,20 @@ spec:
         let straight = hypervolume(&sweep, &plan, &results);
         assert!(straight > 0.5, "{straight}");
         assert_eq!(found.hypervolume.to_bits(), straight.to_bits());
+    }
+
+    #[tokio::test]
+    async fn a_finished_sweep_is_tabulated_as_it_was_trained() {
+        let (setting, _, results) = made_up_setting();
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+        replay_on(Arc::new(store), MANIFEST, &results, 2, 0)
+            .await
+            .unwrap();
+        let out = folder.path().join("table.json");
+        let found = tabulate(folder.path(), "tabulated", &out).await.unwrap();
+        assert_eq!(found["epochs"], epochs(&results));
+        assert_eq!(Table::read(&out).unwrap(), setting.table);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ use autorep_proto::v1::fleet_server::Fleet;
 use autorep_proto::v1::lab_server::Lab;
 use autorep_proto::{PROTOCOL_VERSION, v1};
 use futures::StreamExt as _;
+use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
@@ -33,9 +34,20 @@ pub(crate) struct Outcome {
     pub(crate) hypervolume: f64,
 }
 
-/// Runs a manifest's sweep with so many workers. The order is the number of a lot by which they are
-/// faster or slower, and so of an order in which results arrive.
+/// Runs a manifest's sweep with so many workers. Lots decide how fast these are, and with that the order
+/// in which results arrive; `order` is the lots' number.
 pub(crate) async fn replay(
+    manifest: &str,
+    traces: &Traces,
+    workers: usize,
+    order: u64,
+) -> Result<Outcome> {
+    replay_on(Arc::new(InMemory::new()), manifest, traces, workers, order).await
+}
+
+/// The same, with a store of one's own.
+pub(crate) async fn replay_on(
+    store: Arc<dyn ObjectStore>,
     manifest: &str,
     traces: &Traces,
     workers: usize,
@@ -47,7 +59,6 @@ pub(crate) async fn replay(
         lease_ttl: Duration::from_hours(1),
         ..Config::default()
     };
-    let store = Arc::new(InMemory::new());
     let (fleet, lab, owner) = embedded::services(config, store, stop.clone()).await?;
     let owner = tokio::spawn(owner);
     let request = v1::SubmitRequest {
