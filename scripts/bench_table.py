@@ -71,7 +71,7 @@ def moasha(python, ours):
         raise Unmeasured(f"expected one cost of the full grid, found {ours_full} and {theirs_full}")
     figures = []
     for found in theirs["by_workers"]:
-        name = f"{found['priority']}_{at(found['workers'])}"
+        name = f"{found['variant']}_{at(found['workers'])}"
         unit = "of the full grid's"
         shares = [
             ("hypervolume_at_our_epochs", found["hypervolume_share_at_our_epochs"], "higher"),
@@ -92,9 +92,9 @@ def names():
         for what in ("hypervolume", "hypervolume_least", "epochs", "epochs_most")
     ]
     theirs = [
-        f"table.moasha_{what}_{priority}_{at(workers)}"
+        f"table.moasha_{what}_{variant}_{at(workers)}"
         for workers in WORKERS
-        for priority in ("shipped", "ranked")
+        for variant in ("shipped", "ranked", "ranked_default")
         for what in ("hypervolume_at_our_epochs", "hypervolume", "epochs")
     ]
     return tuple(ours + theirs)

@@ -10,8 +10,9 @@ number of the order of arrival. Prints JSON: for each number of workers and each
 ours took, and at its own end.
 
 In Syne Tune 0.16 `NonDominatedPriority` returns the places of the objectives in their order, best first,
-where `Bracket` expects the rank of each, so what is stopped has little to do with what was measured. Both
-are run: `shipped`, and `ranked` with a priority that returns ranks.
+where `Bracket` expects the rank of each, so what is stopped has little to do with what was measured. So
+it is run as it is (`shipped`), with a priority that returns ranks (`ranked`), and so with its own default
+of stopping, two in three, instead of our halving's (`ranked_default`).
 """
 
 import hashlib
@@ -41,7 +42,12 @@ class Ranked(NonDominatedPriority):
         return np.argsort(super().priority_unsafe(objectives))
 
 
-PRIORITIES = {"shipped": NonDominatedPriority, "ranked": Ranked}
+# The priority of each, and of how many trials one goes on; None for as many as ours.
+VARIANTS = {
+    "shipped": (NonDominatedPriority, None),
+    "ranked": (Ranked, None),
+    "ranked_default": (Ranked, 3),
+}
 
 
 def duration(order, worker, number):
@@ -91,16 +97,17 @@ def read(path):
     return configs, sum(len(it["curve"]["epochs"]) for it in baselines)
 
 
-def replay(configs, spent, halving, priority, workers, order, most):
+def replay(configs, spent, halving, variant, workers, order, most):
     """The hypervolume when `most` epochs were spent, and what was spent in the end with what it gave."""
+    priority, reduction = VARIANTS[variant]
     scheduler = MOASHA(
         config_space={},
         metrics=METRICS,
         time_attr="epoch",
-        multiobjective_priority=PRIORITIES[priority](),
+        multiobjective_priority=priority(),
         max_t=max(len(it.epochs) for it in configs),
         grace_period=halving["grace"],
-        reduction_factor=halving["reduction"],
+        reduction_factor=reduction or halving["reduction"],
         random_seed=order,
     )
     waiting = list(range(len(configs)))
@@ -144,16 +151,16 @@ def replay(configs, spent, halving, priority, workers, order, most):
     return end if at_ours is None else at_ours, spent, end
 
 
-def measure(configs, baselines, ours, by_workers, priority):
+def measure(configs, baselines, ours, by_workers, variant):
     workers, full = by_workers["workers"], ours["full"]
     found = []
     for order in range(max(len(it["orders"]) for it in ours["by_workers"])):
         most = by_workers["orders"][order % len(by_workers["orders"])][0]
-        found.append(replay(configs, baselines, ours["halving"], priority, workers, order, most))
+        found.append(replay(configs, baselines, ours["halving"], variant, workers, order, most))
     at_ours, epochs, end = zip(*found)
     return {
         "workers": workers,
-        "priority": priority,
+        "variant": variant,
         "hypervolume_share_at_our_epochs": statistics.median(at_ours) / full["hypervolume"],
         "hypervolume_share": statistics.median(end) / full["hypervolume"],
         "epochs_share": statistics.median(epochs) / full["epochs"],
@@ -171,9 +178,9 @@ def main(table, ours):
             "hypervolume": hypervolume([it.point for it in configs]),
         },
         "by_workers": [
-            measure(configs, baselines, ours, by_workers, priority)
+            measure(configs, baselines, ours, by_workers, variant)
             for by_workers in ours["by_workers"]
-            for priority in PRIORITIES
+            for variant in VARIANTS
         ],
     }
     print(json.dumps(found))
