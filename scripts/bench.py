@@ -17,6 +17,7 @@ from pathlib import Path
 
 import bench_load
 import bench_peers
+import bench_table
 from bench_figure import ROOT, Unmeasured, figure, run, verdict
 
 QUICKSTART = "manifests/quickstart.yaml"
@@ -76,6 +77,7 @@ BENCHES = [
     (("run.overhead_share",), run_overhead),
     *bench_load.BENCHES,
     *bench_peers.BENCHES,
+    *bench_table.BENCHES,
 ]
 
 

@@ -22,20 +22,24 @@ CRASH_AT = CRASH_TRIALS * 60 // 100
 OUR_TASKS = 190
 
 
-def python():
-    """The interpreter of the environment, made once."""
-    venv = CACHE / "venv"
+def environment(place, packages):
+    """The interpreter of an environment with these packages, made once."""
+    venv = place / "venv"
     interpreter = venv / "bin" / "python"
-    done = CACHE / "installed"
-    wanted = "\n".join(PACKAGES)
+    done = place / "installed"
+    wanted = "\n".join(packages)
     if done.is_file() and done.read_text() == wanted:
         return str(interpreter)
-    print(f"bench: installing {' '.join(PACKAGES)} into {venv}", file=sys.stderr)
+    print(f"bench: installing {' '.join(packages)} into {venv}", file=sys.stderr)
     shutil.rmtree(venv, ignore_errors=True)
     run([sys.executable, "-m", "venv", str(venv)])
-    run([str(interpreter), "-m", "pip", "install", "--quiet", *PACKAGES])
+    run([str(interpreter), "-m", "pip", "install", "--quiet", *packages])
     done.write_text(wanted)
     return str(interpreter)
+
+
+def python():
+    return environment(CACHE, PACKAGES)
 
 
 def script(name, *arguments):

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
-use autorep_core::plan::Progress;
+use autorep_core::observation::Observation;
+use autorep_core::plan::{Plan, Progress};
 use autorep_core::task::{TaskKind, Work};
 use object_store::ObjectStore;
 
@@ -187,6 +188,40 @@ fn progress(record: &TaskRecord) -> Option<Progress> {
         }),
         (RecordedState::Open | RecordedState::Leased { .. } | RecordedState::GaveUp, None) => None,
     }
+}
+
+/// What a sweep's tasks have come to.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SweepResults {
+    /// The plan.
+    pub plan: Plan,
+    /// The results of its tasks that are done.
+    pub results: BTreeMap<TaskId, Observation>,
+}
+
+/// The results of a sweep as the store has them.
+pub async fn read_results(
+    store: Arc<dyn ObjectStore>,
+    sweep: &SweepName,
+) -> Result<SweepResults, OfflineError> {
+    let choose = |sweeps: &[SweepRecord]| {
+        let plan = expand(named(sweeps, sweep)?)?;
+        let wanted: BTreeSet<TaskId> = plan.tasks.iter().map(|task| task.id).collect();
+        let results = BTreeMap::new();
+        Ok::<_, OfflineError>((SweepResults { plan, results }, wanted))
+    };
+    let (found, _wanted) = read_chosen(
+        store,
+        choose,
+        |(_, wanted), task| wanted.contains(&task),
+        |(found, _), task, record: TaskRecord| {
+            if let RecordedState::Done { observation, .. } = record.state {
+                found.results.insert(task, *observation);
+            }
+        },
+    )
+    .await?;
+    Ok(found)
 }
 
 /// Every sweep as the store has it, in the order of submission.

@@ -10,17 +10,23 @@ mod fill;
 mod grow;
 mod lab;
 mod ledger;
+mod orders;
 mod process;
 mod reclaim;
+mod replay;
 mod sweep;
+mod table;
 mod worker;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use autorep_core::growth::Halving;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
+
+use crate::orders::Setting;
 
 #[derive(Debug, Parser)]
 #[command(about = "Measures the coordinator under load")]
@@ -123,6 +129,56 @@ enum Command {
         /// The sweep.
         sweep: String,
     },
+    /// Writes down what every task of a finished sweep measured, epoch by epoch.
+    Tabulate {
+        /// The store, a folder.
+        #[arg(long)]
+        store: PathBuf,
+        /// The file to write.
+        #[arg(long)]
+        out: PathBuf,
+        /// The sweep.
+        sweep: String,
+    },
+    /// What halving finds of a full grid whose learning curves are known, by order of arrival.
+    Table(TableArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct TableArgs {
+    /// What `tabulate` wrote.
+    #[arg(long)]
+    table: PathBuf,
+    /// The full grid's manifest.
+    #[arg(long)]
+    manifest: PathBuf,
+    /// Epochs of the first rung.
+    #[arg(long, default_value_t = 1)]
+    grace: u32,
+    /// Of so many searches one goes on.
+    #[arg(long, default_value_t = 10)]
+    reduction: u32,
+    /// Rungs at most.
+    #[arg(long, default_value_t = 1)]
+    rungs: u32,
+    /// Orders of arrival for each number of workers.
+    #[arg(long, default_value_t = 50)]
+    orders: u64,
+    /// Numbers of workers.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
+    workers: Vec<usize>,
+}
+
+impl TableArgs {
+    async fn measure(self) -> Result<Value> {
+        let halving = Halving {
+            grace: self.grace,
+            reduction: self.reduction,
+            rungs: self.rungs,
+        };
+        let setting = Setting::read(&self.table, &self.manifest, halving)?;
+        setting.measure(self.orders, &self.workers).await
+    }
 }
 
 #[tokio::main]
@@ -153,6 +209,8 @@ async fn main() -> Result<()> {
         Command::Ledger => ledger::cost()?,
         Command::Grow => grow::cost()?,
         Command::Curve { store, sweep } => curve::read(&store, &sweep).await?,
+        Command::Tabulate { store, out, sweep } => table::tabulate(&store, &sweep, &out).await?,
+        Command::Table(arguments) => arguments.measure().await?,
     };
     print(&found)
 }
