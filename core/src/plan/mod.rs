@@ -359,6 +359,7 @@ impl Expansion<'_> {
     fn replace(&mut self, at: Place<'_>, budgets: &[u64], recipe: &ReplaceRecipe) -> TaskId {
         let work = Work::Replace {
             baseline: at.baseline.clone(),
+            start: None,
             budgets: budgets.to_vec(),
             recipe: recipe.clone(),
         };
