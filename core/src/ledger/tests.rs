@@ -12,6 +12,7 @@ mod checkpoints;
 mod early;
 mod failures;
 mod growth;
+mod ladder;
 mod random;
 mod retention;
 mod turns;
