@@ -170,7 +170,9 @@ fn a_ladders_searches_start_from_the_finetuned_net_of_the_next_larger_budget() {
     let finetunes: HashMap<TaskId, (u64, f64)> = (of_kind(&plan, TaskKind::Finetune).iter())
         .map(|task| match &task.spec.work {
             Work::Finetune { budget, recipe, .. } => (task.id, (*budget, recipe.schedule.lr)),
-            other => panic!("{other:?}"),
+            Work::Baseline { .. } | Work::Replace { .. } | Work::Evaluate { .. } => {
+                panic!("no finetune task")
+            }
         })
         .collect();
     let mut starts = Vec::new();
