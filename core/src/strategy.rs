@@ -16,20 +16,28 @@ pub enum Strategy {
     /// One search walks down to the smallest budget and leaves a snapshot at each of the others as
     /// it passes them.
     Descent,
+    /// Every budget has a search of its own: that of the largest starts from the full-ReLU net, each
+    /// other one from the next larger budget's net, trained on.
+    Ladder,
 }
 
 impl Strategy {
     /// Every strategy, in the order in which people read about them.
-    pub const ALL: [Self; 2] = [Self::Independent, Self::Descent];
+    pub const ALL: [Self; 3] = [Self::Independent, Self::Descent, Self::Ladder];
 
     /// The names used in manifests, tables and files, as in [`Self::ALL`].
-    pub const NAMES: [&str; 2] = [Self::Independent.name(), Self::Descent.name()];
+    pub const NAMES: [&str; 3] = [
+        Self::Independent.name(),
+        Self::Descent.name(),
+        Self::Ladder.name(),
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Independent => "independent",
             Self::Descent => "descent",
+            Self::Ladder => "ladder",
         }
     }
 
@@ -47,7 +55,7 @@ impl Strategy {
     pub const fn budgets_at_once(self, budgets: usize) -> usize {
         match self {
             Self::Descent if budgets > 0 => budgets,
-            Self::Independent | Self::Descent => 1,
+            Self::Independent | Self::Descent | Self::Ladder => 1,
         }
     }
 
@@ -56,6 +64,7 @@ impl Strategy {
         match self {
             Self::Independent => "",
             Self::Descent => "strategy=descent",
+            Self::Ladder => "strategy=ladder",
         }
     }
 }

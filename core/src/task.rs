@@ -1,6 +1,6 @@
 //! Tasks: units of leased work, each named by the digest of all that decides its result.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +95,11 @@ pub enum Work {
     Replace {
         /// The baseline.
         baseline: OutputRef,
+        /// A net that keeps more ReLUs, to start from in the baseline's place; the baseline still
+        /// teaches. Without one it is left out of the JSON, as in the specs written before there
+        /// were any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start: Option<OutputRef>,
         /// The budgets to snapshot at, strictly falling; each becomes an output.
         budgets: Vec<u64>,
         /// How.
@@ -150,7 +155,9 @@ impl TaskSpec {
     pub fn inputs(&self) -> Vec<&OutputRef> {
         match &self.work {
             Work::Baseline { .. } => vec![],
-            Work::Replace { baseline, .. } => vec![baseline],
+            Work::Replace {
+                baseline, start, ..
+            } => iter::once(baseline).chain(start).collect(),
             Work::Finetune {
                 start, baseline, ..
             } => vec![start, baseline],

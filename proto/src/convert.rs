@@ -399,7 +399,7 @@ impl TryFrom<v1::FrontRow> for FrontRow {
         let strategy = match row.strategy.as_str() {
             "" => Strategy::default(),
             name => Strategy::named(name).ok_or_else(|| {
-                let expected = Strategy::NAMES.join(" or ");
+                let expected = format!("one of {}", Strategy::NAMES.join(", "));
                 BadMessage::new("FrontRow.strategy", expected, name.to_owned())
             })?,
         };

@@ -75,6 +75,7 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
     });
     let replace = spec(Work::Replace {
         baseline: output(&baseline, NET_OUTPUT.to_owned()),
+        start: None,
         budgets: vec![BUDGET],
         recipe: ReplaceRecipe {
             schedule: schedule(OptimizerKind::Adam, 1e-3),

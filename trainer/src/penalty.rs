@@ -11,8 +11,8 @@ const ANNEAL_SHARE: f64 = 0.75;
 pub struct Allowance {
     /// How it falls.
     pub schedule: BudgetSchedule,
-    /// ReLUs of the full net.
-    pub total: u64,
+    /// ReLUs that the search begins with: the full net's, unless it starts from another one.
+    pub first: u64,
     /// ReLUs allowed in the end.
     pub budget: u64,
     /// Steps until indicators freeze.
@@ -31,8 +31,8 @@ impl Allowance {
                     return budget;
                 }
                 // A geometric fall has no zero to end in: it aims at one ReLU instead.
-                let (total, aim) = (self.total as f64, budget.max(1.0));
-                (total * (aim / total).powf(done as f64 / span)).max(budget)
+                let (first, aim) = (self.first as f64, budget.max(1.0));
+                (first * (aim / first).powf(done as f64 / span)).max(budget)
             }
         }
     }
@@ -150,7 +150,7 @@ mod tests {
     fn allowance(schedule: BudgetSchedule, budget: u64) -> Allowance {
         Allowance {
             schedule,
-            total: 10_000,
+            first: 10_000,
             budget,
             steps: 400,
         }
@@ -178,6 +178,19 @@ mod tests {
         let to_zero = allowance(BudgetSchedule::Anneal, 0);
         assert!(to_zero.at(299) > 0.9);
         close(to_zero.at(300), 0.0);
+    }
+
+    #[test]
+    fn a_budget_that_is_not_below_the_first_count_is_allowed_at_once() {
+        for first in [0, 80, 100] {
+            let allowance = Allowance {
+                first,
+                ..allowance(BudgetSchedule::Anneal, 100)
+            };
+            for done in [0, 1, 200, 400] {
+                close(allowance.at(done), 100.0);
+            }
+        }
     }
 
     #[test]

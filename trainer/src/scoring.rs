@@ -20,21 +20,21 @@ pub struct Scores {
     second: Vec<Tensor>,
 }
 
-/// ReLUs everywhere, written so that the gradient of each can be asked for.
+/// The activations at the present indicators, written so that the gradient of each can be asked for.
 struct Probe {
     coefficients: Vec<Tensor>,
-    /// By site, ones of the feature map's shape.
+    /// By site, of shape [channels, height, width].
+    indicators: Vec<Tensor>,
+    /// By site, the indicators for every image of the batch.
     keep: Vec<Tensor>,
 }
 
 impl Activate for Probe {
     fn activate(&mut self, site: usize, x: &Tensor) -> Tensor {
         debug_assert_eq!(site, self.keep.len(), "sites come in forward order");
-        let keep = x
-            .detach()
-            .to_kind(Kind::Float)
-            .ones_like()
-            .set_requires_grad(true);
+        let mut keep = x.detach().to_kind(Kind::Float).ones_like();
+        keep.copy_(&self.indicators[site]);
+        let keep = keep.set_requires_grad(true);
         let mixture = Mixture::new(&keep, &self.coefficients[site]);
         self.keep.push(keep);
         mixture.apply(x)
@@ -56,6 +56,7 @@ impl Scores {
         let coefficients = masked.sites.coefficients().iter();
         let mut probe = Probe {
             coefficients: coefficients.map(Tensor::detach).collect(),
+            indicators: masked.sites.indicators_by_site(),
             keep: Vec::new(),
         };
         let logits = masked

@@ -133,6 +133,34 @@ impl Sites {
         &self.units
     }
 
+    /// The indicators by unit, before a search; `None` where elements of one unit differ. Waits for
+    /// the device.
+    pub fn kept_units(&self) -> Option<Vec<u8>> {
+        let kept = self.units.to_units(&self.indicators);
+        let is_whole = self.units.to_elements(&kept, &self.places);
+        let kept = kept.to_device(Device::Cpu);
+        let kept = || Vec::try_from(kept).expect("indicators are one-dimensional u8");
+        is_whole.equal(&self.indicators).then(kept)
+    }
+
+    /// The indicators by site, of shape [channels, height, width].
+    pub fn indicators_by_site(&self) -> Vec<Tensor> {
+        self.split(&self.indicators)
+    }
+
+    /// Turns quadratic coefficients as outputs hold them into those that a search with a factor
+    /// trains, so that it begins with the same polynomials.
+    pub fn take_up_quadratic(&self) {
+        let scale = self.quadratic.scale;
+        for coefficients in &self.coefficients {
+            // Under a factor of zero outputs hold zeros.
+            if scale > 0.0 && coefficients.size()[0] > 2 {
+                let _in_place = tch::no_grad(|| coefficients.select(0, 2).divide_scalar_(scale));
+            }
+            self.clip(coefficients);
+        }
+    }
+
     /// Starts a search from latents of shape `[units]`.
     pub fn set_latents(&mut self, latents: &Tensor) {
         let latents = latents.to_device(self.indicators.device());

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "resume/ladder.rs"]
+mod ladder;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -76,6 +76,7 @@ fn spec(seed: u64, work: Work) -> TaskSpec {
 fn search(baseline: OutputRef, budgets: &[u64]) -> Work {
     Work::Replace {
         baseline,
+        start: None,
         budgets: budgets.to_vec(),
         recipe: ReplaceRecipe {
             schedule: schedule(),

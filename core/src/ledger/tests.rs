@@ -12,6 +12,7 @@ mod checkpoints;
 mod early;
 mod failures;
 mod growth;
+mod ladder;
 mod limits;
 mod random;
 mod retention;

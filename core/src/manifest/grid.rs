@@ -268,12 +268,22 @@ impl TaskCounts {
     pub(crate) fn of(sizes: &PartSizes, strategy: Strategy, budgets: usize, seeds: usize) -> Self {
         let product = |factors: &[u128]| factors.iter().copied().fold(1, u128::saturating_mul);
         let baseline = product(&[sizes.subjects, sizes.baselines, seeds as u128]);
-        let searches = budgets.div_ceil(strategy.budgets_at_once(budgets)) as u128;
+        let searches = match strategy {
+            Strategy::Independent | Strategy::Descent => {
+                let each = budgets.div_ceil(strategy.budgets_at_once(budgets)) as u128;
+                each.saturating_mul(sizes.searches)
+            }
+            // At the largest budget all ladders of a search are one.
+            Strategy::Ladder if budgets > 0 => (budgets as u128 - 1)
+                .saturating_mul(sizes.ends)
+                .saturating_add(sizes.searches),
+            Strategy::Ladder => 0,
+        };
         let budgets = budgets as u128;
         let nets = product(&[baseline, budgets, sizes.ends]);
         Self {
             baseline,
-            replace: product(&[baseline, searches, sizes.searches]),
+            replace: product(&[baseline, searches]),
             finetune: product(&[baseline, budgets, sizes.trained_ends]),
             evaluate: nets.saturating_add(baseline),
         }

@@ -15,7 +15,7 @@ use crate::growth::{
 };
 use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
-use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts};
+use crate::manifest::grid::{PartSizes, Parts, Search, Subject, TaskCounts, Variant};
 use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
 use crate::strategy::Strategy;
 use crate::task::{NET_OUTPUT, OutputRef, TaskKind, TaskSpec, Work, budget_output};
@@ -238,6 +238,10 @@ struct CandidateSpec<'a> {
     /// for the candidate's own budget alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     descent: Option<&'a [u64]>,
+    /// The larger budgets over which a ladder came to the candidate's own, falling: none at its top.
+    /// Absent where there is no ladder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ladder: Option<&'a [u64]>,
     budget: u64,
 }
 
@@ -289,7 +293,7 @@ impl Expansion<'_> {
                 self.baselines
                     .push(candidate(&spec, &labels, kind, total, seeds));
                 for search in &parts.searches {
-                    for &budget in &budgets {
+                    for (larger, &budget) in budgets.iter().enumerate() {
                         for finetune in &search.value.ends {
                             let labels = [
                                 labels[0],
@@ -303,6 +307,8 @@ impl Expansion<'_> {
                                 replace: Some(&search.value.recipe),
                                 finetune: finetune.value.as_ref(),
                                 descent: (strategy == Strategy::Descent).then_some(&budgets),
+                                ladder: (strategy == Strategy::Ladder)
+                                    .then_some(&budgets[..larger]),
                                 ..self.candidate_spec(&subject.value, &baseline.value, budget)
                             };
                             self.replaced
@@ -328,6 +334,7 @@ impl Expansion<'_> {
             replace: None,
             finetune: None,
             descent: None,
+            ladder: None,
             budget,
         }
     }
@@ -370,19 +377,43 @@ impl Expansion<'_> {
         (number, search): (usize, &Search),
         cursor: &mut Cursor,
     ) {
-        let at_once = self.manifest.strategy.budgets_at_once(budgets.len());
-        for budgets in budgets.chunks(at_once) {
+        let strategy = self.manifest.strategy;
+        if strategy == Strategy::Ladder {
+            return self.ladders(at, budgets, search, cursor);
+        }
+        for budgets in budgets.chunks(strategy.budgets_at_once(budgets.len())) {
             let place = self.tasks.len();
-            let task = self.replace(at, budgets, &search.recipe);
+            let task = self.replace(at, None, budgets, &search.recipe);
             for &budget in budgets {
                 let start = output(task, budget_output(budget));
-                self.ends(at, &start, budget, search, cursor);
+                for end in &search.ends {
+                    self.end(at, &start, budget, end, cursor);
+                }
             }
             // What more seeds are for is decided by other rules.
             let adaptive = self.manifest.adaptive_seeds;
             let is_compared = adaptive.is_none_or(|it| at.seed < u64::from(it.min));
             if let Some(halving) = self.manifest.halving.filter(|_| is_compared) {
                 self.enter(at, budgets, (number, &search.recipe), halving, place);
+            }
+        }
+    }
+
+    /// Adds the searches of one grid point, each from the net at the next larger budget: a ladder for
+    /// each way to train on, all of them with the same first search.
+    fn ladders(&mut self, at: Place<'_>, budgets: &[u64], search: &Search, cursor: &mut Cursor) {
+        // By way to train on, the net at the budget before.
+        let mut above: Vec<Option<OutputRef>> = vec![None; search.ends.len()];
+        let mut first: Option<TaskId> = None;
+        for &budget in budgets {
+            for (above, end) in above.iter_mut().zip(&search.ends) {
+                let task = match above.take() {
+                    None => *first
+                        .get_or_insert_with(|| self.replace(at, None, &[budget], &search.recipe)),
+                    from @ Some(_) => self.replace(at, from, &[budget], &search.recipe),
+                };
+                let start = output(task, budget_output(budget));
+                *above = Some(self.end(at, &start, budget, end, cursor));
             }
         }
     }
@@ -425,42 +456,49 @@ impl Expansion<'_> {
             .extend((place + 1..self.tasks.len()).map(number));
     }
 
-    fn replace(&mut self, at: Place<'_>, budgets: &[u64], recipe: &ReplaceRecipe) -> TaskId {
+    fn replace(
+        &mut self,
+        at: Place<'_>,
+        start: Option<OutputRef>,
+        budgets: &[u64],
+        recipe: &ReplaceRecipe,
+    ) -> TaskId {
         let work = Work::Replace {
             baseline: at.baseline.clone(),
+            start,
             budgets: budgets.to_vec(),
             recipe: recipe.clone(),
         };
         self.push(at.subject, at.seed, work)
     }
 
-    /// Adds what follows a search at one budget: finetuning where there is any, and evaluation.
-    fn ends(
+    /// Adds what follows a search at one budget: finetuning, if there is any, and evaluation. Returns
+    /// the net that is measured.
+    fn end(
         &mut self,
         at: Place<'_>,
         start: &OutputRef,
         budget: u64,
-        search: &Search,
+        finetune: &Variant<Option<FinetuneRecipe>>,
         cursor: &mut Cursor,
-    ) {
-        for finetune in &search.ends {
-            let net = match &finetune.value {
-                None => start.clone(),
-                Some(recipe) => {
-                    let work = Work::Finetune {
-                        start: start.clone(),
-                        baseline: at.baseline.clone(),
-                        budget,
-                        recipe: recipe.clone(),
-                    };
-                    output(self.push(at.subject, at.seed, work), NET_OUTPUT.to_owned())
-                }
-            };
-            let evaluation = self.evaluate(at.subject, at.seed, net, budget);
-            let candidate = &mut self.replaced[cursor.replaced];
-            candidate.evaluations.push((at.seed, evaluation));
-            cursor.replaced += 1;
-        }
+    ) -> OutputRef {
+        let net = match &finetune.value {
+            None => start.clone(),
+            Some(recipe) => {
+                let work = Work::Finetune {
+                    start: start.clone(),
+                    baseline: at.baseline.clone(),
+                    budget,
+                    recipe: recipe.clone(),
+                };
+                output(self.push(at.subject, at.seed, work), NET_OUTPUT.to_owned())
+            }
+        };
+        let evaluation = self.evaluate(at.subject, at.seed, net.clone(), budget);
+        let candidate = &mut self.replaced[cursor.replaced];
+        candidate.evaluations.push((at.seed, evaluation));
+        cursor.replaced += 1;
+        net
     }
 
     fn evaluate(&mut self, subject: &Subject, seed: u64, net: OutputRef, budget: u64) -> TaskId {
@@ -512,10 +550,10 @@ fn candidate(
         id: CandidateId(Digest::of(&text)),
         label,
         kind,
-        strategy: if spec.descent.is_some() {
-            Strategy::Descent
-        } else {
-            Strategy::Independent
+        strategy: match (spec.descent, spec.ladder) {
+            (Some(_), _) => Strategy::Descent,
+            (None, Some(_)) => Strategy::Ladder,
+            (None, None) => Strategy::Independent,
         },
         data: spec.data.name,
         net: spec.net.family(),

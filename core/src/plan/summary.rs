@@ -14,6 +14,7 @@ use crate::id::{SweepName, TaskId};
 use crate::manifest::Manifest;
 use crate::manifest::grid::{Parts, Subject};
 use crate::net::NetSpec;
+use crate::strategy::Strategy;
 use crate::task::TaskKind;
 use crate::text::{counted, grouped};
 
@@ -210,6 +211,12 @@ fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
             .map(|search| search.value.ends.len())
             .sum();
         let chains = 1 + budgets * ends as u64;
+        // What the points of all budgets together need of each kind, for one way to train on.
+        let needed = match manifest.strategy {
+            Strategy::Independent | Strategy::Descent => budgets,
+            // Each point needs those of all larger budgets, too.
+            Strategy::Ladder => budgets * (budgets + 1) / 2,
+        };
         let mut add = |kind: TaskKind, times: u64, cost: Cost| {
             let entry = &mut tally[kind.index()];
             entry.0 += times * seeds;
@@ -221,9 +228,9 @@ fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
             for search in &parts.searches {
                 let search = &search.value;
                 let cost = model.replace(&search.recipe);
-                add(TaskKind::Replace, budgets * search.ends.len() as u64, cost);
+                add(TaskKind::Replace, needed * search.ends.len() as u64, cost);
                 for recipe in search.ends.iter().filter_map(|end| end.value.as_ref()) {
-                    add(TaskKind::Finetune, budgets, model.finetune(recipe));
+                    add(TaskKind::Finetune, needed, model.finetune(recipe));
                 }
             }
         }

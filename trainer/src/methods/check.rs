@@ -231,6 +231,7 @@ mod tests {
         };
         let search = Work::Replace {
             baseline: baseline.clone(),
+            start: None,
             budgets: vec![300],
             recipe: ReplaceRecipe {
                 schedule: schedule.clone(),

@@ -86,6 +86,20 @@ impl Input {
         named && fits && counted == document.relu_count
     }
 
+    /// ReLUs that the task which made this net was to leave of them; `None` of a net that nothing was
+    /// searched for.
+    pub(super) fn budget(&self) -> Option<u64> {
+        let document = &self.document;
+        match &document.spec.work {
+            Work::Replace { budgets, .. } => {
+                let mut budgets = budgets.iter().copied();
+                budgets.find(|budget| document.output == budget_output(*budget))
+            }
+            Work::Finetune { budget, .. } => Some(*budget),
+            Work::Baseline { .. } | Work::Evaluate { .. } => None,
+        }
+    }
+
     /// Overwrites a net's tensors with the saved ones; the sites' state is not looked at.
     pub(super) fn restore_net(&self, net: &Net) -> Result<(), TrainError> {
         let targets: Named = net

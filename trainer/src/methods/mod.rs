@@ -64,9 +64,13 @@ impl Setup {
             Work::Baseline { recipe } => baseline::training(self, recipe, start).map(Some),
             Work::Replace {
                 baseline,
+                start: from,
                 budgets,
                 recipe,
-            } => replace::training(self, baseline, budgets, recipe, start).map(Some),
+            } => {
+                let from = from.as_ref();
+                replace::training(self, baseline, from, budgets, recipe, start).map(Some)
+            }
             Work::Finetune {
                 start: from,
                 baseline,

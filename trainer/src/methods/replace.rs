@@ -4,6 +4,9 @@
 //!
 //! With several budgets the hinge aims at the smallest, and a snapshot, projected to its budget,
 //! is kept as the search passes each of the others.
+//!
+//! A search starts from the full net, or from a net that an earlier search left with more ReLUs: then
+//! with that net's weights, polynomials and indicators.
 
 use autorep_core::recipe::{
     BudgetSchedule, Granularity, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe,
@@ -70,33 +73,33 @@ pub struct SearchState {
 pub(super) fn training(
     setup: &Setup,
     baseline: &OutputRef,
+    from: Option<&OutputRef>,
     budgets: &[u64],
     recipe: &ReplaceRecipe,
     start: Start,
 ) -> Result<Training, TrainError> {
     let (stream, validation) = setup.images(&recipe.schedule)?;
-    let input = inputs::read(setup, 0, baseline)?;
-    let mut masked = input.masked_net(setup)?;
-    if masked.activations != Activations::Full {
-        return Err(input.mismatch("expected a full-ReLU net, found polynomials".to_owned()));
-    }
+    let mut masked = match from {
+        None => full_net(setup, baseline, recipe)?,
+        Some(from) => searched_net(setup, from, budgets, recipe)?,
+    };
     let lesson = setup.lesson(&recipe.distillation, 0, baseline)?;
-    let sharing = vec![recipe.sharing; masked.net.sites().len()];
-    masked.sites =
-        Sites::with_polynomials(masked.net.sites(), recipe.degree, &sharing, setup.device);
-    let quadratic = Quadratic {
-        scale: recipe.quadratic_scale,
-        clip: recipe.quadratic_clip,
+    if from.is_none() {
+        set_polynomials(setup, &masked, &stream, recipe, start)?;
+    }
+    let scores = if needs_scores(recipe, start) {
+        Some(score(&masked, &stream, &lesson, recipe)?)
+    } else {
+        None
     };
-    let turning = match recipe.method {
-        Method::Autorep => Turning::Band(recipe.hysteresis),
-        Method::Snl => Turning::Share(LEAST_SHARE),
-    };
-    masked
-        .sites
-        .prepare_search(recipe.granularity, turning, quadratic);
-    let ties = begin(setup, &mut masked, &stream, &lesson, recipe, start)?;
-    let search = Search::new(recipe, budgets, &masked, stream.per_epoch(), ties);
+    let runs = from.is_none() && recipe.polynomial_start == PolynomialStart::Running;
+    if runs && scores.is_some() {
+        Running::set_identity(&masked.sites, recipe.degree, setup.spec.seed);
+    }
+    let running = runs.then(|| Running::new(&masked.sites, masked.device));
+    let ties = begin(setup, &mut masked, recipe, scores.as_ref());
+    let per_epoch = stream.per_epoch();
+    let search = Search::new(recipe, budgets, &masked, per_epoch, ties, running);
     let mut training = Training::new(Parts {
         spec: setup.spec.clone(),
         masked,
@@ -115,54 +118,170 @@ pub(super) fn training(
     Ok(training)
 }
 
+/// The baseline with polynomials of zeros, which nothing computes yet.
+fn full_net(
+    setup: &Setup,
+    baseline: &OutputRef,
+    recipe: &ReplaceRecipe,
+) -> Result<MaskedNet, TrainError> {
+    let input = inputs::read(setup, 0, baseline)?;
+    let mut masked = input.masked_net(setup)?;
+    if masked.activations != Activations::Full {
+        return Err(input.mismatch("expected a full-ReLU net, found polynomials".to_owned()));
+    }
+    masked.sites = blank_sites(setup, &masked, recipe);
+    prepare(&mut masked.sites, recipe);
+    Ok(masked)
+}
+
+/// The net of a search for more ReLUs, as it is: the search for these budgets goes on from it.
+fn searched_net(
+    setup: &Setup,
+    from: &OutputRef,
+    budgets: &[u64],
+    recipe: &ReplaceRecipe,
+) -> Result<MaskedNet, TrainError> {
+    let input = inputs::read(setup, 1, from)?;
+    let mut masked = input.masked_net(setup)?;
+    let largest = budgets.first().copied().unwrap_or(0);
+    let counted = masked.sites.count();
+    let fits = |above: u64| above > largest && input.fits(above, counted);
+    if !input.budget().is_some_and(fits) {
+        return Err(input.mismatch(format!(
+            "expected a net that was searched for more than {largest} ReLUs, found one with {counted}"
+        )));
+    }
+    let sizes = |sites: &Sites| -> Vec<Vec<i64>> {
+        sites.coefficients().iter().map(Tensor::size).collect()
+    };
+    if sizes(&masked.sites) != sizes(&blank_sites(setup, &masked, recipe)) {
+        let problem = "expected polynomials of the search's degree and sharing, found others";
+        return Err(input.mismatch(problem.to_owned()));
+    }
+    prepare(&mut masked.sites, recipe);
+    masked.sites.take_up_quadratic();
+    if masked.sites.kept_units().is_none() {
+        let problem =
+            "expected whole channels or sites, found some that keep a part of their ReLUs";
+        return Err(input.mismatch(problem.to_owned()));
+    }
+    Ok(masked)
+}
+
+/// The sites of a full net with room for the recipe's polynomials.
+fn blank_sites(setup: &Setup, masked: &MaskedNet, recipe: &ReplaceRecipe) -> Sites {
+    let sites = masked.net.sites();
+    let sharing = vec![recipe.sharing; sites.len()];
+    Sites::with_polynomials(sites, recipe.degree, &sharing, setup.device)
+}
+
+/// Says how the recipe's search moves indicators.
+fn prepare(sites: &mut Sites, recipe: &ReplaceRecipe) {
+    let quadratic = Quadratic {
+        scale: recipe.quadratic_scale,
+        clip: recipe.quadratic_clip,
+    };
+    let turning = match recipe.method {
+        Method::Autorep => Turning::Band(recipe.hysteresis),
+        Method::Snl => Turning::Share(LEAST_SHARE),
+    };
+    sites.prepare_search(recipe.granularity, turning, quadratic);
+}
+
 /// Whether a search measures what replacing each ReLU changes.
 pub(super) fn scores(recipe: &ReplaceRecipe) -> bool {
     let ranked = [LatentInit::FirstOrder, LatentInit::SecondOrder];
     recipe.ties == Ties::Importance || ranked.contains(&recipe.latent_init)
 }
 
-/// Sets polynomials and latents to their start and returns what ties are decided by. What a resume
+/// Whether they have to be measured now: what a resume checkpoint overwrites is left out.
+fn needs_scores(recipe: &ReplaceRecipe, start: Start) -> bool {
+    scores(recipe) && (start == Start::Anew || recipe.ties == Ties::Importance)
+}
+
+/// Sets a full net's polynomials to their start, or to what scores are measured with. What a resume
 /// checkpoint overwrites is left out where it costs anything.
-fn begin(
+fn set_polynomials(
     setup: &Setup,
-    masked: &mut MaskedNet,
+    masked: &MaskedNet,
     stream: &Stream,
-    lesson: &Lesson,
     recipe: &ReplaceRecipe,
     start: Start,
-) -> Result<Vec<f32>, TrainError> {
-    let anew = start == Start::Anew;
-    let needs_ties = recipe.ties == Ties::Importance;
+) -> Result<(), TrainError> {
     if recipe.method == Method::Snl || recipe.polynomial_start == PolynomialStart::Identity {
         set_identity(&masked.sites);
     } else if recipe.polynomial_start == PolynomialStart::Running {
         Running::set_identity(&masked.sites, recipe.degree, setup.spec.seed);
-        if scores(recipe) && (anew || needs_ties) {
+        if needs_scores(recipe, start) {
             // Scores are of the polynomials that the search is going to have.
             calibrate(setup, masked, stream, recipe)?;
         }
-    } else if anew || needs_ties {
+    } else if start == Start::Anew || recipe.ties == Ties::Importance {
         calibrate(setup, masked, stream, recipe)?;
     }
-    let scores = if scores(recipe) && (anew || needs_ties) {
-        Some(score(masked, stream, lesson, recipe)?)
-    } else {
-        None
-    };
-    if recipe.polynomial_start == PolynomialStart::Running && scores.is_some() {
-        Running::set_identity(&masked.sites, recipe.degree, setup.spec.seed);
-    }
+    Ok(())
+}
+
+/// Sets latents to their start and returns what ties are decided by.
+fn begin(
+    setup: &Setup,
+    masked: &mut MaskedNet,
+    recipe: &ReplaceRecipe,
+    scores: Option<&Scores>,
+) -> Vec<f32> {
     let units = masked.sites.units();
-    let first = |scores: &Scores| ranks(&units.means(&scores.first_order()));
-    let latents = match (recipe.latent_init, &scores) {
-        (LatentInit::FirstOrder, Some(scores)) => first(scores),
-        (LatentInit::SecondOrder, Some(scores)) => ranks(&units.means(&scores.second_order())),
+    // An output is checked to have whole units before it comes here.
+    let kept = masked.sites.kept_units().unwrap_or_default();
+    let mut latents = match (recipe.latent_init, scores) {
+        (LatentInit::FirstOrder, Some(scores)) => {
+            ranks_of_kept(&units.means(&scores.first_order()), &kept)
+        }
+        (LatentInit::SecondOrder, Some(scores)) => {
+            ranks_of_kept(&units.means(&scores.second_order()), &kept)
+        }
         _ => initial_latents(recipe, &masked.sites, setup.spec.seed),
     };
-    let ties = scores.as_ref().filter(|_| needs_ties).map(first);
+    let replaced = replaced_latent(recipe);
+    for (latent, _) in latents
+        .iter_mut()
+        .zip(&kept)
+        .filter(|(_, kept)| **kept == 0)
+    {
+        *latent = replaced;
+    }
+    let ties = scores.filter(|_| recipe.ties == Ties::Importance);
+    let ties = ties.map(|scores| ranks(&units.means(&scores.first_order())));
     masked.sites.set_latents(&Tensor::from_slice(&latents));
     masked.activations = Activations::Searching;
-    Ok(ties.unwrap_or_default())
+    ties.unwrap_or_default()
+}
+
+/// The ranks of the units that are kept among themselves; the others have a latent of their own.
+fn ranks_of_kept(scores: &[f64], kept: &[u8]) -> Vec<f32> {
+    let of_kept = scores.iter().zip(kept).filter(|(_, kept)| **kept > 0);
+    let of_kept: Vec<f64> = of_kept.map(|(score, _)| *score).collect();
+    let mut ranks = ranks(&of_kept).into_iter();
+    let latent = |kept: &u8| match kept {
+        0 => 0.0,
+        _ => ranks.next().unwrap_or(0.0),
+    };
+    kept.iter().map(latent).collect()
+}
+
+/// Where the latents start of what the net replaces that a search starts from. SNL's shares: at none.
+/// `AutoReP`'s: as far below the band as the highest of those that are kept starts above zero, so that
+/// none comes back before the search has found a reason.
+#[expect(clippy::cast_possible_truncation, reason = "latents are f32")]
+fn replaced_latent(recipe: &ReplaceRecipe) -> f32 {
+    let highest = match recipe.latent_init {
+        LatentInit::Constant => recipe.latent_value,
+        LatentInit::Uniform => recipe.latent_high,
+        LatentInit::FirstOrder | LatentInit::SecondOrder => 1.0,
+    };
+    match recipe.method {
+        Method::Autorep => -(recipe.hysteresis + highest) as f32,
+        Method::Snl => 0.0,
+    }
 }
 
 /// Latents that depend on the recipe and the seed alone, one per unit.
@@ -268,26 +387,27 @@ impl Search {
         masked: &MaskedNet,
         per_epoch: u64,
         ties: Vec<f32>,
+        running: Option<Running>,
     ) -> Self {
         let steps = u64::from(recipe.schedule.epochs) * per_epoch;
         let steps = share_of(steps, recipe.freeze_at);
         let latents = masked.sites.latents().into_iter();
         let latents =
             latents.map(|latents| Trainable::plain("flat".to_owned(), latents.shallow_clone()));
-        let running = recipe.polynomial_start == PolynomialStart::Running;
+        let first = masked.sites.count();
         Self {
             budgets: budgets.to_vec(),
             allowance: Allowance {
                 schedule: recipe.budget_schedule,
-                total: masked.sites.total(),
+                first,
                 budget: budgets.last().copied().unwrap_or(0),
                 steps,
             },
             strength: Strength::new(recipe, steps),
             optimizer: Optimizer::adam(&recipe.schedule, latents.collect()),
             ties,
-            running: running.then(|| Running::new(&masked.sites, masked.device)),
-            lowest: masked.sites.total(),
+            running,
+            lowest: first,
             within: 0,
             searched_count: None,
             snapshots: Vec::new(),
@@ -568,6 +688,40 @@ mod tests {
                 assert_eq!(row, [wanted, wanted], "power {power} of degree {degree}");
             }
         }
+    }
+
+    #[test]
+    fn what_the_start_replaces_begins_below_the_band_and_stays_off_until_its_latent_has_risen() {
+        let recipe = |latent_init| ReplaceRecipe {
+            latent_init,
+            latent_value: 0.5,
+            latent_high: 0.75,
+            hysteresis: 0.25,
+            ..ReplaceRecipe::default()
+        };
+        for (init, wanted) in [
+            (LatentInit::Constant, -0.75_f32),
+            (LatentInit::Uniform, -1.0),
+            (LatentInit::FirstOrder, -1.25),
+            (LatentInit::SecondOrder, -1.25),
+        ] {
+            let found = replaced_latent(&recipe(init));
+            assert_eq!(found.to_bits(), wanted.to_bits(), "{init:?}");
+        }
+        let snl = ReplaceRecipe {
+            method: Method::Snl,
+            ..recipe(LatentInit::Constant)
+        };
+        assert_eq!(replaced_latent(&snl).to_bits(), 0.0_f32.to_bits());
+    }
+
+    #[test]
+    fn what_the_start_keeps_is_ranked_among_itself() {
+        let ranks = ranks_of_kept(&[3.0, 9.0, 1.0, 2.0], &[1, 0, 1, 1]);
+        assert_eq!(ranks[0].to_bits(), (2.5_f32 / 3.0).to_bits());
+        assert_eq!(ranks[2].to_bits(), (0.5_f32 / 3.0).to_bits());
+        assert_eq!(ranks[3].to_bits(), 0.5_f32.to_bits());
+        assert_eq!(ranks[1].to_bits(), 0.0_f32.to_bits());
     }
 
     #[test]

@@ -52,6 +52,43 @@ fn the_count_of_a_search_carries_softplus_to_every_latent() {
 }
 
 #[test]
+fn a_unit_is_kept_or_replaced_as_a_whole() {
+    let mut sites = polynomials(1);
+    sites.set_indicators(&[1, 0, 0, 0, 1, 1]);
+    assert_eq!(sites.kept_units().unwrap(), [1, 0, 0, 0, 1, 1]);
+    sites.prepare_search(Granularity::Channel, Turning::Band(0.0), Quadratic::PLAIN);
+    assert_eq!(sites.kept_units(), None);
+    sites.set_indicators(&[1, 1, 0, 0, 1, 1]);
+    assert_eq!(sites.kept_units().unwrap(), [1, 0, 1]);
+}
+
+#[test]
+fn a_search_takes_up_the_quadratic_terms_that_an_output_holds() {
+    let saved = || {
+        let sites = polynomials(2);
+        sites.set_coefficients(0, &[vec![1.0], vec![2.0], vec![0.25]]);
+        sites.set_coefficients(1, &[vec![1.0; 2], vec![2.0; 2], vec![-0.5, 0.125]]);
+        sites
+    };
+    let output = |sites: &Sites| {
+        let named = sites.named_plain().into_iter();
+        let coefficients = named.filter(|(name, _)| name.ends_with(".coefficients"));
+        coefficients
+            .map(|(_, tensor)| Vec::<f32>::try_from(tensor.select(0, 2)).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let mut sites = saved();
+    let quadratic = Quadratic {
+        scale: 0.5,
+        clip: 0.75,
+    };
+    sites.prepare_search(Granularity::Pixel, Turning::Band(0.0), quadratic);
+    sites.take_up_quadratic();
+    // -0.5 would be -1 before the factor, which is cut as in any step.
+    assert_eq!(output(&sites), [vec![0.25], vec![-0.375, 0.125]]);
+}
+
+#[test]
 fn an_update_follows_the_latents() {
     let mut sites = polynomials(0);
     sites.set_latents(&Tensor::from_slice(&[

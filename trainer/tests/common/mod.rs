@@ -122,6 +122,7 @@ pub(crate) fn replace() -> TaskSpec {
     };
     let work = Work::Replace {
         baseline: baseline_output(),
+        start: None,
         budgets: BUDGETS.to_vec(),
         recipe,
     };

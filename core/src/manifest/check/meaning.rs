@@ -9,6 +9,7 @@ use crate::manifest::grid::{Part, PartSizes, Parts, Subject, TaskCounts, Twins, 
 use crate::manifest::{Arm, Axis, AxisValue, BudgetSpec};
 use crate::net::NET_SETTINGS;
 use crate::recipe::{Distillation, Method, PolynomialStart, Schedule};
+use crate::strategy::Strategy;
 use crate::text::{counted, grouped};
 
 impl Checker {
@@ -40,13 +41,20 @@ impl Checker {
         }
     }
 
-    /// Halving must find at least two searches to compare, before they have ended.
+    /// Halving must find at least two searches to compare, before they have ended and from the same
+    /// start.
     fn halving(&mut self, parts: &Parts) {
         let halving = self.operations.halving;
         let path = "spec.halving.grace";
         let unknown = self.arms.is_empty() && self.broken.contains("spec.replace.epochs");
         if halving.grace == 0 || unknown {
             return;
+        }
+        if self.operations.strategy == Strategy::Ladder {
+            let message = "expected strategy independent or descent with halving, found ladder: it \
+                           compares searches that start from the same net, and a ladder's start \
+                           from one another's";
+            return self.problem(self.place(path), path, message);
         }
         let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
         for search in &parts.searches {

@@ -141,13 +141,14 @@ pub(crate) fn value(preset: &str, method: &str, path: &str) -> Option<AxisValue>
 }
 
 /// What a key means under a strategy where neither it nor a preset says so. A budget that a descent
-/// does not reach is no point: the snapshots at the others are.
+/// does not reach is no point: the snapshots at the others are. A ladder goes on from what it is
+/// given, as searches that know nothing of each other do.
 pub(crate) fn of_strategy(strategy: Strategy, path: &str) -> Option<AxisValue> {
     match strategy {
         Strategy::Descent if path == "spec.replace.on_unreached" => {
             Some(AxisValue::Choice("fail".to_owned()))
         }
-        Strategy::Descent | Strategy::Independent => None,
+        Strategy::Descent | Strategy::Independent | Strategy::Ladder => None,
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) static SECTIONS: &[Section] = &[
                     key: "strategy",
                     kind: Kind::Choice(&Strategy::NAMES),
                     default: Fallback::Choice(Strategy::NAMES[0]),
-                    doc: "How searches are laid out: independent (a search for every budget) or descent (one search down to the smallest budget, which leaves a net at each of the others as it passes them).",
+                    doc: "How searches are laid out: independent (a search for every budget), descent (one search down to the smallest budget, which leaves a net at each of the others as it passes them) or ladder (a search for every budget, each from the next larger one's finetuned net).",
                     place: Target::Operation(choice!(strategy)),
                 },
                 Field {

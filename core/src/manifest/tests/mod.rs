@@ -515,6 +515,8 @@ fn a_descent_makes_no_point_of_a_budget_that_it_does_not_reach_unless_told_to() 
     assert_eq!(descent, (Strategy::Descent, OnUnreached::Fail));
     let arms = of("strategy: descent\n  arms: [{name: a, replace: {on_unreached: project}}]");
     assert_eq!(arms, (Strategy::Descent, OnUnreached::Project));
+    let ladder = of("strategy: ladder");
+    assert_eq!(ladder, (Strategy::Ladder, OnUnreached::Project));
 }
 
 #[test]
