@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use crate::observer::observation;
 use crate::person::{SWEEPS, insist, last_manifest};
+use crate::profile::Budgets;
 use crate::wire::{Answer, Request};
 use crate::world::World;
 
@@ -134,8 +135,13 @@ fn expected_front(world: &World, sweep: &str) -> v1::Front {
     let name = sweep.parse().expect("the names are right");
     let mut front = SweepFront::new(&name, &plan.candidates);
     // Backwards: the order must not matter.
-    if world.profile.sweeps.halving || world.profile.sweeps.adaptive {
-        // Which searches went to the end, and what got more seeds, hangs on who was idle when.
+    let sweeps = &world.profile.sweeps;
+    let all_is_run = !sweeps.halving
+        && !sweeps.adaptive
+        && sweeps.budgets == Budgets::Listed
+        && sweeps.limit_ms == 0;
+    if !all_is_run {
+        // Which searches went to the end, and what was added, hangs on who was idle when.
         for (task, observation) in world.observer.results(&plan).iter().rev() {
             front.observe(*task, observation);
         }

@@ -8,7 +8,7 @@ use autorep_proto::v1;
 use tokio::time::sleep;
 
 use crate::network::call;
-use crate::profile::HoldingBack;
+use crate::profile::{Budgets, HoldingBack};
 use crate::wire::{Answer, Request};
 use crate::world::World;
 
@@ -59,6 +59,18 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
+    let sweeps = &world.profile.sweeps;
+    let can_be_refined = holds_back && (sweeps.descent || !sweeps.halving);
+    let budgets = match (sweeps.budgets, budgets) {
+        (Budgets::Refined, "[1K, 3K]") if can_be_refined => {
+            "{ from: 1K, to: 3K, points: 4, refine: { first: 2, until: 0 } }"
+        }
+        (Budgets::Refined | Budgets::Listed, listed) => listed,
+    };
+    let limit = match sweeps.limit_ms {
+        0 => String::new(),
+        limit_ms => format!("\n  limit: {{ gpu_hours: {} }}", limit_ms as f64 / 3.6e6),
+    };
     let seeds = match (world.profile.sweeps.adaptive && holds_back, seeds) {
         (true, "[0]") => "{ min: 1, max: 2 }",
         (true, _) => "{ min: 2, max: 3 }",
@@ -79,7 +91,7 @@ spec:
   replace: {{ epochs: {epochs} }}
   finetune: {{ epochs: 1 }}
   retry: {{ attempts: {attempts}, backoff: {backoff_s}s }}
-  checkpoint: {{ every: 7s{keep} }}{halving}
+  checkpoint: {{ every: 7s{keep} }}{halving}{limit}
 "
     )
 }

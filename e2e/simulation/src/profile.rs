@@ -76,6 +76,19 @@ pub(crate) struct Sweeps {
     pub(crate) adaptive: bool,
     /// Which of them hold back what they have in common.
     pub(crate) holding_back: HoldingBack,
+    /// Which budgets those that hold back measure.
+    pub(crate) budgets: Budgets,
+    /// Seconds of work, thousandths of them, that each may cost; 0 for any.
+    pub(crate) limit_ms: u64,
+}
+
+/// Which of a sweep's budgets are measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Budgets {
+    /// All of a list.
+    Listed,
+    /// Those of a range that the front gains by.
+    Refined,
 }
 
 /// Which sweeps of a world hold tasks back, if any does.
@@ -88,7 +101,9 @@ pub(crate) enum HoldingBack {
 }
 
 impl Profile {
-    pub(crate) fn draw(chance: &Chance) -> Self {
+    /// Draws a world's profile; what sweeps grew by later than the rest comes from a source of its own, so
+    /// that worlds without it are what they were.
+    pub(crate) fn draw(chance: &Chance, later: &Chance) -> Self {
         let some = |odds: u64, most: u64| {
             if chance.permille(odds) {
                 chance.within(1, most)
@@ -144,6 +159,16 @@ impl Profile {
                     HoldingBack::First
                 } else {
                     HoldingBack::Both
+                },
+                budgets: if later.permille(300) {
+                    Budgets::Refined
+                } else {
+                    Budgets::Listed
+                },
+                limit_ms: if later.permille(250) {
+                    later.within(1, 60_000)
+                } else {
+                    0
                 },
             },
         }

@@ -52,7 +52,7 @@ impl World {
     fn new(seed: u64, print: bool) -> Self {
         let chance = Chance::new(seed);
         Self {
-            profile: Profile::draw(&chance),
+            profile: Profile::draw(&chance, &Chance::new(!seed)),
             chance,
             disk: Disk::new(),
             bucket: Bucket::default(),

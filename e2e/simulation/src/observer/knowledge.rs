@@ -39,6 +39,9 @@ pub(super) struct SweepRow {
     pub(super) cancelled: bool,
     #[serde(default)]
     pub(super) grown: Vec<Step>,
+    /// Whether nothing more of it fits into its limit.
+    #[serde(default)]
+    pub(super) at_limit: bool,
 }
 
 /// What became of the requests that proposed one thing.

@@ -156,6 +156,9 @@ impl Observer {
     /// Every task of a sweep's plan that it lets train to the end has its result, and the right one.
     pub(crate) fn check_done(&self, world: &World, sweep: &str, plan: &Plan) {
         let know = self.know();
+        if know.sweeps.get(sweep).is_some_and(|row| row.at_limit) {
+            return; // What did not fit is not done.
+        }
         let grown = know.sweeps.get(sweep).map(|row| row.grown.as_slice());
         let allowed = plan.growth.allowances(grown.unwrap_or_default());
         for (place, task) in (0..).zip(&plan.tasks) {
@@ -182,6 +185,9 @@ impl Observer {
     /// Of the searches that are compared at least one went to its end.
     pub(crate) fn check_survivors(&self, world: &World, sweep: &str, plan: &Plan) {
         let know = self.know();
+        if know.sweeps.get(sweep).is_some_and(|row| row.at_limit) {
+            return;
+        }
         let grown = know.sweeps.get(sweep).map(|row| row.grown.as_slice());
         let allowed = plan.growth.allowances(grown.unwrap_or_default());
         for heat in &plan.growth.heats {

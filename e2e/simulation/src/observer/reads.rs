@@ -11,7 +11,11 @@ use crate::world::World;
 impl Knowledge {
     /// A worker is told that nothing runs and nothing will before a person does something.
     pub(super) fn idle(&self, world: &World) {
-        for (name, row) in self.sweeps.iter().filter(|(_, row)| !row.cancelled) {
+        for (name, row) in self
+            .sweeps
+            .iter()
+            .filter(|(_, row)| !row.cancelled && !row.at_limit)
+        {
             let plan = self.plan(name, row);
             let held_back = plan.map(|plan| plan.growth.allowances(&row.grown));
             let held_back = held_back.unwrap_or_default();
