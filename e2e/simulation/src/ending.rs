@@ -132,7 +132,7 @@ fn plan(world: &World, sweep: &str) -> Plan {
 fn expected_front(world: &World, sweep: &str) -> v1::Front {
     let plan = plan(world, sweep);
     let name = sweep.parse().expect("the names are right");
-    let mut front = SweepFront::new(&name, &plan.candidates);
+    let mut front = SweepFront::of(&name, &plan);
     // Backwards: the order must not matter.
     if world.profile.sweeps.halving || world.profile.sweeps.adaptive {
         // Which searches went to the end, and what got more seeds, hangs on who was idle when.
