@@ -45,7 +45,7 @@ pub struct SweepStatus {
 }
 
 /// The front of a sweep as the store has it. Of its plan only the candidates are kept, and of its
-/// records only those of evaluations are read, one after the other.
+/// records only those of evaluations and searches are read, one after the other.
 pub async fn read_front(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
@@ -64,19 +64,17 @@ pub async fn read_front(
 /// What a front is made from.
 struct Candidates {
     front: SweepFront,
-    /// The evaluations that it waits for, in rising order.
+    /// The tasks that it waits for, in rising order.
     tasks: Vec<TaskId>,
 }
 
 impl Candidates {
     fn of(sweeps: &[SweepRecord], sweep: &SweepName) -> Result<Self, OfflineError> {
         let plan = expand(named(sweeps, sweep)?)?;
-        let evaluations = plan.candidates.iter().flat_map(|it| &it.evaluations);
-        let mut tasks: Vec<TaskId> = evaluations.map(|&(_, task)| task).collect();
-        tasks.sort_unstable();
+        let front = SweepFront::of(sweep, &plan);
         Ok(Self {
-            front: SweepFront::new(sweep, &plan.candidates),
-            tasks,
+            tasks: front.tasks(),
+            front,
         })
     }
 }

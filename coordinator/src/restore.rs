@@ -88,9 +88,8 @@ pub(crate) fn expand(record: &SweepRecord) -> Result<Plan, RestoreError> {
 
 /// The front of a sweep, made from the results that the ledger has.
 pub(crate) fn front(ledger: &Ledger, name: &SweepName, plan: &Plan) -> SweepFront {
-    let mut front = SweepFront::new(name, &plan.candidates);
-    let evaluations = (plan.candidates.iter()).flat_map(|candidate| &candidate.evaluations);
-    for &(_, id) in evaluations {
+    let mut front = SweepFront::of(name, plan);
+    for id in front.tasks() {
         if let Some(task) = ledger.task(id)
             && let TaskState::Done(done) = task.state()
         {

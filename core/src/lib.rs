@@ -27,6 +27,7 @@ pub mod recipe;
 pub mod retry;
 pub mod roster;
 pub mod schedule;
+pub mod searched;
 pub mod strategy;
 pub mod task;
 pub mod terms;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::searched::{Convergence, Searched};
+
 /// How many of how many images were classified correctly: exact, so that means do not depend on
 /// the order of additions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -119,6 +121,16 @@ pub struct Observation {
     /// What its epochs measured; empty for evaluations.
     #[serde(default, skip_serializing_if = "LearningCurve::is_empty")]
     pub curve: LearningCurve,
+    /// What its search reports. Only `replace` tasks have it, and not those of older trainers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searched: Option<Searched>,
+}
+
+impl Observation {
+    /// Whether its search came down to `budget`; `None` where that is not known.
+    pub fn convergence(&self, budget: u64) -> Option<Convergence> {
+        self.searched.as_ref()?.convergence(&self.curve, budget)
+    }
 }
 
 #[expect(
@@ -127,4 +139,17 @@ pub struct Observation {
 )]
 fn is_zero(count: &u64) -> bool {
     *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_that_an_older_trainer_wrote_is_read_and_written_as_it_was() {
+        let text = r#"{"relu_count":300,"relu_total":6272,"validation":{"correct":50,"images":60},"test":null,"searched_count":310,"selected_epoch":3,"epochs":3,"seconds":1.5,"curve":{"images":60,"epochs":[[400,40],[310,50]]}}"#;
+        let read: Observation = serde_json::from_str(text).unwrap();
+        assert_eq!(read.convergence(300), None);
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+    }
 }

@@ -13,6 +13,7 @@ use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::observation::{Accuracy, EpochPoint, Interim, LearningCurve, Observation};
+use autorep_core::searched::{Convergence, Effect, Projection, Searched};
 use autorep_core::strategy::Strategy;
 
 use crate::v1;
@@ -243,8 +244,83 @@ impl From<Observation> for v1::Observation {
             seconds: observation.seconds,
             skipped_images: observation.skipped_images,
             curve: (!observation.curve.is_empty()).then(|| observation.curve.into()),
+            searched: observation.searched.map(Into::into),
         }
     }
+}
+
+impl From<Searched> for v1::Searched {
+    fn from(searched: Searched) -> Self {
+        let projections = searched.projections.into_iter();
+        Self {
+            epochs: searched.epochs,
+            turned_off: searched.turned_off,
+            turned_on: searched.turned_on,
+            projections: projections.map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Projection> for v1::Projection {
+    fn from(projection: Projection) -> Self {
+        let (unchanged, before, after) = match projection.effect {
+            Some(Effect::Nothing) => (true, None, None),
+            Some(Effect::Change { before, after }) => {
+                (false, Some(before.into()), Some(after.into()))
+            }
+            None => (false, None, None),
+        };
+        Self {
+            budget: projection.budget,
+            searched_count: projection.searched_count,
+            epochs: projection.epochs,
+            unchanged,
+            before,
+            after,
+        }
+    }
+}
+
+/// The most budgets that a search may have.
+const MAX_BUDGETS: usize = 1_000;
+
+/// What the search of a net with `total` ReLUs reports.
+fn searched(searched: v1::Searched, total: u64) -> Result<Searched, BadMessage> {
+    let budgets = searched.projections.len();
+    if budgets > MAX_BUDGETS {
+        return Err(BadMessage::new(
+            "Searched.projections",
+            format!("at most {MAX_BUDGETS} entries"),
+            budgets.to_string(),
+        ));
+    }
+    let projections = searched.projections.into_iter();
+    Ok(Searched {
+        epochs: searched.epochs,
+        turned_off: searched.turned_off,
+        turned_on: searched.turned_on,
+        projections: projections
+            .map(|it| projection(it, total))
+            .collect::<Result<_, BadMessage>>()?,
+    })
+}
+
+fn projection(projection: v1::Projection, total: u64) -> Result<Projection, BadMessage> {
+    let (budget, count) = (projection.budget, projection.searched_count);
+    let effect = match (projection.unchanged, projection.before, projection.after) {
+        (true, ..) => Some(Effect::Nothing),
+        (false, Some(before), Some(after)) => Some(Effect::Change {
+            before: before.try_into()?,
+            after: after.try_into()?,
+        }),
+        (false, ..) => None,
+    };
+    Ok(Projection {
+        budget: at_most("Projection.budget", budget, total)?,
+        searched_count: at_most("Projection.searched_count", count, total)?,
+        epochs: projection.epochs,
+        effect,
+    })
 }
 
 impl From<LearningCurve> for v1::LearningCurve {
@@ -313,6 +389,9 @@ impl TryFrom<v1::Observation> for Observation {
             seconds,
             skipped_images: observation.skipped_images,
             curve: (observation.curve.map(TryInto::try_into).transpose()?).unwrap_or_default(),
+            searched: (observation.searched)
+                .map(|it| searched(it, total))
+                .transpose()?,
         })
     }
 }
@@ -377,6 +456,11 @@ impl From<FrontRow> for v1::FrontRow {
             p_on_front: row.p_on_front,
             front_low: row.front_low,
             front_high: row.front_high,
+            lies_under: row.lies_under,
+            selection_bias: row.selection_bias,
+            selection_bias_se: row.selection_bias_se,
+            convergence: row.convergence.map_or("", Convergence::name).to_owned(),
+            projection_cost: row.projection_cost,
         }
     }
 }
@@ -403,6 +487,14 @@ impl TryFrom<v1::FrontRow> for FrontRow {
                 BadMessage::new("FrontRow.strategy", expected, name.to_owned())
             })?,
         };
+        let convergence = match row.convergence.as_str() {
+            "" => None,
+            name => Some(Convergence::named(name).ok_or_else(|| {
+                let expected = Convergence::ALL.map(Convergence::name).join(" or ");
+                BadMessage::new("FrontRow.convergence", expected, name.to_owned())
+            })?),
+        };
+        let bias_se = row.selection_bias_se;
         Ok(Self {
             id: CandidateId(digest("FrontRow.id", &row.id)?),
             strategy,
@@ -423,6 +515,11 @@ impl TryFrom<v1::FrontRow> for FrontRow {
             on_front: row.on_front,
             data: row.data,
             net: row.net,
+            lies_under: row.lies_under,
+            selection_bias: finite_if_any("FrontRow.selection_bias", row.selection_bias)?,
+            selection_bias_se: finite_if_any("FrontRow.selection_bias_se", bias_se)?,
+            convergence,
+            projection_cost: finite_if_any("FrontRow.projection_cost", row.projection_cost)?,
         })
     }
 }

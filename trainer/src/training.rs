@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use autorep_core::data::Inputs;
 use autorep_core::observation::Accuracy;
 use autorep_core::recipe::{CoefficientRates, Distillation, Schedule};
 use autorep_core::task::TaskSpec;
@@ -48,6 +49,33 @@ impl Lesson {
             &batch.labels,
             smoothing,
         )
+    }
+}
+
+/// What measures a net on the validation images.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    images: &'a Subset,
+    inputs: Inputs,
+    threads: usize,
+}
+
+impl<'a> Judge<'a> {
+    /// On these images, which `stream` trains beside.
+    pub fn of(images: &'a Subset, spec: &TaskSpec, stream: &Stream) -> Self {
+        Self {
+            images,
+            inputs: spec.data.inputs(),
+            threads: stream.threads,
+        }
+    }
+
+    /// Measures with the weights as they are trained, not their moving average. Changes nothing
+    /// about the net. Waits for the device.
+    pub fn accuracy(self, masked: &MaskedNet) -> Result<Accuracy, TrainError> {
+        // What does not decode is noted at the end of the epoch, which measures the same images.
+        let (accuracy, _) = masked.accuracy(self.images, self.inputs, self.threads)?;
+        Ok(accuracy)
     }
 }
 
@@ -252,14 +280,17 @@ impl Training {
             if let Some(search) = &mut self.search
                 && self.masked.activations == Activations::Searching
             {
-                flips = search.step(&mut self.masked, &gradients[weights..], per_epoch, done)?;
+                let judge = Judge::of(&self.validation, &self.spec, &self.stream);
+                let latents = &gradients[weights..];
+                flips = search.step(&mut self.masked, latents, per_epoch, done, judge)?;
             }
             if let Some(ema) = &self.ema {
                 ema.update(done);
             }
         }
         if let Some(search) = &mut self.search {
-            search.freeze_if_due(&mut self.masked, self.progress.step)?;
+            let judge = Judge::of(&self.validation, &self.spec, &self.stream);
+            search.freeze_if_due(&mut self.masked, self.progress.step, judge)?;
         }
         let terms = [
             Some(&losses.terms.labels),

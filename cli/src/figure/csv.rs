@@ -5,12 +5,14 @@
 use std::fmt::Write as _;
 
 use autorep_core::front::{FrontReport, FrontRow};
+use autorep_core::searched::Convergence;
 
 use super::relu_share;
 
 const HEADER: &str = "candidate,budget,relu_count,relu_total,accuracy_mean,accuracy_std,seeds,\
                       on_front,kind,seeds_planned,relu_share,validation_mean,id,data,net,\
-                      strategy,accuracy_se,p_on_front,front_low,front_high\n";
+                      strategy,accuracy_se,p_on_front,front_low,front_high,lies_under,\
+                      selection_bias,selection_bias_se,convergence,projection_cost\n";
 
 pub(super) fn render(report: &FrontReport) -> String {
     let mut text = String::from(HEADER);
@@ -25,7 +27,7 @@ fn write_row(text: &mut String, row: &FrontRow) {
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,
-        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+        "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
         quoted(&row.candidate),
         row.budget,
         row.relu_count,
@@ -46,6 +48,13 @@ fn write_row(text: &mut String, row: &FrontRow) {
         number(row.p_on_front),
         number(row.front_low),
         number(row.front_high),
+        row.lies_under
+            .map(|count| count.to_string())
+            .unwrap_or_default(),
+        number(row.selection_bias),
+        number(row.selection_bias_se),
+        row.convergence.map_or("", Convergence::name),
+        number(row.projection_cost),
     );
 }
 

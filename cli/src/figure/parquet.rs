@@ -53,6 +53,12 @@ pub(super) fn render(report: &FrontReport) -> Result<Vec<u8>, FigureError> {
     write_optional(&mut group, &each(rows, |row| row.p_on_front))?;
     write_optional(&mut group, &each(rows, |row| row.front_low))?;
     write_optional(&mut group, &each(rows, |row| row.front_high))?;
+    write_optional_as::<Int64Type>(&mut group, &optional_counts(rows, |row| row.lies_under)?)?;
+    write_optional(&mut group, &each(rows, |row| row.selection_bias))?;
+    write_optional(&mut group, &each(rows, |row| row.selection_bias_se))?;
+    let convergence = |row: &FrontRow| row.convergence.map(|it| text(it.name()));
+    write_optional_as::<ByteArrayType>(&mut group, &each(rows, convergence))?;
+    write_optional(&mut group, &each(rows, |row| row.projection_cost))?;
 
     group.close()?;
     Ok(file.into_inner()?)
@@ -82,6 +88,11 @@ fn schema() -> Result<TypePtr, FigureError> {
         ("p_on_front", DOUBLE, optional),
         ("front_low", DOUBLE, optional),
         ("front_high", DOUBLE, optional),
+        ("lies_under", INT64, optional),
+        ("selection_bias", DOUBLE, optional),
+        ("selection_bias_se", DOUBLE, optional),
+        ("convergence", BYTE_ARRAY, optional),
+        ("projection_cost", DOUBLE, optional),
     ];
     let mut fields = vec![];
     for (name, physical, repetition) in columns {
@@ -102,12 +113,19 @@ fn each<T>(rows: &[FrontRow], of: impl Fn(&FrontRow) -> T) -> Vec<T> {
 
 /// Counts as the signed integers that every reader of Parquet understands.
 fn counts(rows: &[FrontRow], of: impl Fn(&FrontRow) -> u64) -> Result<Vec<i64>, FigureError> {
-    rows.iter()
-        .map(|row| {
-            let found = of(row);
-            i64::try_from(found).map_err(|_too_large| FigureError::TooLarge { found })
-        })
-        .collect()
+    rows.iter().map(|row| count(of(row))).collect()
+}
+
+fn optional_counts(
+    rows: &[FrontRow],
+    of: impl Fn(&FrontRow) -> Option<u64>,
+) -> Result<Vec<Option<i64>>, FigureError> {
+    let rows = rows.iter();
+    rows.map(|row| of(row).map(count).transpose()).collect()
+}
+
+fn count(found: u64) -> Result<i64, FigureError> {
+    i64::try_from(found).map_err(|_too_large| FigureError::TooLarge { found })
 }
 
 type Group<'a> = SerializedRowGroupWriter<'a, Vec<u8>>;
@@ -117,9 +135,16 @@ fn write<T: DataType>(group: &mut Group<'_>, values: &[T::T]) -> Result<(), Figu
 }
 
 fn write_optional(group: &mut Group<'_>, values: &[Option<f64>]) -> Result<(), FigureError> {
+    write_optional_as::<DoubleType>(group, values)
+}
+
+fn write_optional_as<T: DataType>(
+    group: &mut Group<'_>,
+    values: &[Option<T::T>],
+) -> Result<(), FigureError> {
     let levels: Vec<i16> = values.iter().map(|value| value.is_some().into()).collect();
-    let present: Vec<f64> = values.iter().copied().flatten().collect();
-    write_levels::<DoubleType>(group, &present, Some(&levels))
+    let present: Vec<T::T> = values.iter().flatten().cloned().collect();
+    write_levels::<T>(group, &present, Some(&levels))
 }
 
 fn write_levels<T: DataType>(

@@ -67,6 +67,7 @@ impl Sample {
                 seconds: 12.5,
                 skipped_images: 0,
                 curve: LearningCurve::default(),
+                searched: None,
             };
             self.observations.push((task(seed), observation));
         }

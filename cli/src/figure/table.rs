@@ -13,6 +13,10 @@ use super::{common_total, relu_share};
 const BASELINE: &str = "─";
 const ON_FRONT: &str = "●";
 const DOMINATED: &str = "·";
+const UNDER_TRAINED: &str = "!";
+
+/// The most under-trained points that are named.
+const NAMED: usize = 8;
 
 /// A column: its heading, and whether its cells stand at the right edge.
 struct Column {
@@ -66,6 +70,7 @@ fn cells(row: &FrontRow, total: Option<u64>) -> [String; COLUMNS.len()] {
     let mark = match row.kind {
         PointKind::Baseline => BASELINE,
         PointKind::Replaced if row.on_front => ON_FRONT,
+        PointKind::Replaced if row.is_under_trained() => UNDER_TRAINED,
         PointKind::Replaced => DOMINATED,
     };
     [
@@ -141,6 +146,13 @@ fn write_legend(text: &mut String, report: &FrontReport) {
         .filter(|row| row.seeds < row.seeds_planned);
     let _ = write!(text, "\n{ON_FRONT} on the front: {on_front}");
     let _ = write!(text, "   {DOMINATED} dominated: {dominated}");
+    let under_trained: Vec<&FrontRow> = (report.rows.iter())
+        .filter(|row| row.is_under_trained())
+        .collect();
+    if !under_trained.is_empty() {
+        let number = under_trained.len();
+        let _ = write!(text, "   {UNDER_TRAINED} of these under-trained: {number}");
+    }
     if dominated + on_front < report.rows.len() {
         let _ = write!(text, "   {BASELINE} full-ReLU baseline, for reference");
     }
@@ -151,6 +163,8 @@ fn write_legend(text: &mut String, report: &FrontReport) {
     if report.rows.iter().any(|row| row.p_on_front.is_some()) {
         text.push_str("on front: probability, by a normal model of other seeds\n");
     }
+    write_under_trained(text, &under_trained);
+    write_selection_bias(text, report);
     match waiting.count() {
         0 => {}
         1 => text.push_str("one row is provisional: some of its seeds are still to come\n"),
@@ -162,4 +176,52 @@ fn write_legend(text: &mut String, report: &FrontReport) {
         }
     }
     let _ = writeln!(text, "hypervolume {:.4}", report.hypervolume);
+}
+
+/// Which points more training should lift, and what to do.
+fn write_under_trained(text: &mut String, rows: &[&FrontRow]) {
+    if rows.is_empty() {
+        return;
+    }
+    let named = rows.iter().take(NAMED).map(|row| {
+        let (budget, under) = (grouped(row.budget), row.lies_under.map(grouped));
+        let label = printable(&row.candidate);
+        format!("{label} at {budget} (under {})", under.unwrap_or_default())
+    });
+    let mut names = named.collect::<Vec<_>>().join(", ");
+    if let more @ 1.. = rows.len().saturating_sub(NAMED) {
+        let _ = write!(names, " and {more} more");
+    }
+    let _ = writeln!(
+        text,
+        "under-trained, under a point with fewer ReLUs by more than noise: {names}; raise \
+         finetune.epochs to train on"
+    );
+}
+
+/// What choosing by validation images has added to their accuracy.
+fn write_selection_bias(text: &mut String, report: &FrontReport) {
+    let Some(bias) = report.selection_bias() else {
+        return;
+    };
+    let front = bias
+        .on_front
+        .map(|mean| format!("{} on the front, ", signed(mean)));
+    let _ = writeln!(
+        text,
+        "selection bias: validation less test accuracy is {}{} over all points, on average",
+        front.unwrap_or_default(),
+        signed(bias.all)
+    );
+}
+
+/// Percentage points with their sign.
+fn signed(points: f64) -> String {
+    let size = rounded(points.abs(), 2);
+    let sign = if (100.0 * points).round() < 0.0 {
+        "-"
+    } else {
+        "+"
+    };
+    format!("{sign}{size}")
 }

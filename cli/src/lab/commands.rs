@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use autorep_core::observation::Observation;
 use autorep_core::text::grouped;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -302,6 +303,10 @@ fn describe(show: &v1::ShowResponse) -> String {
         let id = task.task.get(..8).unwrap_or(&task.task);
         let what = text::task(&task.kind, &task.label);
         let _ = writeln!(said, "done     {id}  {what} on {}", task.worker);
+        let observation = (task.observation.clone()).and_then(|it| Observation::try_from(it).ok());
+        if let Some(search) = observation.as_ref().and_then(text::search) {
+            let _ = writeln!(said, "         {search}");
+        }
     }
     for task in &show.running {
         let _ = writeln!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use autorep_core::observation::{Accuracy, Observation};
+use autorep_core::searched::Convergence;
 use autorep_core::text::{counted, grouped};
 use autorep_proto::v1;
 
@@ -108,6 +109,42 @@ pub fn observation(observation: &Observation) -> String {
     parts.join("  ")
 }
 
+/// The most budgets of which a line tells.
+const BUDGETS_TOLD: usize = 8;
+
+/// What a search reports, as one line: of each budget whether it was reached and what projection
+/// cost, then how often indicators turned. `None` for what was no search.
+pub fn search(observation: &Observation) -> Option<String> {
+    let searched = observation.searched.as_ref()?;
+    let budgets = searched.projections.iter();
+    let mut parts: Vec<String> = (budgets.take(BUDGETS_TOLD))
+        .map(|projection| {
+            let budget = projection.budget;
+            let convergence = match observation.convergence(budget) {
+                Some(Convergence::Reached) => "reached",
+                Some(Convergence::Left) => "reached and left",
+                Some(Convergence::Never) => "never reached",
+                None => "",
+            };
+            let cost = projection.effect.map(|effect| {
+                let cost = effect.cost();
+                format!(", projection cost {cost:.1} points")
+            });
+            format!(
+                "{} {convergence}{}",
+                grouped(budget),
+                cost.unwrap_or_default()
+            )
+        })
+        .collect();
+    if let more @ 1.. = searched.projections.len().saturating_sub(BUDGETS_TOLD) {
+        parts.push(format!("and {more} more"));
+    }
+    let (off, on) = (grouped(searched.turned_off), grouped(searched.turned_on));
+    parts.push(format!("indicators turned off {off} times, on again {on}"));
+    Some(parts.join("; "))
+}
+
 /// What went wrong, by class.
 pub fn failure(class: v1::FailureClass) -> &'static str {
     match class {
@@ -133,6 +170,9 @@ fn percent(accuracy: Accuracy) -> String {
 
 #[cfg(test)]
 mod tests {
+    use autorep_core::observation::LearningCurve;
+    use autorep_core::searched::{Effect, Projection, Searched};
+
     use super::*;
 
     #[test]
@@ -161,7 +201,8 @@ mod tests {
             epochs: 8,
             seconds: 60.0,
             skipped_images: 0,
-            curve: autorep_core::observation::LearningCurve::default(),
+            curve: LearningCurve::default(),
+            searched: None,
         };
         assert_eq!(
             observation(&reached),
@@ -175,6 +216,69 @@ mod tests {
         assert_eq!(
             observation(&short),
             "validation 90.0 %  480 of 24,000 ReLUs  (projected from 17,595)  images skipped: 3  60.0 s"
+        );
+    }
+
+    #[test]
+    fn a_search_says_what_became_of_each_budget() {
+        let accuracy = |correct| Accuracy {
+            correct,
+            images: 1000,
+        };
+        let projection = |budget, searched_count, effect| Projection {
+            budget,
+            searched_count,
+            epochs: 1,
+            effect,
+        };
+        let change = Effect::Change {
+            before: accuracy(880),
+            after: accuracy(868),
+        };
+        let mut found = Observation {
+            relu_count: 480,
+            relu_total: 24_000,
+            validation: None,
+            test: None,
+            searched_count: Some(700),
+            selected_epoch: None,
+            epochs: 2,
+            seconds: 60.0,
+            skipped_images: 0,
+            curve: LearningCurve {
+                images: 1000,
+                epochs: vec![(9_000, 850).into(), (2_500, 870).into()],
+            },
+            searched: Some(Searched {
+                epochs: 2,
+                turned_off: 23_400,
+                turned_on: 100,
+                projections: vec![
+                    projection(4_000, 3_990, Some(Effect::Nothing)),
+                    projection(2_000, 1_999, None),
+                    projection(480, 700, Some(change)),
+                ],
+            }),
+        };
+        assert_eq!(
+            search(&found).as_deref(),
+            Some(
+                "4,000 reached, projection cost 0.0 points; 2,000 reached and left; \
+                 480 never reached, projection cost 1.2 points; \
+                 indicators turned off 23,400 times, on again 100"
+            )
+        );
+        if let Some(searched) = &mut found.searched {
+            searched.projections = vec![searched.projections[0]; 10];
+        }
+        let told = search(&found).unwrap_or_default();
+        assert!(told.contains("; and 2 more; indicators"), "{told}");
+        assert_eq!(
+            search(&Observation {
+                searched: None,
+                ..found
+            }),
+            None
         );
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use autorep_core::candidate::Candidate;
 use autorep_core::front::{FrontReport, SweepFront};
 use autorep_core::id::{TaskId, WorkerId};
+use autorep_core::ledger::{Event, TaskState};
 use autorep_core::observation::Observation;
 use tokio::sync::watch;
 
@@ -62,6 +63,11 @@ impl LiveFront {
         self.stale = true;
     }
 
+    fn forget(&mut self, task: TaskId) {
+        self.front.forget(task);
+        self.stale = true;
+    }
+
     /// The number of the candidate that `task` measures.
     pub(super) fn candidate(&self, task: TaskId) -> Option<u32> {
         let at = self.candidates.binary_search_by_key(&task, |entry| entry.0);
@@ -101,6 +107,31 @@ fn by_evaluation(candidates: &[Candidate]) -> Vec<(TaskId, u32)> {
 }
 
 impl<S: StateStore> Owner<S> {
+    /// Takes the results of tasks that an event has opened again from the fronts: they are no longer
+    /// in the records, and come back when the tasks are done once more.
+    pub(super) fn forget_reopened(&mut self, event: &Event, remade: &[TaskId]) {
+        let set_aside = if let Event::SetAside { checkpoint } = event {
+            Some(checkpoint.task)
+        } else {
+            None
+        };
+        for &task in remade.iter().chain(&set_aside) {
+            let is_done = |task| {
+                let known = self.ledger.task(task);
+                known.is_some_and(|known| matches!(known.state(), TaskState::Done(_)))
+            };
+            if is_done(task) {
+                continue;
+            }
+            let sweeps: Vec<_> = (self.ledger.sweeps_of(task).into_iter().cloned()).collect();
+            for sweep in sweeps {
+                if let Some(live) = self.live_front(&sweep) {
+                    live.forget(task);
+                }
+            }
+        }
+    }
+
     /// Tells the fronts that have changed to those who watch them. A report costs as much as the
     /// sweep has candidates, so it is only made when somebody does.
     pub(super) fn publish_fronts(&mut self) {
@@ -159,6 +190,7 @@ mod tests {
                 seconds: 1.0,
                 skipped_images: 0,
                 curve: autorep_core::observation::LearningCurve::default(),
+                searched: None,
             },
         );
         let after = live.watch();

@@ -369,6 +369,7 @@ impl<S: StateStore> Owner<S> {
             #[cfg(feature = "simulation")]
             let before = self.witness.is_some().then(|| self.ledger.clone());
             let remade = self.ledger.apply(&event);
+            self.forget_reopened(&event, &remade);
             self.turn.tasks.extend(remade);
             if let Event::Grown { sweep, .. } | Event::LimitReached { sweep } = &event {
                 self.note_growth(sweep);

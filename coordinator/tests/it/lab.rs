@@ -366,6 +366,7 @@ fn observation(spec: &TaskSpec) -> Observation {
         seconds: 2.0,
         skipped_images: 0,
         curve: LearningCurve::default(),
+        searched: None,
     }
 }
 

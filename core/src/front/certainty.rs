@@ -13,7 +13,7 @@
 //! - the best accuracy within a number of ReLUs lies with 95 % between the two values at which `G`
 //!   is 2.5 % and 97.5 %.
 
-use super::FrontRow;
+use super::{FrontRow, rounded};
 use crate::candidate::PointKind;
 
 /// Standard deviations on each side beyond which a normal distribution is taken for 0 or 1.
@@ -24,7 +24,7 @@ const REACH: f64 = 7.0;
 const FINENESS: f64 = 4.0;
 
 /// The smallest standard error, in percentage points: one image in ten thousand.
-const LEAST_ERROR: f64 = 0.01;
+pub(super) const LEAST_ERROR: f64 = 0.01;
 
 /// Probabilities below this are taken for 0: they change none by as much as it is rounded to.
 const NOTHING: f64 = 1e-15;
@@ -43,6 +43,17 @@ pub struct Measured {
     pub std: f64,
     /// Seeds, at least one.
     pub seeds: u32,
+}
+
+impl Measured {
+    pub(super) const fn of(row: &FrontRow) -> Self {
+        Self {
+            relu_count: row.relu_count,
+            mean: row.accuracy_mean,
+            std: row.accuracy_std,
+            seeds: row.seeds,
+        }
+    }
 }
 
 /// What can be said of a candidate among others.
@@ -71,6 +82,7 @@ pub fn certainties(candidates: &[Measured]) -> Option<Vec<Certainty>> {
         for normal in normals {
             best.join(*normal);
         }
+        // Without the digits that the grid's ends make up.
         let front = BAND.map(|share| rounded(best.quantile(share), 1e6));
         found.extend(normals.iter().map(|normal| Certainty {
             p_on_front: rounded(best.beats_all(*normal), 1e9),
@@ -85,14 +97,7 @@ pub(super) fn fill(rows: &mut [FrontRow]) {
     let mut replaced: Vec<&mut FrontRow> = (rows.iter_mut())
         .filter(|row| row.kind == PointKind::Replaced)
         .collect();
-    let measured: Vec<Measured> = (replaced.iter())
-        .map(|row| Measured {
-            relu_count: row.relu_count,
-            mean: row.accuracy_mean,
-            std: row.accuracy_std,
-            seeds: row.seeds,
-        })
-        .collect();
+    let measured: Vec<Measured> = replaced.iter().map(|row| Measured::of(row)).collect();
     for (row, certainty) in replaced
         .iter_mut()
         .zip(certainties(&measured).into_iter().flatten())
@@ -103,7 +108,7 @@ pub(super) fn fill(rows: &mut [FrontRow]) {
 }
 
 /// The standard deviation over seeds, pooled over the candidates that have several.
-fn pooled_spread(candidates: &[Measured]) -> Option<f64> {
+pub(super) fn pooled_spread(candidates: &[Measured]) -> Option<f64> {
     let (mut squares, mut freedom) = (0.0, 0.0);
     for it in candidates.iter().filter(|it| it.seeds > 1) {
         let own = f64::from(it.seeds - 1);
@@ -111,11 +116,6 @@ fn pooled_spread(candidates: &[Measured]) -> Option<f64> {
         freedom += own;
     }
     (freedom > 0.0).then(|| (squares / freedom).sqrt())
-}
-
-/// Without the digits that the grid's ends make up.
-fn rounded(number: f64, scale: f64) -> f64 {
-    (number * scale).round() / scale
 }
 
 /// What is believed of a candidate's true accuracy, in percent.

@@ -3,15 +3,19 @@
 //! A sweep's front is a function of the set of observations it has, whatever their order of
 //! arrival: keeping it up to date and computing it anew give the same bytes.
 
+mod bias;
 mod certainty;
 mod estimate;
 mod hypervolume;
 mod pareto;
+mod search;
 mod sweep;
+mod undertrained;
 
 #[cfg(test)]
 mod tests;
 
+pub use bias::SelectionBias;
 pub use certainty::{Certainty, Measured, certainties};
 pub use estimate::Estimate;
 pub use hypervolume::hypervolume;
@@ -22,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::candidate::PointKind;
 use crate::id::{CandidateId, SweepName};
+use crate::searched::Convergence;
 use crate::strategy::Strategy;
 
 /// One candidate on the front's table: an estimate over its seeds.
@@ -70,6 +75,28 @@ pub struct FrontRow {
     /// Whether no other replaced candidate has at most as many ReLUs and at least the accuracy,
     /// and is better in one. Baselines are never on the front: they are its reference.
     pub on_front: bool,
+    /// The ReLUs of a point of the same series (equal but for the budget) that has fewer of them and
+    /// a mean test accuracy that is higher by more than noise. Then this one is under-trained. Of
+    /// several such points the most accurate.
+    pub lies_under: Option<u64>,
+    /// Mean over the seeds of validation accuracy less test accuracy, in percentage points, if both
+    /// are known for every one of them.
+    pub selection_bias: Option<f64>,
+    /// Its standard error, by those seeds; none for one seed.
+    pub selection_bias_se: Option<f64>,
+    /// Whether the searches of these seeds came down to the budget: of several answers the worst.
+    /// None for baselines, and where a search has not said.
+    pub convergence: Option<Convergence>,
+    /// Mean over the seeds of the validation accuracy that projection to the exact budget cost, in
+    /// percentage points. None as with `convergence`.
+    pub projection_cost: Option<f64>,
+}
+
+impl FrontRow {
+    /// Whether more training should lift it: see [`Self::lies_under`].
+    pub const fn is_under_trained(&self) -> bool {
+        self.lies_under.is_some()
+    }
 }
 
 /// A sweep's front at one moment: every candidate with at least one observation, baselines first,
@@ -84,6 +111,11 @@ pub struct FrontReport {
     /// and accuracy as axes and (share 1, accuracy 0) as the reference point: 0 without points,
     /// 1 for perfect accuracy without ReLUs.
     pub hypervolume: f64,
+}
+
+/// A number to so many places: `scale` is 1e6 for six.
+fn rounded(number: f64, scale: f64) -> f64 {
+    (number * scale).round() / scale
 }
 
 /// What an observation changed.

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::certainty;
+use super::search::{Way, searches};
+use super::undertrained::{self, Tested};
 use super::{Estimate, Flips, FrontChange, FrontReport, FrontRow, Pareto, Point, hypervolume};
+use super::{bias, certainty, rounded};
 use crate::candidate::{Candidate, PointKind};
 use crate::data::DataSet;
 use crate::id::{CandidateId, SweepName, TaskId};
 use crate::net::Family;
 use crate::observation::{Accuracy, Observation};
+use crate::plan::Plan;
+use crate::searched::Convergence;
 use crate::strategy::Strategy;
 
 /// Why an observation cannot be part of a candidate's estimate.
@@ -79,9 +83,12 @@ struct Entry {
     relu_total: u64,
     least_seeds: u32,
     seeds: BTreeMap<u64, Measured>,
+    /// What the searches behind the seeds say.
+    ways: BTreeMap<u64, Way>,
 }
 
-/// One use of an `evaluate` task: the candidate's number and the seed it measures there.
+/// One use of an `evaluate` task: the candidate's number and the seed it measures there; or one of
+/// a `replace` task: the candidate's number and the seed whose net it searched.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Use {
     task: TaskId,
@@ -100,11 +107,25 @@ pub struct SweepFront {
     entries: Vec<Entry>,
     /// Sorted, so that a task's uses lie together.
     uses: Vec<Use>,
+    /// Of `replace` tasks, sorted in the same way.
+    searches: Vec<Use>,
     pareto: Pareto,
 }
 
 impl SweepFront {
-    /// The front of `sweep` before anything was observed.
+    /// The front of a sweep with this plan before anything was observed.
+    pub fn of(sweep: &SweepName, plan: &Plan) -> Self {
+        let mut front = Self::new(sweep, &plan.candidates);
+        let searches = searches(plan).into_iter();
+        front.searches = searches
+            .map(|(entry, seed, task)| Use { task, entry, seed })
+            .collect();
+        front.searches.sort_unstable();
+        front
+    }
+
+    /// The front of `sweep` before anything was observed, if nothing is known of the searches behind
+    /// its candidates.
     pub fn new(sweep: &SweepName, candidates: &[Candidate]) -> Self {
         let entries: Vec<Entry> = candidates.iter().map(Entry::of).collect();
         let mut uses: Vec<Use> = (0..)
@@ -120,13 +141,23 @@ impl SweepFront {
             sweep: sweep.clone(),
             entries,
             uses,
+            searches: vec![],
             pareto: Pareto::new(owners),
         }
     }
 
-    /// Takes in the result of a task in place of any it had before. A task that measures no
-    /// candidate of this sweep, or the same observation again, changes nothing; a task that
-    /// measures several changes each of them.
+    /// The tasks whose results it is made from, in rising order, each once.
+    pub fn tasks(&self) -> Vec<TaskId> {
+        let uses = self.uses.iter().chain(&self.searches);
+        let mut tasks: Vec<TaskId> = uses.map(|it| it.task).collect();
+        tasks.sort_unstable();
+        tasks.dedup();
+        tasks
+    }
+
+    /// Takes in the result of a task in place of any it had before. A task that neither measures a
+    /// candidate of this sweep nor searched its net, or the same observation again, changes nothing;
+    /// a task that measures several changes each of them.
     pub fn observe(&mut self, task: TaskId, observation: &Observation) -> FrontChange {
         self.replace(task, Some(observation))
     }
@@ -137,12 +168,11 @@ impl SweepFront {
     }
 
     fn replace(&mut self, task: TaskId, observation: Option<&Observation>) -> FrontChange {
-        let first = self.uses.partition_point(|at| at.task < task);
-        let after = self.uses.partition_point(|at| at.task <= task);
+        self.note_search(task, observation);
         let mut joined = BTreeSet::new();
         let mut left = BTreeSet::new();
         let mut refused = vec![];
-        for at in first..after {
+        for at in uses_of(&self.uses, task) {
             let Use { entry, seed, .. } = self.uses[at];
             let changed = &mut self.entries[entry as usize];
             let measured = match observation.map(|observation| changed.accept(observation)) {
@@ -182,6 +212,21 @@ impl SweepFront {
         }
     }
 
+    /// Keeps what a search says of the candidates whose nets it searched.
+    fn note_search(&mut self, task: TaskId, observation: Option<&Observation>) {
+        for at in uses_of(&self.searches, task) {
+            let Use { entry, seed, .. } = self.searches[at];
+            let entry = &mut self.entries[entry as usize];
+            match observation {
+                Some(observation) => {
+                    let way = Way::of(observation, entry.budget);
+                    entry.ways.insert(seed, way)
+                }
+                None => entry.ways.remove(&seed),
+            };
+        }
+    }
+
     fn ids(&self, owners: BTreeSet<u32>) -> Vec<CandidateId> {
         let owners = owners.into_iter();
         owners
@@ -191,17 +236,24 @@ impl SweepFront {
 
     /// The front as it is now, in the order that [`FrontReport`] promises.
     pub fn report(&self) -> FrontReport {
-        let mut rows: Vec<FrontRow> = (0..)
+        let mut rows: Vec<Tested> = (0..)
             .zip(&self.entries)
-            .filter_map(|(owner, entry)| entry.row(self.pareto.is_on_front(owner)))
+            .filter_map(|(owner, entry)| {
+                Some(Tested {
+                    row: entry.row(self.pareto.is_on_front(owner))?,
+                    images: entry.test_images(),
+                })
+            })
             .collect();
-        rows.sort_by(|a, b| {
+        rows.sort_by(|Tested { row: a, .. }, Tested { row: b, .. }| {
             (a.kind.cmp(&b.kind))
                 .then(a.relu_count.cmp(&b.relu_count))
                 .then(b.accuracy_mean.total_cmp(&a.accuracy_mean))
                 .then_with(|| a.candidate.cmp(&b.candidate))
                 .then(a.id.cmp(&b.id))
         });
+        undertrained::fill(&mut rows);
+        let mut rows: Vec<FrontRow> = rows.into_iter().map(|it| it.row).collect();
         certainty::fill(&mut rows);
         FrontReport {
             sweep: self.sweep.clone(),
@@ -209,6 +261,11 @@ impl SweepFront {
             rows,
         }
     }
+}
+
+/// The places of a task's uses among sorted ones.
+fn uses_of(uses: &[Use], task: TaskId) -> std::ops::Range<usize> {
+    uses.partition_point(|at| at.task < task)..uses.partition_point(|at| at.task <= task)
 }
 
 fn rows_hypervolume(rows: &[FrontRow]) -> f64 {
@@ -236,6 +293,7 @@ impl Entry {
             relu_total: candidate.relu_total,
             least_seeds: candidate.least_seeds,
             seeds: BTreeMap::new(),
+            ways: BTreeMap::new(),
         }
     }
 
@@ -272,6 +330,29 @@ impl Entry {
         counts.max().unwrap_or(0)
     }
 
+    /// Images of the test set: the fewest that a seed was measured on. They are the same for each
+    /// seed, so that more seeds do not make them more.
+    fn test_images(&self) -> u64 {
+        let images = self.seeds.values().map(|seed| seed.test.images);
+        images.min().unwrap_or(0)
+    }
+
+    /// What the searches behind the seeds that are in say: the worst convergence, and the mean of
+    /// what projection cost; each if it is known for every one of them.
+    fn way(&self) -> Way {
+        let ways = || self.seeds.keys().map(|seed| self.ways.get(seed));
+        let convergences: Option<Vec<Convergence>> = ways().map(|way| way?.convergence).collect();
+        let costs: Option<Vec<f64>> = ways().map(|way| way?.cost).collect();
+        Way {
+            convergence: convergences.and_then(|it| it.into_iter().max()),
+            cost: costs.map(|costs| {
+                let mean = costs.iter().sum::<f64>() / costs.len().max(1) as f64;
+                // Without the digits that subtraction makes up.
+                rounded(mean, 1e9)
+            }),
+        }
+    }
+
     fn estimate(&self) -> Option<Estimate> {
         let tests: Vec<Accuracy> = self.seeds.values().map(|seed| seed.test).collect();
         Estimate::over(&tests)
@@ -294,6 +375,9 @@ impl Entry {
         let validations: Option<Vec<Accuracy>> =
             self.seeds.values().map(|seed| seed.validation).collect();
         let validation = validations.and_then(|seeds| Estimate::over(&seeds));
+        let both = self.seeds.values().map(|seed| (seed.validation, seed.test));
+        let bias = bias::over(&both.collect::<Vec<_>>());
+        let way = self.way();
         Some(FrontRow {
             id: self.id,
             candidate: self.label.clone(),
@@ -314,6 +398,11 @@ impl Entry {
             seeds: test.n,
             seeds_planned: self.least_seeds.max(test.n),
             on_front,
+            lies_under: None,
+            selection_bias: bias.map(|bias| bias.mean),
+            selection_bias_se: bias.and_then(|bias| bias.error),
+            convergence: way.convergence,
+            projection_cost: way.cost,
         })
     }
 }

@@ -260,6 +260,7 @@ pub(crate) fn observation(spec: &TaskSpec) -> Observation {
         seconds: 1.0,
         skipped_images: 0,
         curve: LearningCurve::default(),
+        searched: None,
     }
 }
 

@@ -129,6 +129,7 @@ impl Grown {
                 seconds: 1.0,
                 skipped_images: 0,
                 curve: LearningCurve::default(),
+                searched: None,
             })
         };
         let results = plan.tasks.iter().enumerate().map(result).collect();

@@ -182,6 +182,7 @@ spec:
             images: 1000,
         };
         Observation {
+            searched: None,
             relu_count: budget,
             relu_total: total,
             validation: Some(accuracy),

@@ -202,5 +202,6 @@ pub(crate) fn observation(spec: &TaskSpec, relu_total: u64) -> Observation {
         seconds: 2.0,
         skipped_images: 0,
         curve: LearningCurve::default(),
+        searched: None,
     }
 }

@@ -133,21 +133,21 @@ fn plan(world: &World, sweep: &str) -> Plan {
 fn expected_front(world: &World, sweep: &str) -> v1::Front {
     let plan = plan(world, sweep);
     let name = sweep.parse().expect("the names are right");
-    let mut front = SweepFront::new(&name, &plan.candidates);
+    let mut front = SweepFront::of(&name, &plan);
     // Backwards: the order must not matter.
     let sweeps = &world.profile.sweeps;
     let all_is_run = !sweeps.halving
         && !sweeps.adaptive
         && sweeps.budgets == Budgets::Listed
         && sweeps.limit_ms == 0;
-    if !all_is_run {
+    if all_is_run {
+        for task in plan.tasks.iter().rev() {
+            front.observe(task.id, &observation(&task.spec, Generation(1)));
+        }
+    } else {
         // Which searches went to the end, and what was added, hangs on who was idle when.
         for (task, observation) in world.observer.results(&plan).iter().rev() {
             front.observe(*task, observation);
-        }
-    } else {
-        for task in plan.tasks.iter().rev() {
-            front.observe(task.id, &observation(&task.spec, Generation(1)));
         }
     }
     front.report().into()

@@ -32,6 +32,34 @@ fn observation() -> Observation {
             images: 1000,
             epochs: vec![(30_000, 905).into(), (1500, 900).into()],
         },
+        searched: Some(searched()),
+    }
+}
+
+fn searched() -> Searched {
+    let accuracy = |correct| Accuracy {
+        correct,
+        images: 1000,
+    };
+    let projection = |budget, effect| Projection {
+        budget,
+        searched_count: budget - 2,
+        epochs: 1,
+        effect,
+    };
+    let change = Effect::Change {
+        before: accuracy(905),
+        after: accuracy(900),
+    };
+    Searched {
+        epochs: 2,
+        turned_off: 28_600,
+        turned_on: 98,
+        projections: vec![
+            projection(9000, Some(Effect::Nothing)),
+            projection(3000, None),
+            projection(1500, Some(change)),
+        ],
     }
 }
 
@@ -56,6 +84,11 @@ fn row() -> FrontRow {
         seeds: 1,
         seeds_planned: 2,
         on_front: true,
+        lies_under: Some(700),
+        selection_bias: Some(0.25),
+        selection_bias_se: None,
+        convergence: Some(Convergence::Left),
+        projection_cost: Some(-0.1),
     }
 }
 
@@ -94,6 +127,7 @@ fn everything_comes_back_from_the_wire_as_it_was() {
                 validation_mean: Some(91.0),
                 p_on_front: None,
                 on_front: false,
+                convergence: None,
                 ..row()
             },
             row(),
@@ -161,6 +195,13 @@ fn a_checkpoint_whose_role_and_output_do_not_fit_is_refused() {
     );
 }
 
+/// The observation with what its search reports changed.
+fn reporting(change: impl FnOnce(&mut v1::Searched)) -> v1::Observation {
+    let mut wire = v1::Observation::from(observation());
+    change(wire.searched.as_mut().unwrap());
+    wire
+}
+
 #[test]
 fn an_observation_that_no_net_can_make_is_refused() {
     let good = || v1::Observation::from(observation());
@@ -213,6 +254,18 @@ fn an_observation_that_no_net_can_make_is_refused() {
             },
             "Accuracy.correct",
         ),
+        (
+            reporting(|searched| searched.projections[0].budget = 30_001),
+            "Projection.budget",
+        ),
+        (
+            reporting(|searched| searched.projections[0].searched_count = 30_001),
+            "Projection.searched_count",
+        ),
+        (
+            reporting(|searched| searched.projections = vec![v1::Projection::default(); 1001]),
+            "Searched.projections",
+        ),
     ];
     for (wire, field) in cases {
         check_refused::<Observation, _>(wire, field);
@@ -239,6 +292,13 @@ fn a_front_with_a_row_or_a_name_that_cannot_be_is_refused() {
             ..row().into()
         }),
         "FrontRow.accuracy_mean",
+    );
+    check_refused::<FrontReport, _>(
+        front(v1::FrontRow {
+            convergence: "nearly".to_owned(),
+            ..row().into()
+        }),
+        "FrontRow.convergence",
     );
     check_refused::<FrontReport, _>(
         v1::Front {

@@ -17,6 +17,7 @@ mod write;
 use std::path::PathBuf;
 
 use autorep_core::observation::Accuracy;
+use autorep_core::searched::Effect;
 use autorep_core::task::TaskSpec;
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,9 @@ pub struct Passed {
     /// Optimizer steps done then.
     #[serde(default)]
     pub step: u64,
+    /// What its projection did; `None` where an older trainer took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// The document of a resume checkpoint: where training stands.

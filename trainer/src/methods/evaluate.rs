@@ -42,5 +42,6 @@ pub fn evaluate(
         seconds: setup.begun.elapsed().as_secs_f64(),
         skipped_images: skips.count(),
         curve: LearningCurve::default(),
+        searched: None,
     })
 }

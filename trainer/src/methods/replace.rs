@@ -12,6 +12,7 @@ use autorep_core::recipe::{
     BudgetSchedule, Granularity, LatentInit, Method, OnUnreached, PolynomialStart, ReplaceRecipe,
     Ties,
 };
+use autorep_core::searched::{Effect, reaches};
 use autorep_core::task::OutputRef;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -33,7 +34,9 @@ use crate::schedule::latent_learning_rate;
 use crate::scoring::{Scores, ranks};
 use crate::sites::{Quadratic, Sites, Turning};
 use crate::tensors::{Named, shared, snapshot, with_prefix};
-use crate::training::{Lesson, Parts, Training};
+use crate::training::{Judge, Lesson, Parts, Training};
+
+mod report;
 
 /// SNL: an element with a larger share of its ReLU counts as one that keeps it.
 const LEAST_SHARE: f64 = 1e-2;
@@ -55,7 +58,21 @@ pub struct Search {
     /// Steps in a row within the final budget.
     within: u64,
     searched_count: Option<u64>,
+    /// ReLUs that it started from.
+    started: u64,
+    /// When and how its net was projected to the last budget.
+    last: Option<Last>,
     snapshots: Vec<(Passed, Named)>,
+}
+
+/// The last projection of a search.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Last {
+    /// Optimizer steps done then.
+    pub step: u64,
+    /// What it did.
+    pub effect: Effect,
 }
 
 /// What a search has to know beside its tensors to go on.
@@ -68,6 +85,12 @@ pub struct SearchState {
     pub lowest: u64,
     /// Steps in a row within the final budget.
     pub within: u64,
+    /// ReLUs that it started from; `None` from an older trainer, whose searches start from all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+    /// Its last projection, once that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
 }
 
 pub(super) fn training(
@@ -113,7 +136,8 @@ pub(super) fn training(
         begun: setup.begun,
     });
     if let (Some(search), Start::Anew) = (&mut training.search, start) {
-        search.freeze_if_due(&mut training.masked, 0)?;
+        let judge = Judge::of(&training.validation, &training.spec, &training.stream);
+        search.freeze_if_due(&mut training.masked, 0, judge)?;
     }
     Ok(training)
 }
@@ -360,12 +384,6 @@ fn score(
     Ok(scores)
 }
 
-/// Whether a search that ended at `searched` ReLUs has come down to its budget. A hinge lets go at
-/// the budget, so that counts stay around it: up to 2 % above it are taken for reached.
-fn reaches(searched: u64, budget: u64) -> bool {
-    searched <= budget.saturating_add(budget / 50)
-}
-
 /// Whether a check that finds `count` ReLUs, at least `lowest` at any check before and `allowed` by
 /// now, lets the penalty grow. SNL's authors look for a new minimum alone: in hundreds of epochs any
 /// fall arrives. An annealed budget also asks for one that arrives in the epochs that there are.
@@ -410,6 +428,8 @@ impl Search {
             lowest: first,
             within: 0,
             searched_count: None,
+            started: masked.sites.count(),
+            last: None,
             snapshots: Vec::new(),
             recipe: recipe.clone(),
         }
@@ -461,8 +481,8 @@ impl Search {
     }
 
     /// Moves latents and indicators after the step that follows `done` steps; `gradients` holds
-    /// the latents' one; an epoch has `per_epoch` steps. Takes
-    /// the snapshots that are due and freezes once the budget is met for good. Returns how many
+    /// the latents' one; an epoch has `per_epoch` steps. Takes the snapshots that are due and
+    /// freezes once the budget is met for good; `judge` measures what that costs. Returns how many
     /// indicators changed.
     pub fn step(
         &mut self,
@@ -470,6 +490,7 @@ impl Search {
         gradients: &[Tensor],
         per_epoch: u64,
         done: u64,
+        judge: Judge<'_>,
     ) -> Result<Option<Tensor>, TrainError> {
         let lr = self.latent_lr(per_epoch, done);
         self.optimizer.step(gradients, lr, done);
@@ -480,11 +501,11 @@ impl Search {
         let mut met = false;
         if checks || passes || self.recipe.freeze_after > 0 {
             let count = masked.sites.count();
-            self.take_snapshots(masked, done, |budget| count <= budget);
+            self.take_snapshots(masked, done, judge, |budget| count <= budget)?;
             met = self.looks_at(count, checks, done);
         }
         if met {
-            self.freeze(masked, done)?;
+            self.freeze(masked, done, judge)?;
         }
         Ok(flips)
     }
@@ -508,23 +529,61 @@ impl Search {
 
     /// Projects to the smallest budget and freezes, if `done` steps are as many as there are to
     /// be before: also where the last of them was left out, so that no search ends unprojected.
-    pub fn freeze_if_due(&mut self, masked: &mut MaskedNet, done: u64) -> Result<(), TrainError> {
+    pub fn freeze_if_due(
+        &mut self,
+        masked: &mut MaskedNet,
+        done: u64,
+        judge: Judge<'_>,
+    ) -> Result<(), TrainError> {
         if done < self.allowance.steps || self.searched_count.is_some() {
             return Ok(());
         }
-        self.freeze(masked, done)
+        self.freeze(masked, done, judge)
     }
 
-    fn freeze(&mut self, masked: &mut MaskedNet, done: u64) -> Result<(), TrainError> {
+    fn freeze(
+        &mut self,
+        masked: &mut MaskedNet,
+        done: u64,
+        judge: Judge<'_>,
+    ) -> Result<(), TrainError> {
         let (budget, searched) = (self.budget(), masked.sites.count());
         if !reaches(searched, budget) && self.recipe.on_unreached == OnUnreached::Fail {
             return Err(TrainError::BudgetUnreached { budget, searched });
         }
-        self.take_snapshots(masked, done, |_| true);
+        self.take_snapshots(masked, done, judge, |_| true)?;
         self.searched_count = Some(searched);
-        self.project(masked, budget);
+        let effect = self.project_and_judge(masked, budget, judge)?;
+        self.last = Some(Last { step: done, effect });
         masked.freeze();
         Ok(())
+    }
+
+    /// Projects to a budget, and measures the net before and after if that is another net.
+    fn project_and_judge(
+        &self,
+        masked: &mut MaskedNet,
+        budget: u64,
+        judge: Judge<'_>,
+    ) -> Result<Effect, TrainError> {
+        let searched = masked.sites.indicators();
+        self.project(masked, budget);
+        let projected = masked.sites.indicators();
+        // Shares of a ReLU become whole ones or none.
+        if projected == searched && masked.sites.shares().is_none() {
+            return Ok(Effect::Nothing);
+        }
+        masked.sites.set_indicators(&searched);
+        let before = judge.accuracy(masked)?;
+        masked.sites.set_indicators(&projected);
+        let searching = masked.activations.clone();
+        masked.freeze();
+        let after = judge.accuracy(masked);
+        masked.activations = searching;
+        Ok(Effect::Change {
+            before,
+            after: after?,
+        })
     }
 
     /// Sets the indicators to as many ReLUs as the budget allows: those with the largest latents.
@@ -545,23 +604,31 @@ impl Search {
 
     /// Takes the snapshots of all but the smallest budget, from the largest not yet taken down to
     /// the last that is `due`, after `done` steps.
-    fn take_snapshots(&mut self, masked: &MaskedNet, done: u64, due: impl Fn(u64) -> bool) {
+    fn take_snapshots(
+        &mut self,
+        masked: &mut MaskedNet,
+        done: u64,
+        judge: Judge<'_>,
+        due: impl Fn(u64) -> bool,
+    ) -> Result<(), TrainError> {
         let others = self.budgets.len() - 1;
         while self.snapshots.len() < others && due(self.budgets[self.snapshots.len()]) {
             let budget = self.budgets[self.snapshots.len()];
             let searched_count = masked.sites.count();
             let searched = masked.sites.indicators();
-            self.project(masked, budget);
+            let effect = self.project_and_judge(masked, budget, judge)?;
             let passed = Passed {
                 budget,
                 kept: masked.sites.count(),
                 searched_count,
                 step: done,
+                effect: Some(effect),
             };
             self.snapshots
                 .push((passed, snapshot(&masked.named_output())));
             masked.sites.set_indicators(&searched);
         }
+        Ok(())
     }
 
     /// The snapshots taken so far with what they passed.
@@ -595,6 +662,8 @@ impl Search {
             growth: self.strength.factor,
             lowest: self.lowest,
             within: self.within,
+            started: Some(self.started),
+            last: self.last,
         }
     }
 
@@ -603,6 +672,8 @@ impl Search {
         self.strength.factor = state.growth;
         self.lowest = state.lowest;
         self.within = state.within;
+        self.started = state.started.unwrap_or(self.allowance.total);
+        self.last = state.last;
     }
 
     /// Makes room for what a resume checkpoint holds; the tensors are restored afterwards.

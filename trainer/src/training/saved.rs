@@ -152,6 +152,7 @@ impl Training {
                 kept: self.masked.sites.count(),
                 searched_count: search.searched_count().unwrap_or(search.budget()),
                 step: self.progress.step,
+                effect: None,
             };
             if let Some(ema) = &self.ema {
                 ema.swap();
@@ -227,6 +228,8 @@ impl Training {
             seconds: self.progress.seconds(),
             skipped_images: self.skips.count(),
             curve: self.curve(),
+            searched: (self.search.as_ref())
+                .and_then(|it| it.report(&self.progress.metrics, self.steps_per_epoch())),
         }
     }
 

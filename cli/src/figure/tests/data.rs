@@ -5,7 +5,8 @@ use std::sync::Arc;
 use ::parquet::file::reader::{FileReader as _, SerializedFileReader};
 use ::parquet::record::Field;
 use autorep_core::candidate::PointKind;
-use autorep_core::front::FrontReport;
+use autorep_core::front::{FrontReport, FrontRow};
+use autorep_core::searched::Convergence;
 
 use super::text_of;
 use crate::figure::samples::{Sample, paper, quickstart};
@@ -21,9 +22,9 @@ fn the_csv_has_the_promised_columns_first_and_quotes_labels() {
     let expected = format!(
         "candidate,budget,relu_count,relu_total,accuracy_mean,accuracy_std,seeds,on_front,\
          kind,seeds_planned,relu_share,validation_mean,id,data,net,strategy,accuracy_se,p_on_front,front_low,\
-         front_high\n\
+         front_high,lies_under,selection_bias,selection_bias_se,convergence,projection_cost\n\
          \"net.width=16, \"\"wide\"\"\",3000,3000,48000,86.2,0.282842712474619,2,true,\
-         replaced,2,0.0625,85.8,{id},cifar-100,resnet18,independent,{},{},{},{}\n",
+         replaced,2,0.0625,85.8,{id},cifar-100,resnet18,independent,{},{},{},{},,-0.4,0,,\n",
         row.accuracy_se.unwrap(),
         row.p_on_front.unwrap(),
         row.front_low.unwrap(),
@@ -37,8 +38,10 @@ fn the_csv_has_the_promised_columns_first_and_quotes_labels() {
 fn unknown_numbers_are_empty_in_the_csv() {
     let mut report = Sample::new("small", 0).point("a", 0, &[8_600]).report();
     report.rows[0].validation_mean = None;
+    report.rows[0].selection_bias = None;
     let id = report.rows[0].id;
-    let line = format!("a,0,0,0,86,0,1,true,replaced,1,,,{id},cifar-100,resnet18,independent,,,,");
+    let line =
+        format!("a,0,0,0,86,0,1,true,replaced,1,,,{id},cifar-100,resnet18,independent,,,,,,,,,");
     assert_eq!(
         text_of(&report, Format::Csv).lines().nth(1),
         Some(line.as_str())
@@ -56,7 +59,11 @@ fn the_json_is_the_report_with_the_version_of_its_shape() {
 
 #[test]
 fn the_parquet_file_reads_back_as_the_report() {
-    for report in [paper().report(), Sample::new("empty", 1).report()] {
+    let mut paper = paper().report();
+    paper.rows[1].convergence = Some(Convergence::Left);
+    paper.rows[1].projection_cost = Some(0.25);
+    assert!(paper.rows.iter().any(FrontRow::is_under_trained));
+    for report in [paper, Sample::new("empty", 1).report()] {
         let bytes = render(&report, Format::Parquet).unwrap();
         let reader = SerializedFileReader::new(bytes::Bytes::from(bytes)).unwrap();
         let file = reader.metadata().file_metadata();
@@ -82,7 +89,7 @@ fn the_parquet_file_reads_back_as_the_report() {
     }
 }
 
-fn fields(row: &autorep_core::front::FrontRow) -> Vec<(String, Field)> {
+fn fields(row: &FrontRow) -> Vec<(String, Field)> {
     let count = |number: u64| Field::Long(i64::try_from(number).unwrap());
     let optional = |number: Option<f64>| number.map_or(Field::Null, Field::Double);
     [
@@ -106,6 +113,14 @@ fn fields(row: &autorep_core::front::FrontRow) -> Vec<(String, Field)> {
         ("p_on_front", optional(row.p_on_front)),
         ("front_low", optional(row.front_low)),
         ("front_high", optional(row.front_high)),
+        ("lies_under", row.lies_under.map_or(Field::Null, count)),
+        ("selection_bias", optional(row.selection_bias)),
+        ("selection_bias_se", optional(row.selection_bias_se)),
+        (
+            "convergence",
+            (row.convergence).map_or(Field::Null, |it| Field::Str(it.name().to_owned())),
+        ),
+        ("projection_cost", optional(row.projection_cost)),
     ]
     .map(|(name, field)| (name.to_owned(), field))
     .to_vec()
@@ -145,6 +160,7 @@ small (T = 48,000 ReLUs)
 ● on the front: 2   · dominated: 1   ─ full-ReLU baseline, for reference
 accuracy: mean ± standard deviation over seeds, on the test set
 on front: probability, by a normal model of other seeds
+selection bias: validation less test accuracy is -0.41 on the front, -0.41 over all points, on average
 one row is provisional: some of its seeds are still to come
 hypervolume 0.8408
 ";
@@ -154,6 +170,36 @@ hypervolume 0.8408
     assert!((report.hypervolume - area).abs() < 1e-12);
     let expected = expected.replace("0.8408", &format!("{area:.4}"));
     assert_eq!(text_of(&report, Format::Table), expected);
+}
+
+#[test]
+fn the_table_names_what_is_under_trained_and_what_to_do() {
+    let sample = Sample::new("small", 48_000)
+        .point("penalty=1", 1_500, &[8_490, 8_470])
+        .point("penalty=1", 3_000, &[8_600, 8_620])
+        .point("penalty=1", 24_000, &[8_310, 8_290])
+        // Another setting's points say nothing of it.
+        .point("penalty=2", 24_000, &[8_000, 8_020]);
+    let text = text_of(&sample.report(), Format::Table);
+    assert!(
+        text.contains("dominated: 2   ! of these under-trained: 1\n"),
+        "{text}"
+    );
+    let named = "under-trained, under a point with fewer ReLUs by more than noise: penalty=1 at \
+                 24,000 (under 3,000); raise finetune.epochs to train on\n";
+    assert!(text.contains(named), "{text}");
+    let marked = text.lines().filter(|line| line.starts_with("!  "));
+    assert_eq!(marked.count(), 1, "{text}");
+
+    let series = (1..=12).fold(Sample::new("falling", 48_000), |sample, step| {
+        let correct = 9_000 - 200 * step;
+        sample.point("default", 1_000 * step, &[correct, correct + 10])
+    });
+    let text = text_of(&series.report(), Format::Table);
+    assert!(
+        text.contains(", default at 9,000 (under 1,000) and 3 more; raise"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -2,40 +2,15 @@
 
 use proptest::prelude::*;
 
+use super::row;
 use crate::candidate::PointKind;
-use crate::digest::Digest;
 use crate::front::FrontRow;
 use crate::front::certainty::fill;
-use crate::id::CandidateId;
 
 const DRAWS: usize = 20_000;
 
 /// More than four standard errors of a share of so many draws.
 const TOLERANCE: f64 = 0.015;
-
-fn row(relu_count: u64, accuracy_mean: f64, accuracy_std: f64, seeds: u32) -> FrontRow {
-    FrontRow {
-        id: CandidateId(Digest::of(b"any")),
-        candidate: "default".to_owned(),
-        kind: PointKind::Replaced,
-        strategy: crate::strategy::Strategy::Independent,
-        data: "cifar-100".to_owned(),
-        net: "resnet18".to_owned(),
-        budget: relu_count,
-        relu_count,
-        relu_total: 1_000,
-        accuracy_mean,
-        accuracy_std,
-        accuracy_se: None,
-        p_on_front: None,
-        front_low: None,
-        front_high: None,
-        validation_mean: None,
-        seeds,
-        seeds_planned: seeds,
-        on_front: false,
-    }
-}
 
 fn filled(mut rows: Vec<FrontRow>) -> Vec<FrontRow> {
     rows.sort_by_key(|row| row.relu_count);

@@ -7,10 +7,15 @@ use proptest::prelude::*;
 use crate::candidate::{Candidate, PointKind};
 use crate::data::DataSet;
 use crate::digest::Digest;
-use crate::front::{FrontChange, FrontReport, FrontRow, Refusal, SweepFront, hypervolume};
+use crate::front::{
+    FrontChange, FrontReport, FrontRow, Refusal, SelectionBias, SweepFront, hypervolume,
+};
 use crate::id::{CandidateId, SweepName, TaskId};
 use crate::net::Family;
-use crate::observation::{Accuracy, Observation};
+use crate::observation::{Accuracy, LearningCurve, Observation};
+use crate::plan::Plan;
+use crate::searched::{Convergence, Effect, Projection, Searched};
+use crate::task::{TaskKind, Work};
 
 const TOTAL: u64 = 50;
 
@@ -46,14 +51,18 @@ fn observation(relu_count: u64, correct: u64, images: u64) -> Observation {
     Observation {
         relu_count,
         relu_total: TOTAL,
-        validation: (correct > 3).then_some(Accuracy { correct, images }),
+        validation: (correct > 3).then_some(Accuracy {
+            correct: correct - correct % 3,
+            images,
+        }),
         test: Some(Accuracy { correct, images }),
         searched_count: None,
         selected_epoch: None,
         epochs: 1,
         seconds: 1.0,
         skipped_images: 0,
-        curve: crate::observation::LearningCurve::default(),
+        curve: LearningCurve::default(),
+        searched: None,
     }
 }
 
@@ -120,6 +129,18 @@ fn brute_force_row(
         .iter()
         .map(|seed| seed.validation.map(Accuracy::percent))
         .collect();
+    let differences = |validations: &[f64]| -> Vec<f64> {
+        let both = validations.iter().zip(&percents);
+        both.map(|(validation, test)| validation - test).collect()
+    };
+    let bias = |validations: &[f64]| differences(validations).iter().sum::<f64>() / n;
+    let bias_error = |validations: &[f64]| {
+        let mean = bias(validations);
+        let squares = differences(validations)
+            .into_iter()
+            .map(|it| (it - mean).powi(2));
+        (squares.sum::<f64>() / (n - 1.0) / n).sqrt()
+    };
     Some(FrontRow {
         id: candidate.id,
         candidate: candidate.label.clone(),
@@ -140,7 +161,14 @@ fn brute_force_row(
         p_on_front: None,
         front_low: None,
         front_high: None,
+        selection_bias: validations.as_ref().map(|percents| bias(percents)),
+        selection_bias_se: (validations.as_ref())
+            .filter(|_| seeds.len() > 1)
+            .map(|percents| bias_error(percents)),
         validation_mean: validations.map(|percents| percents.iter().sum::<f64>() / n),
+        lies_under: None,
+        convergence: None,
+        projection_cost: None,
         seeds: u32::try_from(seeds.len()).unwrap(),
         seeds_planned: u32::try_from(candidate.evaluations.len()).unwrap(),
         on_front: false,
@@ -158,7 +186,10 @@ fn assert_agree(mut found: FrontReport, mut expected: FrontReport) {
             row.accuracy_std = rounded(row.accuracy_std);
             row.accuracy_se = row.accuracy_se.map(rounded);
             row.validation_mean = row.validation_mean.map(rounded);
-            // See the tests of certainty.
+            row.selection_bias = row.selection_bias.map(rounded);
+            row.selection_bias_se = row.selection_bias_se.map(rounded);
+            // See their own tests.
+            row.lies_under = None;
             (row.p_on_front, row.front_low, row.front_high) = (None, None, None);
         }
     }
@@ -166,7 +197,8 @@ fn assert_agree(mut found: FrontReport, mut expected: FrontReport) {
 }
 
 fn rounded(number: f64) -> f64 {
-    (number * 1e5).round() / 1e5
+    // Adding zero makes negative zero positive.
+    (number * 1e5).round() / 1e5 + 0.0
 }
 
 /// Candidates whose tasks are drawn from a small pool, so that some tasks measure several.
@@ -379,4 +411,124 @@ fn rows_are_by_count_then_accuracy_then_label_then_identity() {
     // Labels: 1 and 4 have "label 1", 2 has "label 2", 3 and 6 have "label 0".
     let order: Vec<CandidateId> = front.report().rows.iter().map(|row| row.id).collect();
     assert_eq!(order, [3, 6, 4, 2, 1].map(id));
+}
+
+/// A search's result: passed `budget` with a count, after which an epoch ended with another.
+fn search(budget: u64, at: u64, after: u64, lost: u64) -> Observation {
+    let accuracy = |correct| Accuracy {
+        correct,
+        images: 200,
+    };
+    let change = Effect::Change {
+        before: accuracy(100),
+        after: accuracy(100 - lost),
+    };
+    Observation {
+        curve: LearningCurve {
+            images: 200,
+            epochs: vec![(TOTAL, 90).into(), (after, 95).into()],
+        },
+        searched: Some(Searched {
+            epochs: 2,
+            turned_off: 40,
+            turned_on: 5,
+            projections: vec![Projection {
+                budget,
+                searched_count: at,
+                epochs: 1,
+                effect: Some(change),
+            }],
+        }),
+        ..observation(budget, 10, 16)
+    }
+}
+
+const SEARCHED: &str = "apiVersion: autorep/v1
+kind: Sweep
+metadata: { name: searched }
+spec:
+  data: { name: fashion-mnist, train_limit: 100, validation: 10 }
+  net: { name: resnet9, width: 8 }
+  budgets: [20, 10]
+  seeds: [0, 1]
+  strategy: descent
+  baseline: { epochs: 1, batch: 10 }
+  replace: { epochs: 2, batch: 10 }
+  finetune: { epochs: 1, batch: 10 }
+";
+
+#[test]
+fn a_row_says_the_worst_of_what_its_searches_say_once_all_of_them_have() {
+    let plan = Plan::expand(&crate::manifest::parse(SEARCHED).unwrap());
+    let mut front = SweepFront::of(&name(), &plan);
+    let kind = |wanted: TaskKind| {
+        let tasks = plan.tasks.iter();
+        tasks.filter(move |task| task.spec.kind() == wanted)
+    };
+    let searches: Vec<TaskId> = kind(TaskKind::Replace).map(|task| task.id).collect();
+    assert_eq!(searches.len(), 2, "one per seed");
+    let wanted = front.tasks();
+    assert_eq!(wanted.len(), kind(TaskKind::Evaluate).count() + 2);
+    assert!(searches.iter().all(|search| wanted.contains(search)));
+    for task in kind(TaskKind::Evaluate) {
+        let Work::Evaluate { budget, .. } = task.spec.work else {
+            panic!("an evaluation");
+        };
+        let measured = Observation {
+            relu_total: task.spec.net.relu_total(task.spec.data.name.input()),
+            ..observation(budget, 12, 16)
+        };
+        front.observe(task.id, &measured);
+    }
+    let said = |front: &SweepFront| -> Vec<(u64, Option<Convergence>, Option<f64>)> {
+        let rows = front.report().rows.into_iter();
+        rows.filter(|row| row.kind == PointKind::Replaced)
+            .map(|row| (row.budget, row.convergence, row.projection_cost))
+            .collect()
+    };
+    let nothing = [(10, None, None), (20, None, None)];
+    assert_eq!(said(&front), nothing);
+    let change = front.observe(searches[0], &search(20, 19, 18, 2));
+    assert_eq!(change, FrontChange::default());
+    assert_eq!(said(&front), nothing, "the other seed has not said");
+    front.observe(searches[1], &search(20, 19, 30, 5));
+    let (left, mean) = (Some(Convergence::Left), Some(1.75));
+    assert_eq!(said(&front), [(10, None, None), (20, left, mean)]);
+    front.forget(searches[1]);
+    assert_eq!(said(&front), nothing);
+}
+
+#[test]
+fn selection_bias_is_a_mean_of_points_not_of_seeds() {
+    let candidates = [
+        candidate(1, PointKind::Replaced, 20, &[1, 2]),
+        candidate(2, PointKind::Replaced, 30, &[3]),
+        candidate(3, PointKind::Baseline, TOTAL, &[4]),
+    ];
+    let mut front = SweepFront::new(&name(), &candidates);
+    assert_eq!(front.report().selection_bias(), None);
+    let seed = |relus, validation, correct| Observation {
+        validation: Some(Accuracy {
+            correct: validation,
+            images: 100,
+        }),
+        ..observation(relus, correct, 100)
+    };
+    front.observe(task(1), &seed(20, 84, 80));
+    front.observe(task(2), &seed(20, 82, 80));
+    // Dominated.
+    front.observe(task(3), &seed(30, 76, 75));
+    front.observe(task(4), &seed(TOTAL, 99, 90));
+    let report = front.report();
+    let biases: Vec<_> = (report.rows.iter())
+        .map(|row| (row.selection_bias, row.selection_bias_se))
+        .collect();
+    // 4 and 2 points differ by root 2 standard deviations from their mean.
+    let expected = [(9.0, None), (3.0, Some(1.0)), (1.0, None)];
+    assert_eq!(biases, expected.map(|(mean, error)| (Some(mean), error)));
+    let expected = SelectionBias {
+        on_front: Some(3.0),
+        all: 2.0,
+    };
+    assert_eq!(report.selection_bias(), Some(expected));
 }

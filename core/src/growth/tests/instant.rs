@@ -90,6 +90,7 @@ spec:
                 seconds: 1.0,
                 skipped_images: 0,
                 curve: LearningCurve::default(),
+                searched: None,
             };
             self.results.insert(place, observation);
         }

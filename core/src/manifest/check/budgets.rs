@@ -7,6 +7,7 @@ use crate::growth::Refine;
 use crate::manifest::BudgetSpec;
 use crate::manifest::fields::Kind;
 use crate::manifest::read::{self, Refusal};
+use crate::strategy::Strategy;
 
 /// The most budgets of one sweep.
 const MAX_BUDGETS: usize = 1_000;
@@ -233,7 +234,12 @@ impl Checker {
             return;
         }
         let strategy = self.operations.strategy;
-        if self.operations.halving.grace > 0 && strategy != crate::strategy::Strategy::Descent {
+        if strategy == Strategy::Ladder {
+            let message = "expected the strategy descent or independent where budgets are refined, \
+                           found ladder: each of its budgets needs the next larger one's net";
+            self.problem(self.place("spec.budgets"), "spec.budgets", message);
+        }
+        if self.operations.halving.grace > 0 && strategy != Strategy::Descent {
             let path = "spec.budgets";
             let message = format!(
                 "expected the strategy descent where budgets are refined and halving stops searches, \

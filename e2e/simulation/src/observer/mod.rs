@@ -12,6 +12,7 @@ use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{RecordedState, TaskRecord};
 use autorep_core::observation::{Accuracy, EpochPoint, LearningCurve, Observation};
 use autorep_core::plan::Plan;
+use autorep_core::searched::{Effect, Projection, Searched};
 use autorep_core::task::{TaskSpec, Work};
 
 use crate::Figures;
@@ -265,7 +266,40 @@ pub(crate) fn observation(spec: &TaskSpec, generation: Generation) -> Observatio
                 LearningCurve::default()
             }
         },
+        searched: searched(spec),
     }
+}
+
+/// What a search reports of itself: a function of the task.
+fn searched(spec: &TaskSpec) -> Option<Searched> {
+    let Work::Replace {
+        budgets, recipe, ..
+    } = &spec.work
+    else {
+        return None;
+    };
+    let total = spec.net.relu_total(spec.data.name.input());
+    let id: Digest = spec.id().0;
+    let accuracy = |byte: u8| Accuracy {
+        correct: byte.into(),
+        images: 1024,
+    };
+    let projections = budgets.iter().zip(id.as_bytes().iter().cycle());
+    let projections = projections.map(|(&budget, &byte)| Projection {
+        budget,
+        searched_count: (budget + u64::from(byte % 2) * budget).min(total),
+        epochs: u32::from(byte) % (recipe.schedule.epochs + 1),
+        effect: Some(Effect::Change {
+            before: accuracy(byte),
+            after: accuracy(byte / 2),
+        }),
+    });
+    Some(Searched {
+        epochs: recipe.schedule.epochs,
+        turned_off: total,
+        turned_on: u64::from(id.as_bytes()[0]),
+        projections: projections.collect(),
+    })
 }
 
 /// What the first epochs of a task measure: a function of the task.

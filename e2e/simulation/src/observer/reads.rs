@@ -84,7 +84,7 @@ impl Knowledge {
             return world.violate("a front tells what is durable", sweep);
         };
         let name = sweep.parse().expect("a sweep that exists has a name");
-        let mut front = SweepFront::new(&name, &plan.candidates);
+        let mut front = SweepFront::of(&name, plan);
         for task in &plan.tasks {
             if let Some(observation) = self.durable.get(&task.id).and_then(result) {
                 front.observe(task.id, observation);
