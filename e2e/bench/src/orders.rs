@@ -231,6 +231,23 @@ spec:
     }
 
     #[tokio::test]
+    async fn the_table_that_is_measured_is_of_its_manifest() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let setting = Setting::read(
+            &folder.join("data/fashion-grid.json"),
+            &folder.join("../../manifests/fashion-grid.yaml"),
+            Halving::default(),
+        )
+        .unwrap();
+        let plan = setting.plan().unwrap();
+        let traces = setting.table.traces(&plan).unwrap();
+        let found = replay(&setting.manifest, &traces, 2, 0).await.unwrap();
+        let straight = hypervolume(&"fashion-grid".parse().unwrap(), &plan, &traces);
+        assert_eq!(found.hypervolume.to_bits(), straight.to_bits());
+        assert_eq!(found.epochs, 30 + 96 * (12 + 3));
+    }
+
+    #[tokio::test]
     async fn a_finished_sweep_is_tabulated_as_it_was_trained() {
         let (setting, _, results) = made_up_setting();
         let folder = tempfile::tempdir().unwrap();
