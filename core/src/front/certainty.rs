@@ -108,7 +108,7 @@ pub(super) fn fill(rows: &mut [FrontRow]) {
 }
 
 /// The standard deviation over seeds, pooled over the candidates that have several.
-pub(super) fn pooled_spread(candidates: &[Measured]) -> Option<f64> {
+pub(crate) fn pooled_spread(candidates: &[Measured]) -> Option<f64> {
     let (mut squares, mut freedom) = (0.0, 0.0);
     for it in candidates.iter().filter(|it| it.seeds > 1) {
         let own = f64::from(it.seeds - 1);

@@ -16,11 +16,13 @@ mod undertrained;
 mod tests;
 
 pub use bias::SelectionBias;
+pub(crate) use certainty::pooled_spread;
 pub use certainty::{Certainty, Measured, certainties};
 pub use estimate::Estimate;
 pub use hypervolume::hypervolume;
 pub use pareto::{Flips, Pareto, Point};
 pub use sweep::{Refusal, RefusedObservation, SweepFront};
+pub use undertrained::under_trained;
 
 use serde::{Deserialize, Serialize};
 

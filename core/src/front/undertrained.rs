@@ -31,7 +31,10 @@ pub(super) fn fill(rows: &mut [Tested]) {
     let spread = pooled_spread(&measured);
     for places in series(rows) {
         let points: Vec<Point> = (places.iter())
-            .map(|&place| Point::of(&rows[place], spread))
+            .map(|&place| {
+                let Tested { row, images } = &rows[place];
+                Point::of(&Measured::of(row), *images, spread)
+            })
             .collect();
         for (place, under) in places.into_iter().zip(under(&points)) {
             rows[place].row.lies_under = under;
@@ -65,16 +68,15 @@ pub(super) struct Point {
 }
 
 impl Point {
-    fn of(tested: &Tested, spread: Option<f64>) -> Self {
-        let Tested { row, images } = tested;
-        let by_seeds = spread.map(|spread| spread / f64::from(row.seeds).sqrt());
-        let share = (row.accuracy_mean / 100.0).clamp(0.0, 1.0);
-        let by_images = 100.0 * (share * (1.0 - share) / (*images).max(1) as f64).sqrt();
+    fn of(measured: &Measured, images: u64, spread: Option<f64>) -> Self {
+        let by_seeds = spread.map(|spread| spread / f64::from(measured.seeds).sqrt());
+        let share = (measured.mean / 100.0).clamp(0.0, 1.0);
+        let by_images = 100.0 * (share * (1.0 - share) / images.max(1) as f64).sqrt();
         Self {
-            relu_count: row.relu_count,
-            mean: row.accuracy_mean,
+            relu_count: measured.relu_count,
+            mean: measured.mean,
             among_several: by_seeds
-                .filter(|_| row.seeds > 1)
+                .filter(|_| measured.seeds > 1)
                 .map(|error| error.max(LEAST_ERROR)),
             beside_single: by_seeds.unwrap_or(0.0).max(by_images).max(LEAST_ERROR),
         }
@@ -116,6 +118,16 @@ impl Lower {
             .filter(|it| it.mean - mean > NOISE * it.error.hypot(error));
         above.copied().max_by(|a, b| a.mean.total_cmp(&b.mean))
     }
+}
+
+/// Which of these points of a series, sorted by ReLU count and each with the images of its test set, lie
+/// under one with fewer ReLUs by more than noise. `spread` is the standard deviation over seeds, in
+/// percentage points, pooled over all candidates with several.
+pub fn under_trained(series: &[(Measured, u64)], spread: Option<f64>) -> Vec<bool> {
+    let points: Vec<Point> = (series.iter())
+        .map(|(measured, images)| Point::of(measured, *images, spread))
+        .collect();
+    under(&points).iter().map(Option::is_some).collect()
 }
 
 /// Of each of these points of a series, sorted by ReLU count, the ReLUs of the most accurate of

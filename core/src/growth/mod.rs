@@ -12,11 +12,13 @@ mod refine;
 mod seeds;
 #[cfg(test)]
 mod tests;
+mod training;
 
 pub use halving::{Entrant, Halving, Heat};
 pub use ranking::{Standpoint, best};
 pub use refine::{MoreBudgets, Refine, Spot, first_of};
 pub use seeds::{AdaptiveSeeds, MoreSeeds};
+pub use training::{Extension, MoreTraining};
 
 use std::collections::BTreeMap;
 
@@ -35,6 +37,8 @@ pub struct Growth {
     pub heats: Vec<Heat>,
     /// Budgets that are only added where the front gains by them.
     pub budgets: Option<MoreBudgets>,
+    /// Points that are only trained on where they lie under others.
+    pub training: Option<MoreTraining>,
     /// Seeds that are only given where they say something.
     pub seeds: Option<MoreSeeds>,
 }
@@ -54,6 +58,11 @@ pub enum Step {
     },
     /// A candidate's budget is added.
     Refine {
+        /// The candidate.
+        candidate: u32,
+    },
+    /// A candidate that lies under one with fewer ReLUs is trained on.
+    TrainOn {
         /// The candidate.
         candidate: u32,
     },
@@ -88,7 +97,10 @@ pub trait Standings {
 impl Growth {
     /// Whether the sweep runs its whole plan.
     pub const fn is_none(&self) -> bool {
-        self.heats.is_empty() && self.budgets.is_none() && self.seeds.is_none()
+        self.heats.is_empty()
+            && self.budgets.is_none()
+            && self.training.is_none()
+            && self.seeds.is_none()
     }
 
     /// The allowances, by place, of those tasks that do not begin with all epochs.
@@ -96,7 +108,8 @@ impl Growth {
         let seeds = self.seeds.iter().flat_map(MoreSeeds::held_back);
         let budgets = (self.budgets.iter()).flat_map(MoreBudgets::held_back);
         let heats = self.heats.iter().flat_map(Heat::held_back);
-        heats.chain(budgets).chain(seeds)
+        let training = (self.training.iter()).flat_map(MoreTraining::held_back);
+        heats.chain(budgets).chain(training).chain(seeds)
     }
 
     /// The tasks, by place, that a step allows more epochs, each with its new allowance. A step that
@@ -111,6 +124,8 @@ impl Growth {
                 .map_or_else(Vec::new, |heat| heat.allowed_after(entrant, rung)),
             Step::Refine { candidate } => (self.budgets.as_ref())
                 .map_or_else(Vec::new, |budgets| budgets.allowed_by(candidate)),
+            Step::TrainOn { candidate } => (self.training.as_ref())
+                .map_or_else(Vec::new, |training| training.allowed_by(candidate)),
             Step::Seed { candidate, seed } => (self.seeds.as_ref())
                 .map_or_else(Vec::new, |seeds| seeds.allowed_by(candidate, seed)),
         }
@@ -143,6 +158,10 @@ impl Growth {
         let added = self.budgets.as_ref();
         if let Some(candidate) = added.and_then(|budgets| budgets.next(candidates, standings)) {
             return vec![Step::Refine { candidate }];
+        }
+        let training = self.training.as_ref();
+        if let Some(candidate) = training.and_then(|training| training.next(standings)) {
+            return vec![Step::TrainOn { candidate }];
         }
         let seed = self.seeds.as_ref();
         let seed = seed.and_then(|seeds| seeds.next(candidates, standings));

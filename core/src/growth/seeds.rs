@@ -95,7 +95,7 @@ struct Open {
 
 /// How many of a candidate's seeds were asked for, whether they have all come to their end, and what
 /// they measured. `tests` is room for that.
-fn so_far(
+pub(super) fn so_far(
     seeds: &[Vec<u32>],
     standings: &impl Standings,
     tests: &mut Vec<Accuracy>,

@@ -265,7 +265,13 @@ impl TaskCounts {
     }
 
     /// Counts a plan by the numbers of its variants.
-    pub(crate) fn of(sizes: &PartSizes, strategy: Strategy, budgets: usize, seeds: usize) -> Self {
+    pub(crate) fn of(
+        sizes: &PartSizes,
+        strategy: Strategy,
+        budgets: usize,
+        seeds: usize,
+        trains_on: bool,
+    ) -> Self {
         let product = |factors: &[u128]| factors.iter().copied().fold(1, u128::saturating_mul);
         let baseline = product(&[sizes.subjects, sizes.baselines, seeds as u128]);
         let searches = match strategy {
@@ -281,11 +287,13 @@ impl TaskCounts {
         };
         let budgets = budgets as u128;
         let nets = product(&[baseline, budgets, sizes.ends]);
+        let finetune = product(&[baseline, budgets, sizes.trained_ends]);
+        let again = if trains_on { finetune } else { 0 };
         Self {
             baseline,
             replace: product(&[baseline, searches]),
-            finetune: product(&[baseline, budgets, sizes.trained_ends]),
-            evaluate: nets.saturating_add(baseline),
+            finetune: finetune.saturating_add(again),
+            evaluate: nets.saturating_add(baseline).saturating_add(again),
         }
     }
 }

@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::candidate::{Candidate, PointKind};
 use crate::digest::Digest;
 use crate::growth::{
-    Entrant, Growth, Halving, Heat, MoreBudgets, MoreSeeds, Refine, Spot, first_of,
+    Entrant, Extension, Growth, Halving, Heat, MoreBudgets, MoreSeeds, MoreTraining, Refine, Spot,
+    first_of,
 };
 use crate::id::{CandidateId, TaskId};
 use crate::manifest::Manifest;
@@ -65,12 +66,14 @@ impl Plan {
             manifest.strategy,
             manifest.budgets.len(),
             seeds.len(),
+            manifest.train_on > 0,
         );
         let mut expansion = Expansion {
             manifest,
             tasks: Vec::with_capacity(usize::try_from(counts.total()).unwrap_or(0)),
             baselines: Vec::new(),
             replaced: Vec::new(),
+            extended: Vec::new(),
             heats: BTreeMap::new(),
             json: Vec::new(),
         };
@@ -80,6 +83,9 @@ impl Plan {
         for seed in seeds {
             expansion.seed(&parts, seed);
         }
+        let extended: Vec<usize> = (expansion.extended.iter())
+            .map(|at| expansion.baselines.len() + at)
+            .collect();
         let mut candidates = expansion.baselines;
         candidates.append(&mut expansion.replaced);
         let heats = std::mem::take(&mut expansion.heats).into_values();
@@ -90,7 +96,7 @@ impl Plan {
             candidates,
             growth: Growth::default(),
         };
-        plan.growth = growth(manifest, &plan, heats);
+        plan.growth = growth(manifest, &plan, heats, &extended);
         plan
     }
 
@@ -113,27 +119,31 @@ impl Plan {
 }
 
 /// How a plan may grow whose searches are compared in these heats.
-fn growth(manifest: &Manifest, plan: &Plan, mut heats: Vec<Heat>) -> Growth {
+fn growth(manifest: &Manifest, plan: &Plan, mut heats: Vec<Heat>, extended: &[usize]) -> Growth {
     let adaptive = manifest.adaptive_seeds;
-    if adaptive.is_none() && manifest.refine.is_none() {
+    if adaptive.is_none() && manifest.refine.is_none() && extended.is_empty() {
         return Growth {
             heats,
             ..Growth::default()
         };
     }
     let chains = chains(&plan.tasks, &plan.candidates);
-    let budgets = (manifest.refine).map(|refine| more_budgets(manifest, refine, plan, &chains));
-    if let Some(budgets) = &budgets {
-        // What follows a search at a budget that may be added waits for that.
-        let held: BTreeSet<u32> = budgets.held_back().map(|(place, _)| place).collect();
-        for entrant in heats.iter_mut().flat_map(|heat| &mut heat.entrants) {
-            entrant.followers.retain(|place| !held.contains(place));
-        }
+    let budgets =
+        (manifest.refine).map(|refine| more_budgets(manifest, refine, plan, &chains, extended));
+    let training = (!extended.is_empty()).then(|| more_training(plan, &chains, extended));
+    // What follows a search for a point that may be added waits for that.
+    let held: BTreeSet<u32> = (budgets.iter().flat_map(MoreBudgets::held_back))
+        .chain(training.iter().flat_map(MoreTraining::held_back))
+        .map(|(place, _)| place)
+        .collect();
+    for entrant in heats.iter_mut().flat_map(|heat| &mut heat.entrants) {
+        entrant.followers.retain(|place| !held.contains(place));
     }
     let seeds = adaptive.map(|adaptive| MoreSeeds { adaptive, chains });
     Growth {
         heats,
         budgets,
+        training,
         seeds,
     }
 }
@@ -144,10 +154,12 @@ fn more_budgets(
     refine: Refine,
     plan: &Plan,
     chains: &[Vec<Vec<u32>>],
+    extended: &[usize],
 ) -> MoreBudgets {
     let mut lines: BTreeMap<(&str, u64), Vec<Spot>> = BTreeMap::new();
+    let is_extension: BTreeSet<usize> = extended.iter().map(|at| at + 1).collect();
     for (number, (candidate, chains)) in (0..).zip(plan.candidates.iter().zip(chains)) {
-        if candidate.kind != PointKind::Replaced {
+        if candidate.kind != PointKind::Replaced || is_extension.contains(&(number as usize)) {
             continue;
         }
         let serves = |place: &&u32| {
@@ -179,6 +191,32 @@ fn more_budgets(
         gpus: manifest.resources.gpus.max(1),
         seeds: seeds.max().unwrap_or(0),
         lines,
+    }
+}
+
+/// The series of a plan's points, with what trains each on.
+fn more_training(plan: &Plan, chains: &[Vec<Vec<u32>>], extended: &[usize]) -> MoreTraining {
+    let mut series: BTreeMap<(&str, u64), Vec<Extension>> = BTreeMap::new();
+    for &at in extended {
+        let candidate = &plan.candidates[at];
+        let more = |(base, extension): (&Vec<u32>, &Vec<u32>)| {
+            let own = extension.iter().filter(|place| !base.contains(place));
+            own.copied().collect()
+        };
+        let points = series.entry((&candidate.label, candidate.relu_total));
+        points.or_default().push(Extension {
+            candidate: u32::try_from(at).unwrap_or(u32::MAX),
+            chains: chains[at].clone(),
+            more: chains[at].iter().zip(&chains[at + 1]).map(more).collect(),
+        });
+    }
+    let seeds = plan
+        .candidates
+        .iter()
+        .map(|candidate| candidate.least_seeds);
+    MoreTraining {
+        seeds: seeds.max().unwrap_or(0),
+        series: series.into_values().collect(),
     }
 }
 
@@ -243,6 +281,9 @@ struct CandidateSpec<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ladder: Option<&'a [u64]>,
     budget: u64,
+    /// Epochs that it was trained on for after that. Absent where it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trained_on: Option<u32>,
 }
 
 /// A plan in the making.
@@ -251,6 +292,8 @@ struct Expansion<'a> {
     tasks: Vec<PlannedTask>,
     baselines: Vec<Candidate>,
     replaced: Vec<Candidate>,
+    /// Places among these of the points that may be trained on; what comes of it follows them.
+    extended: Vec<usize>,
     /// By subject, baseline and budgets: the searches that are compared.
     heats: BTreeMap<HeatKey, Heat>,
     /// The canonical JSON under work; kept to save allocations.
@@ -313,11 +356,30 @@ impl Expansion<'_> {
                             };
                             self.replaced
                                 .push(candidate(&spec, &labels, kind, total, seeds));
+                            self.extend(spec, &labels, total, seeds);
                         }
                     }
                 }
             }
         }
+    }
+
+    /// Lists what comes of a candidate that is trained on, if it may be.
+    fn extend(&mut self, spec: CandidateSpec<'_>, labels: &[&str], total: u64, seeds: usize) {
+        let epochs = self.manifest.train_on;
+        if epochs == 0 || spec.finetune.is_none() {
+            return;
+        }
+        self.extended.push(self.replaced.len() - 1);
+        let suffix = format!("trained_on={epochs}");
+        let labels: Vec<&str> = labels.iter().copied().chain([suffix.as_str()]).collect();
+        let spec = CandidateSpec {
+            trained_on: Some(epochs),
+            ..spec
+        };
+        let kind = PointKind::Replaced;
+        self.replaced
+            .push(candidate(&spec, &labels, kind, total, seeds));
     }
 
     fn candidate_spec<'b>(
@@ -336,6 +398,7 @@ impl Expansion<'_> {
             descent: None,
             ladder: None,
             budget,
+            trained_on: None,
         }
     }
 
@@ -494,11 +557,28 @@ impl Expansion<'_> {
                 output(self.push(at.subject, at.seed, work), NET_OUTPUT.to_owned())
             }
         };
-        let evaluation = self.evaluate(at.subject, at.seed, net.clone(), budget);
+        self.measure(at, net.clone(), budget, cursor);
+        if let (Some(recipe), epochs @ 1..) = (&finetune.value, self.manifest.train_on) {
+            let mut recipe = recipe.clone();
+            recipe.schedule.epochs = epochs;
+            let work = Work::Finetune {
+                start: net.clone(),
+                baseline: at.baseline.clone(),
+                budget,
+                recipe,
+            };
+            let more = output(self.push(at.subject, at.seed, work), NET_OUTPUT.to_owned());
+            self.measure(at, more, budget, cursor);
+        }
+        net
+    }
+
+    /// Adds the evaluation of the next candidate's net.
+    fn measure(&mut self, at: Place<'_>, net: OutputRef, budget: u64, cursor: &mut Cursor) {
+        let evaluation = self.evaluate(at.subject, at.seed, net, budget);
         let candidate = &mut self.replaced[cursor.replaced];
         candidate.evaluations.push((at.seed, evaluation));
         cursor.replaced += 1;
-        net
     }
 
     fn evaluate(&mut self, subject: &Subject, seed: u64, net: OutputRef, budget: u64) -> TaskId {

@@ -28,7 +28,7 @@ pub struct GrowthSummary {
     pub least_seeds: u64,
     /// Seeds that a candidate may get.
     pub most_seeds: u64,
-    /// The work if at each rung the cheapest go on, none of them early, and no budget or seed is added.
+    /// The work if at each rung the cheapest go on, none of them early, and no budget, seed or training is added.
     pub least: WorkSummary,
 }
 

@@ -231,6 +231,16 @@ fn alone(manifest: &Manifest, parts: &Parts) -> Tally {
                 add(TaskKind::Replace, needed * search.ends.len() as u64, cost);
                 for recipe in search.ends.iter().filter_map(|end| end.value.as_ref()) {
                     add(TaskKind::Finetune, needed, model.finetune(recipe));
+                    if manifest.train_on > 0 {
+                        // The points that these are trained on to need all the same, and more.
+                        let mut more = recipe.clone();
+                        more.schedule.epochs = manifest.train_on;
+                        add(TaskKind::Baseline, budgets, model.baseline(&baseline.value));
+                        add(TaskKind::Replace, needed, cost);
+                        add(TaskKind::Finetune, needed, model.finetune(recipe));
+                        add(TaskKind::Finetune, budgets, model.finetune(&more));
+                        add(TaskKind::Evaluate, budgets, model.evaluate());
+                    }
                 }
             }
         }

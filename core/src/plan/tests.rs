@@ -592,7 +592,9 @@ proptest! {
         check_order(&plan);
         let parts = Parts::of(&manifest);
         prop_assert!(parts.twins.is_empty());
-        let counted = TaskCounts::of(&PartSizes::of(&parts), manifest.strategy, budgets, seeds);
+        let trains_on = manifest.train_on > 0;
+        let sizes = PartSizes::of(&parts);
+        let counted = TaskCounts::of(&sizes, manifest.strategy, budgets, seeds, trains_on);
         let found = counts(&plan);
         let of = |kind| found.get(&kind).copied().unwrap_or(0) as u128;
         prop_assert_eq!(counted.baseline, of(TaskKind::Baseline));

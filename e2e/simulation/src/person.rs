@@ -8,7 +8,7 @@ use autorep_proto::v1;
 use tokio::time::sleep;
 
 use crate::network::call;
-use crate::profile::{Budgets, HoldingBack};
+use crate::profile::{Budgets, HoldingBack, Ladder};
 use crate::wire::{Answer, Request};
 use crate::world::World;
 
@@ -41,10 +41,12 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     } else {
         ""
     };
-    let strategy = if world.profile.sweeps.descent {
-        "descent"
-    } else {
-        "independent"
+    let sweeps = &world.profile.sweeps;
+    let can_be_a_ladder = !sweeps.halving && sweeps.budgets == Budgets::Listed;
+    let strategy = match sweeps.ladder {
+        _ if sweeps.descent => "descent",
+        Ladder::Yes if can_be_a_ladder => "ladder",
+        Ladder::Yes | Ladder::No => "independent",
     };
     let holds_back = sweep == "a" || world.profile.sweeps.holding_back == HoldingBack::Both;
     let (epochs, halving) = if world.profile.sweeps.halving {
@@ -59,7 +61,6 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
-    let sweeps = &world.profile.sweeps;
     let can_be_refined = holds_back && (sweeps.descent || !sweeps.halving);
     let budgets = match (sweeps.budgets, budgets) {
         (Budgets::Refined, "[1K, 3K]") if can_be_refined => {

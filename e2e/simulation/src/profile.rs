@@ -78,8 +78,19 @@ pub(crate) struct Sweeps {
     pub(crate) holding_back: HoldingBack,
     /// Which budgets those that hold back measure.
     pub(crate) budgets: Budgets,
-    /// Seconds of work, thousandths of them, that each may cost; 0 for any.
+    /// Milliseconds of work that each may cost; 0 for any.
     pub(crate) limit_ms: u64,
+    /// Whether their searches start from one another's nets, where nothing speaks against it.
+    pub(crate) ladder: Ladder,
+}
+
+/// Where searches start that are no descents.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ladder {
+    /// From one another's nets.
+    Yes,
+    /// From the full net.
+    No,
 }
 
 /// Which of a sweep's budgets are measured.
@@ -169,6 +180,11 @@ impl Profile {
                     later.within(1, 60_000)
                 } else {
                     0
+                },
+                ladder: if later.permille(300) {
+                    Ladder::Yes
+                } else {
+                    Ladder::No
                 },
             },
         }

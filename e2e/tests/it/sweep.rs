@@ -224,3 +224,31 @@ fn a_store_is_worked_on_by_one_run_at_a_time() {
         second.stderr
     );
 }
+
+#[test]
+fn a_ladder_goes_down_from_net_to_net_and_begins_as_an_independent_search() {
+    let sandbox = Sandbox::new();
+    // The largest budget alone, and then a ladder from there.
+    let alone = TINY.replace("[450, 40%]", "[40%]");
+    sandbox.write("sweep.yaml", &alone);
+    finish(&mut sandbox.run("store")).expect_code(0);
+    let sweep = TINY.to_owned() + "  strategy: ladder\n";
+    sandbox.write("sweep.yaml", &sweep);
+    let run = finish(&mut sandbox.run("store")).expect_code(0);
+    // The baseline and all of the largest budget are there.
+    let done = |kind: &str| run.stderr.matches(&format!("done    {kind}")).count();
+    assert_eq!(
+        (done("replace"), done("finetune"), done("evaluate")),
+        (1, 1, 1),
+        "{}",
+        run.stderr
+    );
+    let rows = csv(&sandbox.front_csv("store"));
+    let mut points: Vec<(&str, &str)> = (rows.iter())
+        .filter(|row| row["kind"] == "replaced")
+        .map(|row| (row["relu_count"].as_str(), row["strategy"].as_str()))
+        .collect();
+    points.sort_unstable();
+    let largest = (TOTAL * 2 / 5).to_string();
+    assert_eq!(points, [(largest.as_str(), "ladder"), ("450", "ladder")]);
+}

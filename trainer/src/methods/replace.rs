@@ -672,7 +672,7 @@ impl Search {
         self.strength.factor = state.growth;
         self.lowest = state.lowest;
         self.within = state.within;
-        self.started = state.started.unwrap_or(self.allowance.total);
+        self.started = state.started.unwrap_or(self.allowance.first);
         self.last = state.last;
     }
 

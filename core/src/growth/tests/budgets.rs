@@ -16,7 +16,7 @@ fn world(first: u32, until: f64, more: &str) -> World {
 fn added(world: &World, steps: &[Step]) -> Vec<u64> {
     let of = |step: &Step| match *step {
         Step::Refine { candidate } => world.plan.candidates[candidate as usize].budget,
-        Step::Seed { .. } | Step::Promote { .. } => panic!("{step:?}"),
+        Step::Seed { .. } | Step::TrainOn { .. } | Step::Promote { .. } => panic!("{step:?}"),
     };
     steps.iter().map(of).collect()
 }

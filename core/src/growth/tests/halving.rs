@@ -99,7 +99,9 @@ impl World {
             self.take(&steps);
             promoted.extend(steps.iter().map(|step| match *step {
                 Step::Promote { entrant, rung, .. } => (entrant, rung),
-                Step::Seed { .. } | Step::Refine { .. } => panic!("there is one seed and budget"),
+                Step::Seed { .. } | Step::Refine { .. } | Step::TrainOn { .. } => {
+                    panic!("there is one seed and budget")
+                }
             }));
         }
     }

@@ -4,3 +4,4 @@ mod budgets;
 mod halving;
 mod instant;
 mod seeds;
+mod training;

@@ -43,7 +43,9 @@ fn one_of_three_searches_is_trained_to_its_end() {
     let rungs: Vec<u32> = (sweep.grown().iter())
         .map(|step| match step {
             Step::Promote { rung, .. } => *rung,
-            Step::Seed { .. } | Step::Refine { .. } => panic!("there is one seed and budget"),
+            Step::Seed { .. } | Step::Refine { .. } | Step::TrainOn { .. } => {
+                panic!("there is one seed and budget")
+            }
         })
         .collect();
     assert_eq!(rungs, [0, 1]);

@@ -332,7 +332,14 @@ impl Checker {
         let sizes = PartSizes::of_axes(arms, axes);
         let (budgets, seeds) = (self.budgets.len().max(1), self.seeds.len().max(1));
         let strategy = self.operations.strategy;
-        let tasks = TaskCounts::of(&sizes, strategy, budgets, seeds).total();
+        let tasks = TaskCounts::of(
+            &sizes,
+            strategy,
+            budgets,
+            seeds,
+            self.operations.train_on > 0,
+        )
+        .total();
         if tasks <= u128::from(task_limit) {
             return true;
         }

@@ -399,6 +399,7 @@ impl Checker {
                     arms,
                     grid,
                     retry: self.operations.retry,
+                    train_on: self.operations.train_on,
                     limit: self.operations.limit,
                     resources: self.operations.resources,
                     checkpoint: self.operations.checkpoint,

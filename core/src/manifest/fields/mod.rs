@@ -46,6 +46,8 @@ pub(crate) struct Operations {
     /// With a grace of 0 nothing is stopped.
     pub(crate) halving: Halving,
     pub(crate) limit: CostLimit,
+    /// Epochs that under-trained points are trained on for; 0 for none.
+    pub(crate) train_on: u32,
     pub(crate) retry: RetryPolicy,
     pub(crate) resources: Requirements,
     pub(crate) checkpoint: CheckpointPolicy,

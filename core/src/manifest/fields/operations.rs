@@ -107,6 +107,18 @@ pub(super) const HALVING: &[Field] = &[
     },
 ];
 
+/// What becomes of points that were trained too little.
+pub(super) const UNDER_TRAINED: &[Field] = &[Field {
+    key: "epochs",
+    kind: Kind::Count {
+        min: 0,
+        max: 100_000,
+    },
+    default: Fallback::Count(0),
+    doc: "Epochs that such a point is finetuned on for, as a point of its own; 0 leaves it.",
+    place: Target::Operation(count!(train_on)),
+}];
+
 /// What a sweep may cost.
 pub(super) const LIMIT: &[Field] = &[
     Field {

@@ -403,6 +403,11 @@ pub(crate) static SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "spec.under_trained",
+        doc: "What becomes of points that lie under one with fewer ReLUs by more than noise.",
+        fields: &[super::operations::UNDER_TRAINED],
+    },
+    Section {
         path: "spec.limit",
         doc: "What the sweep may cost. Within it the coarse front comes first; at the limit the sweep ends with what it has.",
         fields: &[super::operations::LIMIT],
