@@ -262,7 +262,7 @@ fn budgets(manifest: &Manifest, total: u64) -> Vec<u64> {
 }
 
 /// All that decides a candidate's results but the seed: its digest is the candidate's id.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct CandidateSpec<'a> {
     version: u32,
     net: &'a crate::net::NetSpec,

@@ -68,6 +68,11 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
         }
         (Budgets::Refined | Budgets::Listed, listed) => listed,
     };
+    let training = if sweeps.budgets == Budgets::Refined && holds_back {
+        "\n  under_trained: { epochs: 1 }"
+    } else {
+        ""
+    };
     let limit = match sweeps.limit_ms {
         0 => String::new(),
         limit_ms => format!("\n  limit: {{ gpu_hours: {} }}", limit_ms as f64 / 3.6e6),
@@ -92,7 +97,7 @@ spec:
   replace: {{ epochs: {epochs} }}
   finetune: {{ epochs: 1 }}
   retry: {{ attempts: {attempts}, backoff: {backoff_s}s }}
-  checkpoint: {{ every: 7s{keep} }}{halving}{limit}
+  checkpoint: {{ every: 7s{keep} }}{halving}{training}{limit}
 "
     )
 }

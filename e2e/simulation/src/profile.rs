@@ -111,9 +111,39 @@ pub(crate) enum HoldingBack {
     First,
 }
 
+impl Sweeps {
+    /// What sweeps grew by later than the rest comes from a source of its own, so that worlds without it
+    /// are what they were.
+    fn draw(chance: &Chance, later: &Chance) -> Self {
+        Self {
+            descent: chance.permille(500),
+            halving: chance.permille(350),
+            adaptive: chance.permille(200),
+            holding_back: if chance.permille(500) {
+                HoldingBack::First
+            } else {
+                HoldingBack::Both
+            },
+            budgets: if later.permille(300) {
+                Budgets::Refined
+            } else {
+                Budgets::Listed
+            },
+            limit_ms: if later.permille(250) {
+                later.within(1, 60_000)
+            } else {
+                0
+            },
+            ladder: if later.permille(300) {
+                Ladder::Yes
+            } else {
+                Ladder::No
+            },
+        }
+    }
+}
+
 impl Profile {
-    /// Draws a world's profile; what sweeps grew by later than the rest comes from a source of its own, so
-    /// that worlds without it are what they were.
     pub(crate) fn draw(chance: &Chance, later: &Chance) -> Self {
         let some = |odds: u64, most: u64| {
             if chance.permille(odds) {
@@ -162,31 +192,7 @@ impl Profile {
             attempts: chance.within(1, 4),
             collect_every_ms: some(500, 40_000),
             keep_front: chance.permille(500),
-            sweeps: Sweeps {
-                descent: chance.permille(500),
-                halving: chance.permille(350),
-                adaptive: chance.permille(200),
-                holding_back: if chance.permille(500) {
-                    HoldingBack::First
-                } else {
-                    HoldingBack::Both
-                },
-                budgets: if later.permille(300) {
-                    Budgets::Refined
-                } else {
-                    Budgets::Listed
-                },
-                limit_ms: if later.permille(250) {
-                    later.within(1, 60_000)
-                } else {
-                    0
-                },
-                ladder: if later.permille(300) {
-                    Ladder::Yes
-                } else {
-                    Ladder::No
-                },
-            },
+            sweeps: Sweeps::draw(chance, later),
         }
     }
 
