@@ -9,7 +9,7 @@ use autorep_core::ledger::invariants::{self, Violation};
 use autorep_core::ledger::{Ledger, Quotas, RestoredSweep, TaskState};
 use autorep_core::plan::Plan;
 
-use crate::state::{Records, SweepRecord};
+use crate::state::{Records, SweepRecord, ms_since};
 
 /// The records do not make a ledger.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub(crate) fn restore(
         restored.push(RestoredSweep {
             name: record.manifest.name.clone(),
             plan: Arc::new(plan),
-            terms: (record.manifest).terms(now_ms, record.submitted_ms_ago()),
+            terms: (record.manifest).terms(now_ms, ms_since(record.submitted_unix_ms)),
             paused: record.paused,
             cancelled: record.cancelled,
             grown: record.grown.clone(),

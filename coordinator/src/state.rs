@@ -60,7 +60,7 @@ pub(crate) struct SweepRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) at_limit: bool,
     /// Milliseconds of work on its tasks that do not count against its limit.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub(crate) before_ms: i64,
 }
 
@@ -76,19 +76,11 @@ const fn is_zero(number: &u64) -> bool {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde passes a reference"
 )]
-const fn is_none(number: &i64) -> bool {
+const fn is_nothing(number: &i64) -> bool {
     *number == 0
 }
 
 impl SweepRecord {
-    /// Milliseconds since its submission, where its limit depends on them.
-    pub(crate) fn submitted_ms_ago(&self) -> u64 {
-        if self.submitted_unix_ms == 0 {
-            return 0;
-        }
-        unix_ms().saturating_sub(self.submitted_unix_ms)
-    }
-
     pub(crate) const fn new(order: u64, manifest: Manifest, plan: Digest) -> Self {
         Self {
             version: RECORD_VERSION,
@@ -500,6 +492,14 @@ impl Records {
             tasks: tasks.collect::<Result<_, ReadError>>()?,
         })
     }
+}
+
+/// Milliseconds since a time of [`unix_ms`]; 0 for a time of 0, on which nothing depends.
+pub(crate) fn ms_since(unix_then_ms: u64) -> u64 {
+    if unix_then_ms == 0 {
+        return 0;
+    }
+    unix_ms().saturating_sub(unix_then_ms)
 }
 
 /// Milliseconds since 1970, by the machine's clock.

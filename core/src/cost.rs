@@ -49,6 +49,24 @@ impl Add for Cost {
 }
 
 impl Cost {
+    /// The part that its first `epochs` epochs are.
+    #[must_use]
+    pub fn up_to(self, epochs: u32) -> Self {
+        let epochs = u128::from(epochs);
+        if epochs == 0 {
+            return Self::default();
+        }
+        if epochs >= self.epochs {
+            return self;
+        }
+        let part = |whole: u128| whole * epochs / self.epochs;
+        Self {
+            macs: part(self.macs),
+            images: part(self.images),
+            epochs,
+        }
+    }
+
     /// What is left of it when `part` is done.
     #[must_use]
     pub const fn without(self, part: Self) -> Self {

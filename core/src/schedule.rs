@@ -14,7 +14,7 @@ use crate::candidate::PointKind;
 use crate::id::TaskId;
 use crate::limit::Bounds;
 use crate::plan::Plan;
-use crate::task::{TaskKind, TaskSpec};
+use crate::task::TaskKind;
 
 /// A task's place in the order: smaller ranks run first.
 ///
@@ -94,37 +94,61 @@ fn levels(budgets: &BTreeSet<u64>) -> BTreeMap<u64, u32> {
     levels
 }
 
+/// For each task the level of its budget among those of its net, if it is an evaluation; the largest for
+/// all others, which have the level of the coarsest that needs them.
+fn levels_of_evaluations(plan: &Plan, index: &BTreeMap<TaskId, usize>) -> Vec<u32> {
+    let replaced = || {
+        plan.candidates
+            .iter()
+            .filter(|it| it.kind == PointKind::Replaced)
+    };
+    let mut budgets: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    for candidate in replaced() {
+        let of_net = budgets.entry(candidate.relu_total).or_default();
+        of_net.insert(candidate.budget);
+    }
+    let levels: BTreeMap<u64, BTreeMap<u64, u32>> = (budgets.into_iter())
+        .map(|(total, budgets)| (total, levels(&budgets)))
+        .collect();
+    let mut found = vec![u32::MAX; plan.tasks.len()];
+    for candidate in &plan.candidates {
+        let level = match candidate.kind {
+            PointKind::Baseline => 0,
+            PointKind::Replaced => levels[&candidate.relu_total][&candidate.budget],
+        };
+        for (_, evaluation) in &candidate.evaluations {
+            if let Some(&place) = index.get(evaluation) {
+                found[place] = level;
+            }
+        }
+    }
+    found
+}
+
 /// The ranks of a plan's tasks, in the plan's order. Parents must precede their children, as they
 /// do in every plan.
 pub fn ranks(plan: &Plan, order: Order) -> Vec<Rank> {
-    let budgets: BTreeSet<u64> = match order {
-        Order::Shortest => BTreeSet::new(),
-        Order::CoarseFirst => (plan.candidates.iter())
-            .filter(|candidate| candidate.kind == PointKind::Replaced)
-            .map(|candidate| candidate.budget)
-            .collect(),
-    };
-    let levels = levels(&budgets);
-    let level = |spec: &TaskSpec| {
-        let level = spec.own_budget().and_then(|budget| levels.get(&budget));
-        level.copied().unwrap_or(0)
-    };
     let index: BTreeMap<TaskId, usize> = (plan.tasks.iter().map(|task| task.id).zip(0..)).collect();
     let seeds: BTreeSet<u64> = plan.tasks.iter().map(|task| task.spec.seed).collect();
     let wave: BTreeMap<u64, u32> = seeds.into_iter().zip(0..).collect();
     let mut chain = vec![1_u32; plan.tasks.len()];
+    let mut level = match order {
+        Order::Shortest => vec![0; plan.tasks.len()],
+        Order::CoarseFirst => levels_of_evaluations(plan, &index),
+    };
     for (at, task) in plan.tasks.iter().enumerate().rev() {
         for input in task.spec.inputs() {
             if let Some(&parent) = index.get(&input.task) {
                 chain[parent] = chain[parent].max(chain[at] + 1);
+                level[parent] = level[parent].min(level[at]);
             }
         }
     }
-    (plan.tasks.iter().zip(chain).zip(0..))
-        .map(|((task, chain), index)| Rank {
+    (plan.tasks.iter().zip(chain.into_iter().zip(level)).zip(0..))
+        .map(|((task, (chain, level)), index)| Rank {
             stage: Stage::of(task.spec.kind()),
             wave: wave[&task.spec.seed],
-            level: level(&task.spec),
+            level,
             chain: match order {
                 Order::Shortest => -i64::from(chain),
                 Order::CoarseFirst => i64::from(chain),

@@ -17,7 +17,7 @@ use super::fronts::LiveFront;
 use crate::ask::{Found, NewSweep, Noted, Reply};
 use crate::refuse::{self, OnTheWire as _, unknown_sweep};
 use crate::restore::front;
-use crate::state::{StateStore, SweepRecord, unix_ms};
+use crate::state::{StateStore, SweepRecord, ms_since, unix_ms};
 use crate::wire;
 
 /// The most failures that one answer tells.
@@ -59,10 +59,18 @@ impl<S: StateStore> Owner<S> {
         }
         let last = self.sweeps.values().map(|record| record.order + 1).max();
         let order = known.map_or_else(|| last.unwrap_or(0), |record| record.order);
+        // Asked for again, the same sweep has no more time than it had.
+        let since_unix_ms = match known {
+            _ if manifest.limit.hours <= 0.0 => 0,
+            Some(record) if record.plan == digest && record.submitted_unix_ms > 0 => {
+                record.submitted_unix_ms
+            }
+            Some(_) | None => unix_ms(),
+        };
         let submission = Submission {
             sweep: name.clone(),
             plan: Arc::clone(&plan),
-            terms: manifest.terms(self.clock.now_ms(), 0),
+            terms: manifest.terms(self.clock.now_ms(), ms_since(since_unix_ms)),
         };
         let decision = (self.ledger.submit(submission)).map_err(|it| it.on_the_wire())?;
         if dry_run {
@@ -76,11 +84,7 @@ impl<S: StateStore> Owner<S> {
             "sweep submitted"
         );
         let record = SweepRecord {
-            submitted_unix_ms: if manifest.limit.hours > 0.0 {
-                unix_ms()
-            } else {
-                0
-            },
+            submitted_unix_ms: since_unix_ms,
             ..SweepRecord::new(order, manifest, digest)
         };
         self.sweeps.insert(name.clone(), record);

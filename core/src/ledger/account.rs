@@ -12,7 +12,8 @@ use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::task::TaskKind;
 
-/// Tasks that are looked at for one that fits, in the order in which they would run.
+/// Tasks that are looked at for one that fits, in the order in which they would run: a sweep of which
+/// none of so many fits is at its limit, though a cheaper one may come later.
 const LOOKED_AT: usize = 10_000;
 
 /// The books of a sweep with a limit.
@@ -23,21 +24,14 @@ pub(super) struct Account {
     gpus: u64,
     /// What each task of the plan costs, by place.
     costs: Box<[Cost]>,
-    /// What trainers have done for its tasks, whoever asked for them.
-    done: Pace,
+    /// Milliseconds that trainers worked on its tasks, whoever asked for them.
+    worked_ms: u64,
+    /// What training they did in that time.
+    pace: Pace,
     /// MACs that run now and are not in `done`, by kind.
     running_macs: [u128; 4],
     /// Milliseconds that its tasks had cost before they were its own: not charged.
     before_ms: i64,
-}
-
-/// The part of a task that its first `epochs` epochs are, in MACs.
-fn macs_up_to(cost: Cost, epochs: u32) -> u128 {
-    let epochs = u128::from(epochs);
-    if epochs >= cost.epochs {
-        return if epochs == 0 { 0 } else { cost.macs };
-    }
-    cost.macs / cost.epochs * epochs
 }
 
 impl Account {
@@ -50,7 +44,8 @@ impl Account {
             bounds,
             gpus: u64::from(gpus.max(1)),
             costs: task_costs(plan.tasks.iter().map(|task| &task.spec)).collect(),
-            done: Pace::default(),
+            worked_ms: 0,
+            pace: Pace::default(),
             running_macs: [0; 4],
             before_ms: 0,
         }))
@@ -58,13 +53,13 @@ impl Account {
 
     /// Milliseconds that count against the limit.
     fn charged_ms(&self) -> u64 {
-        let charged = i64::try_from(self.done.ms()).unwrap_or(i64::MAX) - self.before_ms;
+        let charged = i64::try_from(self.worked_ms).unwrap_or(i64::MAX) - self.before_ms;
         u64::try_from(charged).unwrap_or(0)
     }
 
     /// Milliseconds that so many MACs of a kind may take; 0 while nothing is known.
     fn foreseen_ms(&self, kind: TaskKind, macs: u128) -> f64 {
-        self.done.foresee_ms(kind, macs).unwrap_or(0.0)
+        self.pace.foresee_ms(kind, macs).unwrap_or(0.0)
     }
 
     /// Milliseconds that what runs now is going to take.
@@ -89,18 +84,22 @@ impl Account {
 /// What one task contributes to a sweep's books.
 struct Entry {
     kind: TaskKind,
+    worked_ms: u64,
+    /// What says how fast its kind goes.
     done: Done,
     running_macs: u128,
 }
 
 impl Account {
     fn add(&mut self, entry: &Entry) {
-        self.done.add(entry.kind, entry.done);
+        self.worked_ms += entry.worked_ms;
+        self.pace.add(entry.kind, entry.done);
         self.running_macs[entry.kind.index()] += entry.running_macs;
     }
 
     fn remove(&mut self, entry: &Entry) {
-        self.done.remove(entry.kind, entry.done);
+        self.worked_ms -= entry.worked_ms;
+        self.pace.remove(entry.kind, entry.done);
         self.running_macs[entry.kind.index()] -= entry.running_macs;
     }
 }
@@ -117,15 +116,21 @@ impl Ledger {
             done.macs = cost.macs;
         } else if let Some(interim) = task.state.kept().and_then(|kept| kept.interim.as_ref()) {
             done.ms = millis(interim.seconds);
-            done.macs = macs_up_to(cost, interim.curve.reached());
+            done.macs = cost.up_to(interim.curve.reached()).macs;
         }
         let running_macs = if let TaskState::Leased(_) = task.state {
-            macs_up_to(cost, member.allowed).saturating_sub(done.macs)
+            cost.up_to(member.allowed).macs.saturating_sub(done.macs)
         } else {
             0
         };
+        let worked_ms = task.redone_ms + done.ms;
+        if cost.epochs == 0 {
+            // What trains nothing says nothing of training.
+            done = Done::default();
+        }
         Entry {
             kind,
+            worked_ms,
             done,
             running_macs,
         }
@@ -167,7 +172,7 @@ impl Ledger {
         let sweep = &self.sweeps[number as usize];
         let mut account = self.account_of(sweep, number);
         if let Some(account) = &mut account {
-            let worked_ms = i64::try_from(account.done.ms()).unwrap_or(i64::MAX);
+            let worked_ms = i64::try_from(account.worked_ms).unwrap_or(i64::MAX);
             let charged_ms = i64::try_from(charged_ms).unwrap_or(i64::MAX);
             account.before_ms = before_ms.unwrap_or(worked_ms - charged_ms);
         }
@@ -190,8 +195,13 @@ impl Ledger {
             return true;
         }
         let cost = account.costs[member.rank.index as usize];
-        let done = macs_up_to(cost, task.state.curve().reached());
-        let macs = macs_up_to(cost, member.allowed).saturating_sub(done);
+        if let TaskState::Leased(_) = task.state {
+            return account.has_room_for(kind, 0, now_ms); // It is among what runs.
+        }
+        // A lease goes as far as the most generous sweep lets it.
+        let allowed = self.granted(slot).max(member.allowed);
+        let done = cost.up_to(task.state.curve().reached()).macs;
+        let macs = cost.up_to(allowed).macs.saturating_sub(done);
         account.has_room_for(kind, macs, now_ms)
     }
 
@@ -205,14 +215,18 @@ impl Ledger {
         due.find(|&slot| self.has_room(number, slot, now_ms) || planted(Bug::LimitIgnored))
     }
 
-    /// A sweep that has come to its limit: nothing of it runs, and nothing that could run fits.
+    /// A sweep that has come to its limit: nothing of it runs, it does not grow, and nothing that could run
+    /// fits.
     pub(super) fn at_its_limit(&self, now_ms: u64) -> Option<&Sweep> {
         let mut active = self.active.iter();
         active.find_map(|&number| {
             let sweep = &self.sweeps[number as usize];
-            let is_still = sweep.account.is_some() && sweep.counts.leased == 0;
+            let is_still = sweep.counts.leased == 0 && sweep.growth.is_empty();
+            if sweep.account.is_none() || !is_still {
+                return None;
+            }
             let mut ready = sweep.ready.due(u64::MAX).take(LOOKED_AT);
-            (is_still && !ready.any(|slot| self.has_room(number, slot, now_ms))).then_some(sweep)
+            (!ready.any(|slot| self.has_room(number, slot, now_ms))).then_some(sweep)
         })
     }
 }

@@ -13,6 +13,7 @@ use super::{
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::growth::ALL_EPOCHS;
 use crate::id::{Generation, OwnerName, SweepName, TaskId};
+use crate::pace::millis;
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::schedule::{Order, ReadySet, ranks};
@@ -292,6 +293,7 @@ impl Ledger {
             parents_lost,
             failures: Vec::new(),
             pinned: false,
+            redone_ms: 0,
             state: TaskState::default(),
             parents: Box::default(),
         };
@@ -454,8 +456,12 @@ impl Ledger {
         self.count(slot, false);
         let before = std::mem::take(&mut self.at_mut(slot).state);
         let (was_done, was_lost) = (before.is_readable(), before.is_lost());
+        let was_result = before.result().map(|result| result.seconds);
         let after = edit(before, needs);
         let (is_done, is_lost) = (after.is_readable(), after.is_lost());
+        if let Some(seconds) = was_result.filter(|_| !after.is_done()) {
+            self.at_mut(slot).redone_ms += millis(seconds);
+        }
         self.at_mut(slot).state = after;
         self.count(slot, true);
         self.index(slot);

@@ -107,6 +107,8 @@ pub struct Task {
     parents_lost: u32,
     failures: Vec<Failure>,
     pinned: bool,
+    /// Milliseconds that results took which had to be made again.
+    redone_ms: u64,
     state: TaskState,
 }
 
@@ -316,6 +318,9 @@ impl Ledger {
             {
                 StateName::Parked
             }
+            TaskState::Leased(_) if self.sweeps[member.sweep as usize].at_limit => {
+                StateName::Parked
+            }
             TaskState::Waiting(_)
             | TaskState::Ready(_)
             | TaskState::Leased(_)
@@ -351,7 +356,8 @@ impl Sweep {
     /// Whether only the front's nets are to be kept of it, and which those are is settled.
     fn gives_up_outputs(&self) -> bool {
         let has_ended = self.has_ended() || planted(Bug::NeededDropped);
-        self.terms.keep == Keep::Front && has_ended
+        // With a larger limit it goes on from what is there.
+        self.terms.keep == Keep::Front && has_ended && !self.at_limit
     }
 
     /// Whether nothing of it runs and nothing will.

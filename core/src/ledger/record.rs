@@ -40,12 +40,23 @@ pub struct TaskRecord {
     /// What it has come to where it stopped before its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interim: Option<Box<Interim>>,
+    /// Milliseconds that results took which had to be made again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub redone_ms: u64,
     /// Whether a person wants its checkpoints kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
     /// Its latest failures, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A task's state as it is written down.
@@ -124,6 +135,7 @@ impl Task {
             outputs,
             interim: (kept.filter(|_| !planted(Bug::CurveNotRecorded)))
                 .and_then(|kept| kept.interim.clone()),
+            redone_ms: self.redone_ms,
             pinned: self.pinned,
             failures: self.failures.clone(),
         }
@@ -158,6 +170,7 @@ impl Task {
         self.generation = record.generation;
         self.failures = record.failures;
         self.pinned = record.pinned;
+        self.redone_ms = record.redone_ms;
         self.state = match (record.state, complete, lease_until_ms) {
             (
                 RecordedState::Done {

@@ -125,7 +125,7 @@ impl Ledger {
         let sweeps = &self.at(slot).sweeps;
         let wanting = |member: &Member| {
             let sweep = &self.sweeps[member.sweep as usize];
-            (!sweep.cancelled).then_some(sweep.owner)
+            (!sweep.cancelled && !sweep.at_limit).then_some(sweep.owner)
         };
         (sweeps.iter().enumerate()).filter_map(move |(at, member)| {
             let owner = wanting(member)?;

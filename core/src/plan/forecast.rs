@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use super::range::up_to;
 use super::summary::WorkSummary;
 use crate::cost::{Cost, task_costs};
 use crate::growth::ALL_EPOCHS;
@@ -82,7 +81,7 @@ impl Forecast {
                 return Cost::default();
             }
             let trained = (known.get(&plan.tasks[place].id)).map_or(0, |it| it.epochs);
-            let (whole, spent) = (up_to(allowed, costs[place]), up_to(trained, costs[place]));
+            let (whole, spent) = (costs[place].up_to(allowed), costs[place].up_to(trained));
             whole.without(spent)
         };
         let least: Vec<Cost> = (0..costs.len()).map(|at| left(allowed[at], at)).collect();
@@ -110,7 +109,8 @@ impl Forecast {
 fn pace(plan: &Plan, costs: &[Cost], known: &BTreeMap<TaskId, Progress>) -> Pace {
     let mut pace = Pace::default();
     for (task, &cost) in plan.tasks.iter().zip(costs) {
-        if let Some(progress) = known.get(&task.id) {
+        // What trains nothing says nothing of training.
+        if let Some(progress) = known.get(&task.id).filter(|_| cost.epochs > 0) {
             let epochs = if progress.is_done {
                 ALL_EPOCHS
             } else {
@@ -118,7 +118,7 @@ fn pace(plan: &Plan, costs: &[Cost], known: &BTreeMap<TaskId, Progress>) -> Pace
             };
             let done = Done {
                 ms: millis(progress.seconds),
-                macs: up_to(epochs, cost).macs,
+                macs: cost.up_to(epochs).macs,
             };
             pace.add(task.spec.kind(), done);
         }

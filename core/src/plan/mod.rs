@@ -107,6 +107,15 @@ impl Plan {
         self.growth == other.growth && ids(self) == ids(other)
     }
 
+    /// Seeds that every candidate has.
+    fn least_seeds(&self) -> u32 {
+        let seeds = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.least_seeds);
+        seeds.max().unwrap_or(0)
+    }
+
     /// The digest of the tasks' ids in order: equal for equal plans.
     pub fn digest(&self) -> Digest {
         let mut bytes = Vec::with_capacity(16 + 32 * self.tasks.len());
@@ -182,14 +191,10 @@ fn more_budgets(
             spot.is_first = is_first;
         }
     }
-    let seeds = plan
-        .candidates
-        .iter()
-        .map(|candidate| candidate.least_seeds);
     MoreBudgets {
         until: refine.until,
         gpus: manifest.resources.gpus.max(1),
-        seeds: seeds.max().unwrap_or(0),
+        seeds: plan.least_seeds(),
         lines,
     }
 }
@@ -210,12 +215,8 @@ fn more_training(plan: &Plan, chains: &[Vec<Vec<u32>>], extended: &[usize]) -> M
             more: chains[at].iter().zip(&chains[at + 1]).map(more).collect(),
         });
     }
-    let seeds = plan
-        .candidates
-        .iter()
-        .map(|candidate| candidate.least_seeds);
     MoreTraining {
-        seeds: seeds.max().unwrap_or(0),
+        seeds: plan.least_seeds(),
         series: series.into_values().collect(),
     }
 }

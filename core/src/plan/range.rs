@@ -24,6 +24,9 @@ pub struct GrowthSummary {
     /// Budgets that a line may get.
     #[serde(default)]
     pub most_budgets: u64,
+    /// Whether points that lie under others are trained on.
+    #[serde(default)]
+    pub trains_on: bool,
     /// Seeds that every candidate has.
     pub least_seeds: u64,
     /// Seeds that a candidate may get.
@@ -49,6 +52,7 @@ impl GrowthSummary {
         let first = line.map(|line| line.iter().filter(|spot| spot.is_first).count());
         Some(Self {
             least_budgets: first.unwrap_or(0) as u64,
+            trains_on: growth.training.is_some(),
             most_budgets: line.map_or(0, Vec::len) as u64,
             heats: growth.heats.len() as u64,
             searches: largest.map_or(0, |heat| heat.entrants.len() as u64),
@@ -63,20 +67,6 @@ impl GrowthSummary {
     }
 }
 
-/// The part of a cost that the first `allowed` of all epochs have.
-pub(super) fn up_to(allowed: u32, cost: Cost) -> Cost {
-    let allowed = u128::from(allowed);
-    if allowed == 0 || allowed >= cost.epochs {
-        return if allowed == 0 { Cost::default() } else { cost };
-    }
-    let part = |whole: u128| whole * allowed / cost.epochs;
-    Cost {
-        macs: part(cost.macs),
-        images: part(cost.images),
-        epochs: part(cost.epochs),
-    }
-}
-
 fn least(growth: &Growth, costs: &[Cost]) -> Cost {
     let mut allowed = vec![ALL_EPOCHS; costs.len()];
     for (place, epochs) in growth.allowances(&[]) {
@@ -84,7 +74,7 @@ fn least(growth: &Growth, costs: &[Cost]) -> Cost {
     }
     let start = allowed.iter().zip(costs);
     let mut sum = start.fold(Cost::default(), |sum, (&epochs, &cost)| {
-        sum + up_to(epochs, cost)
+        sum + cost.up_to(epochs)
     });
     for heat in &growth.heats {
         for (rung, going_on) in (0..).zip(heat.going_on()) {
@@ -110,8 +100,8 @@ fn added(heat: &Heat, entrant: u32, rung: u32, costs: &[Cost]) -> Cost {
         .map(|(place, epochs)| {
             let cost = costs[place as usize];
             let is_search = heat.entrants[entrant as usize].tasks.contains(&place);
-            let spent = up_to(if is_search { before } else { 0 }, cost);
-            let then = up_to(epochs, cost);
+            let spent = cost.up_to(if is_search { before } else { 0 });
+            let then = cost.up_to(epochs);
             then.without(spent)
         });
     parts.fold(Cost::default(), |sum, cost| sum + cost)

@@ -353,6 +353,9 @@ fn write_growth(text: &mut String, growth: &GrowthSummary, most: WorkSummary) ->
             growth.least_seeds, growth.most_seeds,
         )?;
     }
+    if growth.trains_on {
+        writeln!(text, "points that lie under others are trained on")?;
+    }
     writeln!(
         text,
         "so of the plan's {} epochs {} are run at least ({} of {} MACs), all of them at most",

@@ -119,3 +119,54 @@ fn a_sweep_ends_when_its_time_is_over() {
     ));
     assert!(view(&checked).is_at_limit());
 }
+
+#[test]
+fn what_has_to_be_made_again_counts_again() {
+    let mut checked = Checked::new();
+    checked.submit(limited(&[300, 200, 100], 20_000));
+    let done = work(&mut checked);
+    let all_ms = 1000 * done.len() as u64;
+    assert_eq!(view(&checked).charged_ms(), all_ms);
+    // A net of the search turns out to be damaged: its task is open again.
+    let (search, head) = (checked.ledger.sweep(&"s".parse().unwrap()).unwrap().tasks())
+        .find(|task| task.spec().kind().name() == "replace")
+        .map(|task| (task.id(), task.state().output(0).unwrap()))
+        .unwrap();
+    let role = CheckpointRole::Output("b300".to_owned());
+    let events = vec![Event::SetAside {
+        checkpoint: head.reference(search, role),
+    }];
+    checked.apply(Decision {
+        events,
+        outcome: (),
+    });
+    assert_eq!(view(&checked).charged_ms(), all_ms);
+    assert_eq!(work(&mut checked), [("replace", 300)]);
+    assert_eq!(view(&checked).charged_ms(), all_ms + 1000);
+    let restored = random::restored(&checked.ledger, &checked.records, 0);
+    let charged = restored.sweep(&"s".parse().unwrap()).unwrap().charged_ms();
+    assert_eq!(charged, all_ms + 1000);
+}
+
+#[test]
+fn a_baseline_that_was_not_trained_says_nothing_of_training() {
+    let text = "apiVersion: autorep/v1
+kind: Sweep
+metadata: { name: s }
+spec:
+  data: { name: fashion-mnist, train_limit: 1000, validation: 10 }
+  net: { name: resnet9, width: 8 }
+  budgets: [100]
+  baseline: { epochs: 0, weights: net.safetensors, weights_sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 }
+  replace: { epochs: 4, batch: 10 }
+  finetune: { epochs: 1, batch: 10 }
+";
+    let mut checked = Checked::new();
+    let plan = Plan::expand(&crate::manifest::parse(text).unwrap());
+    let mut submission = submission("s", plan, 2);
+    submission.terms.bounds.gpu_ms = Some(10_000);
+    checked.submit(submission);
+    // Reading the file took a second for ten images; a search over thousands is not foreseen by that.
+    let done = work(&mut checked);
+    assert_eq!(done.len(), 5, "{done:?}");
+}

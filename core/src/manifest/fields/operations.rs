@@ -132,7 +132,7 @@ pub(super) const LIMIT: &[Field] = &[
         key: "hours",
         kind: Kind::Number(Range::zero_to(1.0e6)),
         default: Fallback::Number(0.0),
-        doc: "Hours from the sweep's submission on in which its tasks may run; nothing is begun that is not expected to end in them. 0 for any number.",
+        doc: "Hours from the first submission of the sweep's plan on in which its tasks may run; nothing is begun that is not expected to end in them. 0 for any number.",
         place: Target::Operation(number!(limit.hours)),
     },
 ];
