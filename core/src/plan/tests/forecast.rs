@@ -1,0 +1,56 @@
+//! What is left of a plan of which some has been done.
+
+use super::*;
+
+/// What a store knows that has done these tasks, ten seconds each.
+fn done(
+    plan: &Plan,
+    of: impl Fn(&TaskSpec) -> bool,
+    is_readable: bool,
+) -> BTreeMap<TaskId, Progress> {
+    (plan.tasks.iter().filter(|task| of(&task.spec)))
+        .map(|task| {
+            let progress = Progress {
+                seconds: 10.0,
+                epochs: 1,
+                is_done: true,
+                is_readable,
+            };
+            (task.id, progress)
+        })
+        .collect()
+}
+
+#[test]
+fn a_grid_over_finetune_reuses_baselines_and_searches() {
+    let first = Plan::expand(&manifest("[1K, 2K]", "[0]", 2, ""));
+    let second = manifest("[1K, 2K]", "[0]", 2, "finetune.lr: [0.002, 0.004]");
+    let plan = Plan::expand(&second);
+    let forecast =
+        |known: &BTreeMap<TaskId, Progress>| PlanSummary::knowing(&second, &plan, known).forecast;
+    let of_first = forecast(&done(&first, |_| true, true));
+    // Baseline and its evaluation, and two searches.
+    assert_eq!((of_first.reused, of_first.reused_trained), (4, 3));
+    assert!((of_first.saved_gpu_hours - 40.0 / 3600.0).abs() < 1e-9);
+    assert_eq!(of_first.left.work.epochs, 2 * 2 * 2);
+    let kinds = [TaskKind::Finetune, TaskKind::Evaluate];
+    assert_eq!(of_first.critical_path.kinds, kinds);
+    assert!(of_first.critical_path.hours.unwrap() < of_first.left.gpu_hours.unwrap());
+    // Where the nets are gone, the searches that made them are done again; what has its result and
+    // whose net nobody needs is not.
+    let of_dropped = forecast(&done(&first, |_| true, false));
+    assert_eq!((of_dropped.reused, of_dropped.reused_trained), (1, 0));
+    let nothing = forecast(&BTreeMap::new());
+    assert_eq!((nothing.reused, nothing.left.gpu_hours), (0, None));
+    assert_eq!(nothing.critical_path.kinds.len(), 4);
+    assert_eq!(nothing.critical_path.work.epochs, 7);
+}
+
+#[test]
+fn nothing_is_left_of_a_plan_that_was_done() {
+    let manifest = manifest("[1K]", "[0]", 2, "");
+    let plan = Plan::expand(&manifest);
+    let summary = PlanSummary::knowing(&manifest, &plan, &done(&plan, |_| true, false));
+    assert_eq!(summary.forecast.reused, plan.tasks.len() as u64);
+    assert!(summary.table().ends_with("nothing is left to do\n"));
+}
