@@ -318,9 +318,6 @@ impl Ledger {
             {
                 StateName::Parked
             }
-            TaskState::Leased(_) if self.sweeps[member.sweep as usize].at_limit => {
-                StateName::Parked
-            }
             TaskState::Waiting(_)
             | TaskState::Ready(_)
             | TaskState::Leased(_)
