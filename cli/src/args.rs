@@ -210,8 +210,8 @@ pub struct PlanArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
     /// Say what of it this store has already: a folder, or s3://BUCKET/PREFIX. Nothing is changed, and
-    /// a coordinator may be running on it. Default: $AUTOREP_STORE, or nothing is looked up.
-    #[arg(long, value_name = "DIR|URL", env = "AUTOREP_STORE")]
+    /// a coordinator may be running on it. Without it nothing is looked up.
+    #[arg(long, value_name = "DIR|URL")]
     pub store: Option<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]

@@ -42,17 +42,21 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
 
 /// What a store knows of a plan's tasks; nothing where there is no store yet.
 async fn known(store: &str, plan: &Plan) -> Result<BTreeMap<TaskId, Progress>> {
-    let folder = store::Location::parse(store)?;
-    if folder.folder().is_some_and(|folder| !folder.is_dir()) {
+    let location = store::Location::parse(store)?;
+    let known = if (location.folder()).is_some_and(|folder| !folder.is_dir()) {
+        BTreeMap::new()
+    } else {
+        let tasks = plan.tasks.iter().map(|task| task.id).collect();
+        autorep_coordinator::read_progress(store::open_store(store)?, tasks)
+            .await
+            .with_context(|| format!("read what the store {store} has already"))?
+    };
+    if known.is_empty() {
         output::stderr(&format!(
-            "note: there is no store at {store} yet: nothing is reused\n"
+            "note: nothing of this plan is in the store {store}\n"
         ));
-        return Ok(BTreeMap::new());
     }
-    let tasks = plan.tasks.iter().map(|task| task.id).collect();
-    autorep_coordinator::read_progress(store::open_store(store)?, tasks)
-        .await
-        .with_context(|| format!("read what the store {store} has already"))
+    Ok(known)
 }
 
 /// Prints the manifest's JSON Schema.

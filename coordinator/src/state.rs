@@ -54,30 +54,14 @@ pub(crate) struct SweepRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) grown: Vec<Step>,
     /// When it was submitted, in milliseconds since 1970; 0 where no limit depends on it.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "autorep_core::blank::is_default")]
     pub(crate) submitted_unix_ms: u64,
     /// Whether it has come to its limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) at_limit: bool,
     /// Milliseconds of work on its tasks that do not count against its limit.
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[serde(default, skip_serializing_if = "autorep_core::blank::is_default")]
     pub(crate) before_ms: i64,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_nothing(number: &i64) -> bool {
-    *number == 0
 }
 
 impl SweepRecord {

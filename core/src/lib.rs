@@ -4,6 +4,7 @@
 //! **Invariant:** nothing in this crate is async, reads a clock, draws a random number,
 //! touches a file or a socket, or knows a tensor. Time and chance are arguments.
 
+pub mod blank;
 pub mod candidate;
 pub mod checkpoint;
 pub mod cost;

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds in an hour.
-const HOUR_MS: f64 = 3_600_000.0;
+use crate::pace::HOUR_MS;
 
 /// The most that a sweep may cost, as a manifest says it.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]

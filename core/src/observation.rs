@@ -116,7 +116,7 @@ pub struct Observation {
     /// measuring, but not the start of their processes.
     pub seconds: f64,
     /// Different images that do not decode and were skipped; `data.max_corrupt` limits them.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::blank::is_default")]
     pub skipped_images: u64,
     /// What its epochs measured; empty for evaluations.
     #[serde(default, skip_serializing_if = "LearningCurve::is_empty")]
@@ -131,14 +131,6 @@ impl Observation {
     pub fn convergence(&self, budget: u64) -> Option<Convergence> {
         self.searched.as_ref()?.convergence(&self.curve, budget)
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-fn is_zero(count: &u64) -> bool {
-    *count == 0
 }
 
 #[cfg(test)]

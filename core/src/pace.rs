@@ -1,5 +1,6 @@
 //! How long work takes, foreseen from what like work has taken.
 
+use crate::cost::Cost;
 use crate::task::TaskKind;
 
 /// What has been measured of each kind of task: milliseconds, and the MACs ([`crate::cost`]) that were
@@ -18,6 +19,20 @@ pub struct Done {
     pub macs: u128,
 }
 
+impl Done {
+    /// What a task of this cost has done that has come to so many epochs in so many seconds. What trains
+    /// nothing says nothing of how fast training goes: then nothing.
+    pub fn of(cost: Cost, epochs: u32, seconds: f64) -> Self {
+        if cost.epochs == 0 {
+            return Self::default();
+        }
+        Self {
+            ms: millis(seconds),
+            macs: cost.up_to(epochs).macs,
+        }
+    }
+}
+
 impl Pace {
     /// Adds work of a kind.
     pub fn add(&mut self, kind: TaskKind, done: Done) {
@@ -33,23 +48,28 @@ impl Pace {
         sum.macs -= done.macs;
     }
 
-    /// Milliseconds that so many MACs of a kind take, at the kind's own pace, or at that of all training
-    /// if nothing of the kind has been measured; `None` if nothing has.
+    /// Milliseconds that so many MACs of a kind take, at the kind's own pace, or at that of all if
+    /// nothing of the kind has been measured; `None` if nothing has.
     pub fn foresee_ms(&self, kind: TaskKind, macs: u128) -> Option<f64> {
-        let all_training = || {
-            (TaskKind::ALL.into_iter())
-                .filter(|kind| *kind != TaskKind::Evaluate)
-                .map(|kind| self.kinds[kind.index()])
-                .fold(Done::default(), |sum, done| Done {
-                    ms: sum.ms + done.ms,
-                    macs: sum.macs + done.macs,
-                })
-        };
         let own = self.kinds[kind.index()];
-        let known = if own.macs > 0 { own } else { all_training() };
+        let all = || {
+            (self.kinds.iter()).fold(Done::default(), |sum, done| Done {
+                ms: sum.ms + done.ms,
+                macs: sum.macs + done.macs,
+            })
+        };
+        let known = if own.macs > 0 { own } else { all() };
         (known.macs > 0).then(|| macs as f64 * (known.ms as f64 / known.macs as f64))
     }
 }
+
+/// Milliseconds as hours.
+pub fn hours(ms: f64) -> f64 {
+    ms / HOUR_MS
+}
+
+/// Milliseconds in an hour.
+pub(crate) const HOUR_MS: f64 = 3_600_000.0;
 
 /// The most milliseconds that one task is believed to have taken, about 30 years: sums stay in range.
 const MOST_MS: f64 = 1e12;
@@ -69,12 +89,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_goes_at_its_own_pace_or_at_that_of_all_training() {
+    fn a_kind_goes_at_its_own_pace_or_at_that_of_all() {
         let mut pace = Pace::default();
         assert_eq!(pace.foresee_ms(TaskKind::Replace, 1), None);
         let done = |ms, macs| Done { ms, macs };
-        pace.add(TaskKind::Evaluate, done(7, 1));
-        assert_eq!(pace.foresee_ms(TaskKind::Replace, 1), None);
         pace.add(TaskKind::Baseline, done(10, 100));
         assert_eq!(pace.foresee_ms(TaskKind::Replace, 50), Some(5.0));
         pace.add(TaskKind::Replace, done(30, 100));
@@ -82,5 +100,17 @@ mod tests {
         assert_eq!(pace.foresee_ms(TaskKind::Finetune, 50), Some(10.0));
         pace.remove(TaskKind::Replace, done(30, 100));
         assert_eq!(pace.foresee_ms(TaskKind::Finetune, 50), Some(5.0));
+    }
+
+    #[test]
+    fn what_trains_nothing_says_nothing_of_training() {
+        let cost = Cost {
+            macs: 700,
+            images: 10,
+            epochs: 0,
+        };
+        assert_eq!(Done::of(cost, u32::MAX, 2.0), Done::default());
+        let half = Done::of(Cost { epochs: 4, ..cost }, 2, 2.0);
+        assert_eq!((half.ms, half.macs), (2000, 350));
     }
 }

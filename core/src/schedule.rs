@@ -261,6 +261,17 @@ mod tests {
     use super::*;
     use crate::ledger::fixture::tiny_plan;
 
+    /// The rank of training at a place of the plan, where nothing else tells tasks apart.
+    const fn rank(index: u32) -> Rank {
+        Rank {
+            stage: Stage::Train,
+            wave: 0,
+            level: 0,
+            chain: -1,
+            index,
+        }
+    }
+
     #[test]
     fn baselines_come_first_then_evaluations_then_the_first_seed_by_its_longest_chain() {
         let plan = tiny_plan(&[0, 1], &[100, 50]);
@@ -304,13 +315,6 @@ mod tests {
 
     #[test]
     fn what_is_due_comes_in_the_order_of_its_ranks() {
-        let rank = |index| Rank {
-            stage: Stage::Train,
-            wave: 0,
-            level: 0,
-            chain: -1,
-            index,
-        };
         let mut set = ReadySet::default();
         for (slot, not_before_ms) in [(1, 50), (2, 0), (3, 10), (4, 0), (5, 10)] {
             set.insert(slot, rank(slot), not_before_ms);
@@ -322,13 +326,6 @@ mod tests {
 
     #[test]
     fn a_delayed_task_waits_and_then_takes_its_place_in_the_order() {
-        let rank = |index| Rank {
-            stage: Stage::Train,
-            wave: 0,
-            level: 0,
-            chain: -1,
-            index,
-        };
         let mut set = ReadySet::default();
         set.insert(1, rank(1), 50);
         set.insert(2, rank(2), 0);

@@ -88,7 +88,7 @@ impl<S: StateStore> Owner<S> {
             ..SweepRecord::new(order, manifest, digest)
         };
         self.sweeps.insert(name.clone(), record);
-        self.note_growth(&name);
+        self.note_decisions(&name);
         let front = front(&self.ledger, &name, &plan);
         if let Some(live) = self.fronts.get_mut(&name) {
             live.replace(front, &plan.candidates);
@@ -121,7 +121,7 @@ impl<S: StateStore> Owner<S> {
     }
 
     /// Writes down how a sweep has grown and what of its limit it has used.
-    pub(super) fn note_growth(&mut self, sweep: &SweepName) {
+    pub(super) fn note_decisions(&mut self, sweep: &SweepName) {
         let known = (self.ledger.sweep(sweep)).filter(|_| !planted(Bug::GrowthNotRecorded));
         let Some(view) = known else { return };
         let (grown, before_ms) = (view.grown().to_vec(), view.before_ms());

@@ -372,7 +372,7 @@ impl<S: StateStore> Owner<S> {
             self.forget_reopened(&event, &remade);
             self.turn.tasks.extend(remade);
             if let Event::Grown { sweep, .. } | Event::LimitReached { sweep } = &event {
-                self.note_growth(sweep);
+                self.note_decisions(sweep);
             }
             #[cfg(feature = "simulation")]
             if let (Some(witness), Some(before)) = (&mut self.witness, before) {

@@ -2,6 +2,7 @@
 
 use autorep_core::id::WorkerId;
 use autorep_core::ledger::SweepView;
+use autorep_core::pace::hours;
 use autorep_core::roster::{PRESENT_MS, Registered};
 use autorep_proto::v1;
 
@@ -64,7 +65,7 @@ impl<S: StateStore> Owner<S> {
         if limit.is_none() {
             return None;
         }
-        let used = sweep.charged_ms() as f64 / 3_600_000.0;
+        let used = hours(sweep.charged_ms() as f64);
         let of = match limit.gpu_hours {
             0.0 => String::new(),
             hours => format!(" of {hours}"),

@@ -3,7 +3,7 @@
 //! The searches of a *heat* have the same net, data, baseline and budgets, so that they come down
 //! together and have about as many ReLUs after equal epochs; candidates of different budgets are
 //! never compared. At each *rung*, a number of epochs, the better ones go on: by non-domination rank
-//! and then by contribution to the hypervolume ([`super::best`]), on the means over their seeds.
+//! and then by contribution to the hypervolume ([`super::ranking::best`]), on the means over their seeds.
 //! The others stay where they are, with their checkpoints.
 //!
 //! A rung is *settled* when nobody can come to it any more; then one in `reduction` of those who
@@ -17,7 +17,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ranking::{Standpoint, best_with_first};
+use super::ranking::{Standpoint, best};
 use super::{ALL_EPOCHS, Standings};
 
 /// How a manifest asks for halving.
@@ -170,10 +170,11 @@ impl Heat {
         let quota = if *settled { share.max(1) } else { share };
         let places = quota.saturating_sub(ended);
         let waits = |at: usize| here[at].1;
-        let (best, first) = best_with_first(&points, places, waits);
+        let (going_on, first) = best(&points, places, waits);
         if *settled {
             promoted.extend(
-                best.into_iter()
+                going_on
+                    .into_iter()
                     .filter(|&at| waits(at))
                     .map(|at| here[at].0),
             );

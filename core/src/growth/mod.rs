@@ -15,7 +15,6 @@ mod tests;
 mod training;
 
 pub use halving::{Entrant, Halving, Heat};
-pub use ranking::{Standpoint, best};
 pub use refine::{MoreBudgets, Refine, Spot, first_of};
 pub use seeds::{AdaptiveSeeds, MoreSeeds};
 pub use training::{Extension, MoreTraining};

@@ -2,31 +2,19 @@
 
 /// Where a candidate stands: fewer ReLUs and more accuracy are better.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Standpoint {
+pub(super) struct Standpoint {
     /// ReLUs as a share of the full network's.
     pub share: f64,
     /// Accuracy, a share of one.
     pub accuracy: f64,
 }
 
-/// The places of the `most` most promising of `points`, the best first: by non-domination rank; within
-/// one rank by falling contribution to the hypervolume that their layer dominates, with (share 1,
-/// accuracy 0) as the reference point, then by rising share; equals in the order in which they are
-/// given. Numbers must not be negative or NaN. Takes time O(n log n).
-pub fn best(points: &[Standpoint], most: usize) -> Vec<usize> {
-    let mut best = Vec::with_capacity(most.min(points.len()));
-    for layer in layers(points) {
-        if best.len() >= most {
-            break;
-        }
-        best.extend(ranked(points, &layer));
-    }
-    best.truncate(most);
-    best
-}
-
-/// The same places as those of [`best`], in any order, with the first of them that is `wanted`.
-pub(super) fn best_with_first(
+/// The places of the `most` most promising of `points`, in any order, with the most promising of them that
+/// is `wanted`. One is more promising by non-domination rank; within one rank by the larger contribution to
+/// the hypervolume that their layer dominates, with (share 1, accuracy 0) as the reference point, then by
+/// the smaller share; equals in the order in which they are given. Numbers must not be negative or NaN.
+/// Takes time O(n log n).
+pub(super) fn best(
     points: &[Standpoint],
     most: usize,
     wanted: impl Fn(usize) -> bool,
@@ -135,6 +123,13 @@ mod tests {
         hypervolume(&pairs)
     }
 
+    /// The same places, the most promising first.
+    fn in_order(points: &[Standpoint], most: usize) -> Vec<usize> {
+        let layers = layers(points);
+        let all = layers.iter().flat_map(|layer| ranked(points, layer));
+        all.take(most).collect()
+    }
+
     fn some_points() -> impl proptest::strategy::Strategy<Value = Vec<Standpoint>> {
         // Few different values, so that there are equals of every kind.
         let point = (1_u32..8, 1_u32..8).prop_map(|(share, accuracy)| Standpoint {
@@ -174,15 +169,15 @@ mod tests {
             let mut shuffled: Vec<usize> = (0..points.len()).collect();
             shuffled.sort_by_key(|&at| crate::digest::Digest::of(&[seed.to_le_bytes(), (at as u64).to_le_bytes()].concat()));
             let moved: Vec<Standpoint> = shuffled.iter().map(|&at| points[at]).collect();
-            let first: Vec<Standpoint> = best(&points, usize::MAX).into_iter().map(|at| points[at]).collect();
-            let second: Vec<Standpoint> = best(&moved, usize::MAX).into_iter().map(|at| moved[at]).collect();
+            let first: Vec<Standpoint> = in_order(&points, usize::MAX).into_iter().map(|at| points[at]).collect();
+            let second: Vec<Standpoint> = in_order(&moved, usize::MAX).into_iter().map(|at| moved[at]).collect();
             prop_assert_eq!(&first, &second);
-            let half: Vec<Standpoint> = best(&points, points.len() / 2).into_iter().map(|at| points[at]).collect();
+            let half: Vec<Standpoint> = in_order(&points, points.len() / 2).into_iter().map(|at| points[at]).collect();
             prop_assert_eq!(&half[..], &first[..half.len()]);
             let most = points.len() / 2;
-            let ranked = best(&points, most);
+            let ranked = in_order(&points, most);
             let odd = |at: usize| at % 2 == 1;
-            let (mut found, one) = best_with_first(&points, most, odd);
+            let (mut found, one) = best(&points, most, odd);
             prop_assert_eq!(one, ranked.iter().copied().find(|&at| odd(at)));
             found.sort_unstable();
             let mut sorted = ranked;

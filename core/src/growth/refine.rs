@@ -8,9 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::seeds::so_far;
 use super::{ALL_EPOCHS, Standings};
 use crate::candidate::Candidate;
-use crate::front::Estimate;
+use crate::observation::Accuracy;
 
 /// How a manifest asks for budgets that are placed where they say most.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -91,13 +92,14 @@ impl MoreBudgets {
     /// The candidate whose budget is added now: of those between two neighbours that have been
     /// measured the one that is expected to gain most for its cost, of equals the first.
     pub(super) fn next(&self, candidates: &[Candidate], standings: &impl Standings) -> Option<u32> {
-        let known: Vec<Vec<Known>> = (self.lines.iter())
-            .map(|line| {
-                line.iter()
-                    .map(|spot| self.known(spot, standings))
-                    .collect()
-            })
-            .collect();
+        let mut tests = Vec::new();
+        let mut of_line = |line: &Vec<Spot>| -> Vec<Known> {
+            let spots = line.iter();
+            spots
+                .map(|spot| self.known(spot, standings, &mut tests))
+                .collect()
+        };
+        let known: Vec<Vec<Known>> = self.lines.iter().map(&mut of_line).collect();
         let at = |spot: &Spot| &candidates[spot.candidate as usize];
         let share = |it: &Candidate| it.budget as f64 / it.relu_total.max(1) as f64;
         let measured = (self.lines.iter().flatten()).zip(known.iter().flatten());
@@ -123,32 +125,22 @@ impl MoreBudgets {
         best.map(|(_, candidate)| candidate)
     }
 
-    fn known(&self, spot: &Spot, standings: &impl Standings) -> Known {
-        let mut tests = Vec::new();
-        let (mut is_open, mut is_pending) = (false, false);
-        let mut seconds = 0.0;
-        for own in spot.own.iter().take(self.seeds as usize) {
-            let Some(evaluation) = own.last().map(|&place| standings.of(place)) else {
-                continue;
-            };
-            is_open |= evaluation.allowed > 0;
-            match evaluation.result.and_then(|result| result.test) {
-                Some(test) => tests.push(test),
-                None => is_pending |= !evaluation.lost,
+    fn known(&self, spot: &Spot, standings: &impl Standings, tests: &mut Vec<Accuracy>) -> Known {
+        let seeds = || spot.own.iter().take(self.seeds as usize);
+        let evaluations = seeds().filter_map(|own| own.last().copied());
+        match so_far(evaluations, standings, tests) {
+            (0, ..) => Known::Closed,
+            (_, false, _) => Known::Open,
+            (_, true, None) => Known::Lost,
+            (_, true, Some(measured)) => {
+                let results = seeds()
+                    .flatten()
+                    .filter_map(|&place| standings.of(place).result);
+                Known::Measured {
+                    accuracy: measured.mean / 100.0,
+                    seconds: results.map(|result| result.seconds).sum(),
+                }
             }
-            let results = own.iter().filter_map(|&place| standings.of(place).result);
-            seconds += results.map(|result| result.seconds).sum::<f64>();
-        }
-        if !is_open {
-            return Known::Closed;
-        }
-        match Estimate::over(&tests) {
-            _ if is_pending => Known::Open,
-            None => Known::Lost,
-            Some(estimate) => Known::Measured {
-                accuracy: estimate.mean / 100.0,
-                seconds,
-            },
         }
     }
 }

@@ -57,7 +57,8 @@ impl MoreSeeds {
             if candidate.kind != PointKind::Replaced {
                 continue;
             }
-            let (asked, all_in, estimate) = so_far(seeds, standings, &mut tests);
+            let evaluations = seeds.iter().filter_map(|chain| chain.last().copied());
+            let (asked, all_in, estimate) = so_far(evaluations, standings, &mut tests);
             let Some(estimate) = estimate else { continue };
             if all_in && (asked as usize) < seeds.len() {
                 let place = measured.len();
@@ -93,17 +94,17 @@ struct Open {
     place: usize,
 }
 
-/// How many of a candidate's seeds were asked for, whether they have all come to their end, and what
+/// How many of these evaluations of a candidate, one for each seed, were asked for, whether they have all come to their end, and what
 /// they measured. `tests` is room for that.
 pub(super) fn so_far(
-    seeds: &[Vec<u32>],
+    evaluations: impl Iterator<Item = u32>,
     standings: &impl Standings,
     tests: &mut Vec<Accuracy>,
 ) -> (u32, bool, Option<Measured>) {
     let (mut asked, mut all_in) = (0, true);
     let mut relu_count = 0;
     tests.clear();
-    for standing in (seeds.iter()).filter_map(|chain| Some(standings.of(*chain.last()?))) {
+    for standing in evaluations.map(|place| standings.of(place)) {
         asked += u32::from(standing.allowed > 0);
         all_in &= standing.allowed == 0 || standing.result.is_some() || standing.lost;
         if let Some((result, test)) = standing.result.and_then(|it| Some((it, it.test?))) {

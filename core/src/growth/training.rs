@@ -24,8 +24,8 @@ pub struct MoreTraining {
 pub struct Extension {
     /// The point's candidate.
     pub candidate: u32,
-    /// For each seed the places of what it needs, its evaluation last.
-    pub chains: Vec<Vec<u32>>,
+    /// For each seed the place of its evaluation.
+    pub evaluations: Vec<u32>,
     /// For each seed the places of the finetuning that trains on, and of its evaluation.
     pub more: Vec<Vec<u32>>,
 }
@@ -88,7 +88,8 @@ fn found<'a>(extensions: &'a [Extension], standings: &impl Standings) -> Vec<Fou
     let mut tests: Vec<Accuracy> = Vec::new();
     let mut found: Vec<Found<'a>> = (extensions.iter())
         .filter_map(|extension| {
-            let (_, all_in, measured) = so_far(&extension.chains, standings, &mut tests);
+            let (_, all_in, measured) =
+                so_far(extension.evaluations.iter().copied(), standings, &mut tests);
             Some(Found {
                 extension,
                 measured: measured.filter(|_| all_in)?,

@@ -6,6 +6,7 @@
 
 use super::{Ledger, Member, Sweep, TaskState};
 use crate::cost::{Cost, task_costs};
+use crate::growth::ALL_EPOCHS;
 use crate::limit::Bounds;
 use crate::pace::{Done, Pace, millis};
 use crate::plan::Plan;
@@ -28,10 +29,19 @@ pub(super) struct Account {
     worked_ms: u64,
     /// What training they did in that time.
     pace: Pace,
-    /// MACs that run now and are not in `done`, by kind.
+    /// MACs that run now and have not been reported yet, by kind.
     running_macs: [u128; 4],
     /// Milliseconds that its tasks had cost before they were its own: not charged.
     before_ms: i64,
+}
+
+/// What one task contributes to a sweep's books.
+struct Entry {
+    kind: TaskKind,
+    worked_ms: u64,
+    /// What says how fast its kind goes.
+    done: Done,
+    running_macs: u128,
 }
 
 impl Account {
@@ -79,18 +89,7 @@ impl Account {
         let in_time = |until_ms: u64| now_ms as f64 + more <= until_ms as f64;
         self.bounds.gpu_ms.is_none_or(fits) && self.bounds.until_ms.is_none_or(in_time)
     }
-}
 
-/// What one task contributes to a sweep's books.
-struct Entry {
-    kind: TaskKind,
-    worked_ms: u64,
-    /// What says how fast its kind goes.
-    done: Done,
-    running_macs: u128,
-}
-
-impl Account {
     fn add(&mut self, entry: &Entry) {
         self.worked_ms += entry.worked_ms;
         self.pace.add(entry.kind, entry.done);
@@ -110,28 +109,28 @@ impl Ledger {
         let task = self.at(slot);
         let kind = task.spec().kind();
         let cost = account.costs[member.rank.index as usize];
-        let mut done = Done::default();
-        if let Some(result) = task.state.result() {
-            done.ms = millis(result.seconds);
-            done.macs = cost.macs;
-        } else if let Some(interim) = task.state.kept().and_then(|kept| kept.interim.as_ref()) {
-            done.ms = millis(interim.seconds);
-            done.macs = cost.up_to(interim.curve.reached()).macs;
-        }
-        let running_macs = if let TaskState::Leased(_) = task.state {
-            cost.up_to(member.allowed).macs.saturating_sub(done.macs)
-        } else {
-            0
+        let state = &task.state;
+        let epochs = match state.result() {
+            Some(_) => ALL_EPOCHS,
+            None => state.curve().reached(),
         };
-        let worked_ms = task.redone_ms + done.ms;
-        if cost.epochs == 0 {
-            // What trains nothing says nothing of training.
-            done = Done::default();
-        }
+        let running_macs = match state {
+            TaskState::Leased(_) => {
+                let done = cost.up_to(epochs).macs;
+                cost.up_to(member.allowed).macs.saturating_sub(done)
+            }
+            TaskState::Waiting(_)
+            | TaskState::Ready(_)
+            | TaskState::Done(_)
+            | TaskState::GaveUp(_)
+            | TaskState::Blocked(_)
+            | TaskState::Parked(_)
+            | TaskState::Cancelled(_) => 0,
+        };
         Entry {
             kind,
-            worked_ms,
-            done,
+            worked_ms: task.redone_ms + millis(state.seconds()),
+            done: Done::of(cost, epochs, state.seconds()),
             running_macs,
         }
     }

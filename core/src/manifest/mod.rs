@@ -87,7 +87,7 @@ pub struct Manifest {
     /// What happens when an attempt fails.
     pub retry: RetryPolicy,
     /// Epochs that points are trained on for which lie under one with fewer ReLUs; 0 for none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "crate::blank::is_default")]
     pub train_on: u32,
     /// The most that the sweep may cost.
     #[serde(default, skip_serializing_if = "CostLimit::is_none")]
@@ -128,14 +128,6 @@ impl Manifest {
         }
         all
     }
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes a reference"
-)]
-const fn is_zero(count: &u32) -> bool {
-    *count == 0
 }
 
 /// One way of replacing ReLUs, unless an axis of the grid says otherwise.

@@ -10,7 +10,7 @@ use super::summary::WorkSummary;
 use crate::cost::{Cost, task_costs};
 use crate::growth::ALL_EPOCHS;
 use crate::id::TaskId;
-use crate::pace::{Done, Pace, millis};
+use crate::pace::{Done, Pace, hours, millis};
 use crate::task::TaskKind;
 
 /// What is known of a task, whoever asked for it.
@@ -109,18 +109,10 @@ impl Forecast {
 fn pace(plan: &Plan, costs: &[Cost], known: &BTreeMap<TaskId, Progress>) -> Pace {
     let mut pace = Pace::default();
     for (task, &cost) in plan.tasks.iter().zip(costs) {
-        // What trains nothing says nothing of training.
-        if let Some(progress) = known.get(&task.id).filter(|_| cost.epochs > 0) {
-            let epochs = if progress.is_done {
-                ALL_EPOCHS
-            } else {
-                progress.epochs
-            };
-            let done = Done {
-                ms: millis(progress.seconds),
-                macs: cost.up_to(epochs).macs,
-            };
-            pace.add(task.spec.kind(), done);
+        if let Some(progress) = known.get(&task.id) {
+            let all = progress.is_done.then_some(ALL_EPOCHS);
+            let epochs = all.unwrap_or(progress.epochs);
+            pace.add(task.spec.kind(), Done::of(cost, epochs, progress.seconds));
         }
     }
     pace
@@ -194,8 +186,4 @@ fn critical_path(plan: &Plan, left: &[Cost], pace: &Pace) -> CriticalPath {
         work: work.into(),
         hours: ms.map(hours),
     }
-}
-
-fn hours(ms: f64) -> f64 {
-    ms / 3_600_000.0
 }

@@ -46,6 +46,11 @@ pub(super) fn growth(
     }
 }
 
+/// What candidates have in common that differ only in their budget: one line.
+fn line_of(candidate: &Candidate) -> (&str, u64) {
+    (&candidate.label, candidate.relu_total)
+}
+
 /// The lines of a plan's candidates, with what each budget alone needs.
 fn more_budgets(
     manifest: &Manifest,
@@ -65,7 +70,7 @@ fn more_budgets(
             spec.own_budget() == Some(candidate.budget)
         };
         let own = (chains.iter()).map(|chain| chain.iter().filter(serves).copied().collect());
-        let line = lines.entry((&candidate.label, candidate.relu_total));
+        let line = lines.entry(line_of(candidate));
         line.or_default().push(Spot {
             candidate: number,
             own: own.collect(),
@@ -97,10 +102,13 @@ fn more_training(plan: &Plan, chains: &[Vec<Vec<u32>>], extended: &[usize]) -> M
             let own = extension.iter().filter(|place| !base.contains(place));
             own.copied().collect()
         };
-        let points = series.entry((&candidate.label, candidate.relu_total));
+        let points = series.entry(line_of(candidate));
         points.or_default().push(Extension {
             candidate: u32::try_from(at).unwrap_or(u32::MAX),
-            chains: chains[at].clone(),
+            evaluations: chains[at]
+                .iter()
+                .filter_map(|chain| chain.last().copied())
+                .collect(),
             more: chains[at].iter().zip(&chains[at + 1]).map(more).collect(),
         });
     }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use autorep_core::strategy::Strategy;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::time::sleep;
 
 use crate::network::call;
-use crate::profile::{Budgets, HoldingBack, Ladder};
+use crate::profile::{Budgets, HoldingBack};
 use crate::wire::{Answer, Request};
 use crate::world::World;
 
@@ -42,12 +43,7 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
         ""
     };
     let sweeps = &world.profile.sweeps;
-    let can_be_a_ladder = !sweeps.halving && sweeps.budgets == Budgets::Listed;
-    let strategy = match sweeps.ladder {
-        _ if sweeps.descent => "descent",
-        Ladder::Yes if can_be_a_ladder => "ladder",
-        Ladder::Yes | Ladder::No => "independent",
-    };
+    let strategy = sweeps.strategy.name();
     let holds_back = sweep == "a" || world.profile.sweeps.holding_back == HoldingBack::Both;
     let (epochs, halving) = if world.profile.sweeps.halving {
         let grid = "
@@ -61,7 +57,7 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
     };
     let backoff_s = BACKOFF_MS / 1000;
     let (budgets, seeds) = VARIANTS[variant.min(VARIANTS.len() - 1)];
-    let can_be_refined = holds_back && (sweeps.descent || !sweeps.halving);
+    let can_be_refined = holds_back && (sweeps.strategy == Strategy::Descent || !sweeps.halving);
     let budgets = match (sweeps.budgets, budgets) {
         (Budgets::Refined, "[1K, 3K]") if can_be_refined => {
             "{ from: 1K, to: 3K, points: 4, refine: { first: 2, until: 0 } }"

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use autorep_core::strategy::Strategy;
+
 use autorep_coordinator::Config;
 
 use crate::chance::Chance;
@@ -68,8 +70,8 @@ pub(crate) struct Profile {
 /// What a world's sweeps are like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sweeps {
-    /// Whether they are descents.
-    pub(crate) descent: bool,
+    /// How searches are laid out: in a ladder only where neither halving nor refinement rules it out.
+    pub(crate) strategy: Strategy,
     /// Whether searches are stopped at rungs.
     pub(crate) halving: bool,
     /// Whether seeds are added where they say something.
@@ -80,17 +82,6 @@ pub(crate) struct Sweeps {
     pub(crate) budgets: Budgets,
     /// Milliseconds of work that each may cost; 0 for any.
     pub(crate) limit_ms: u64,
-    /// Whether their searches start from one another's nets, where nothing speaks against it.
-    pub(crate) ladder: Ladder,
-}
-
-/// Where searches start that are no descents.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ladder {
-    /// From one another's nets.
-    Yes,
-    /// From the full net.
-    No,
 }
 
 /// Which of a sweep's budgets are measured.
@@ -115,30 +106,37 @@ impl Sweeps {
     /// What sweeps grew by later than the rest comes from a source of its own, so that worlds without it
     /// are what they were.
     fn draw(chance: &Chance, later: &Chance) -> Self {
+        let descent = chance.permille(500);
+        let halving = chance.permille(350);
+        let adaptive = chance.permille(200);
+        let holding_back = if chance.permille(500) {
+            HoldingBack::First
+        } else {
+            HoldingBack::Both
+        };
+        let budgets = if later.permille(300) {
+            Budgets::Refined
+        } else {
+            Budgets::Listed
+        };
+        let limit_ms = if later.permille(250) {
+            later.within(1, 60_000)
+        } else {
+            0
+        };
+        let ladder = later.permille(300) && !halving && budgets == Budgets::Listed;
+        let strategy = match (descent, ladder) {
+            (true, _) => Strategy::Descent,
+            (false, true) => Strategy::Ladder,
+            (false, false) => Strategy::Independent,
+        };
         Self {
-            descent: chance.permille(500),
-            halving: chance.permille(350),
-            adaptive: chance.permille(200),
-            holding_back: if chance.permille(500) {
-                HoldingBack::First
-            } else {
-                HoldingBack::Both
-            },
-            budgets: if later.permille(300) {
-                Budgets::Refined
-            } else {
-                Budgets::Listed
-            },
-            limit_ms: if later.permille(250) {
-                later.within(1, 60_000)
-            } else {
-                0
-            },
-            ladder: if later.permille(300) {
-                Ladder::Yes
-            } else {
-                Ladder::No
-            },
+            strategy,
+            halving,
+            adaptive,
+            holding_back,
+            budgets,
+            limit_ms,
         }
     }
 }

@@ -47,7 +47,7 @@ fn training_on_starts_from_the_net_that_was_measured() {
     let find = |place: u32| &world.plan.tasks[place as usize].spec;
     let training = world.plan.growth.training.as_ref().unwrap();
     for extension in training.series.iter().flatten() {
-        for (chain, more) in extension.chains.iter().zip(&extension.more) {
+        for (evaluation, more) in extension.evaluations.iter().zip(&extension.more) {
             let [finetune, evaluate] = more[..] else {
                 panic!("{more:?}");
             };
@@ -55,7 +55,7 @@ fn training_on_starts_from_the_net_that_was_measured() {
                 panic!("{:?}", find(finetune));
             };
             assert_eq!(recipe.schedule.epochs, 3);
-            let measured = chain.last().copied().map(find).unwrap().inputs();
+            let measured = find(*evaluation).inputs();
             assert_eq!(measured, [start]);
             let net = find(evaluate).inputs()[0];
             assert_eq!(net.task, world.plan.tasks[finetune as usize].id);

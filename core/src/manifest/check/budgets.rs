@@ -1,8 +1,6 @@
 //! Budgets: a list, or a range of which only those are measured that say something.
 
-use std::collections::BTreeMap;
-
-use super::{Checker, GivenBudget, Key, Node, Place, shown};
+use super::{Checker, GivenBudget, Key, Node, Place};
 use crate::growth::Refine;
 use crate::manifest::BudgetSpec;
 use crate::manifest::fields::Kind;
@@ -119,52 +117,6 @@ impl Checker {
             let first = u32::try_from(first).unwrap_or(u32::MAX);
             self.refine = Some(Refine { first, until });
         }
-    }
-
-    /// The values of a mapping by key; those that are unknown or there twice are told.
-    fn known_keys<'a>(
-        &mut self,
-        path: &str,
-        entries: &'a [(Key, Node)],
-        keys: &[&str],
-    ) -> BTreeMap<&'a str, &'a Node> {
-        let mut given = BTreeMap::new();
-        for (key, value) in entries {
-            let path = format!("{path}.{}", shown(&key.text));
-            let message = if !keys.contains(&key.text.as_str()) {
-                format!("unknown key, expected one of {}", keys.join(", "))
-            } else if given.insert(key.text.as_str(), value).is_some() {
-                "is given twice".to_owned()
-            } else {
-                continue;
-            };
-            self.problem(key.place, &path, message);
-        }
-        given
-    }
-
-    /// Reads a whole number of a mapping that must be there.
-    fn number_of(
-        &mut self,
-        path: &str,
-        key: &str,
-        (least, most): (u64, u64),
-        what: &str,
-        section: &Node,
-        given: &BTreeMap<&str, &Node>,
-    ) -> Option<u64> {
-        let path = format!("{path}.{key}");
-        let expected = format!("{least} to {most} {what}");
-        let Some(node) = given.get(key) else {
-            let message = format!("is missing: expected {expected}");
-            self.problem(section.place, &path, message);
-            return None;
-        };
-        let count = read::count(node).filter(|count| (least..=most).contains(count));
-        if count.is_none() {
-            self.refused(node.place, &path, Refusal::new(&expected, &node.found()));
-        }
-        count
     }
 
     /// Spreads a range of budgets, now that the network is known.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Checker, Key, Node, shown};
+use super::{Checker, Key, Node};
 use crate::growth::AdaptiveSeeds;
 use crate::manifest::fields::Kind;
 use crate::manifest::read::{self, Refusal};
@@ -65,20 +65,11 @@ impl Checker {
 
     /// Reads `spec.seeds` where they are given as they are needed.
     fn adaptive_seeds(&mut self, path: &str, node: &Node, entries: &[(Key, Node)]) {
-        let mut given: BTreeMap<&str, &Node> = BTreeMap::new();
-        for (key, value) in entries {
-            let path = format!("{path}.{}", shown(&key.text));
-            if !SEED_KEYS.contains(&key.text.as_str()) {
-                let message = format!("unknown key, expected one of {}", SEED_KEYS.join(", "));
-                self.problem(key.place, &path, message);
-            } else if given.insert(&key.text, value).is_some() {
-                self.problem(key.place, &path, "is given twice");
-            }
-        }
+        let given = self.known_keys(path, entries, &SEED_KEYS);
         let most = MAX_SEEDS as u64;
-        let min = self.seed_count(path, "min", (1, most), node, given.get("min").copied());
+        let min = self.number_of(path, "min", (1, most), "seeds", node, &given);
         let Some(min) = min else { return };
-        let max = self.seed_count(path, "max", (min, most), node, given.get("max").copied());
+        let max = self.number_of(path, "max", (min, most), "seeds", node, &given);
         let until = match given.get("until") {
             None => Some(UNTIL),
             Some(node) => {
@@ -96,28 +87,6 @@ impl Checker {
             let min = u32::try_from(min).unwrap_or(u32::MAX);
             self.adaptive_seeds = Some(AdaptiveSeeds { min, until });
         }
-    }
-
-    fn seed_count(
-        &mut self,
-        path: &str,
-        key: &str,
-        (least, most): (u64, u64),
-        section: &Node,
-        node: Option<&Node>,
-    ) -> Option<u64> {
-        let path = format!("{path}.{key}");
-        let expected = format!("{least} to {most} seeds");
-        let Some(node) = node else {
-            let message = format!("is missing: expected {expected}");
-            self.problem(section.place, &path, message);
-            return None;
-        };
-        let count = read::count(node).filter(|count| (least..=most).contains(count));
-        if count.is_none() {
-            self.refused(node.place, &path, Refusal::new(&expected, &node.found()));
-        }
-        count
     }
 
     /// Reads `spec.resources.labels`.

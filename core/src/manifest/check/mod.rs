@@ -24,6 +24,7 @@ mod arms;
 pub(super) mod budgets;
 mod grid;
 mod lists;
+mod mapping;
 mod meaning;
 mod net;
 mod teacher;
