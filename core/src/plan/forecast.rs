@@ -148,7 +148,8 @@ fn sum(plan: &Plan, left: &[Cost], pace: &Pace, gpus: f64) -> Left {
         .sum();
     Left {
         work: work.into(),
-        gpu_hours: ms.map(|ms| hours(ms) * gpus),
+        // The sum of nothing is -0.0, which people would be shown.
+        gpu_hours: ms.map(|ms| hours(ms) * gpus + 0.0),
     }
 }
 
@@ -184,6 +185,6 @@ fn critical_path(plan: &Plan, left: &[Cost], pace: &Pace) -> CriticalPath {
     CriticalPath {
         kinds: way.iter().map(|&at| plan.tasks[at].spec.kind()).collect(),
         work: work.into(),
-        hours: ms.map(hours),
+        hours: ms.map(|ms| hours(ms) + 0.0),
     }
 }

@@ -391,7 +391,9 @@ fn write_forecast(text: &mut String, forecast: &Forecast, tasks: u64) -> std::fm
             grouped(forecast.reused_trained),
             hours(forecast.saved_gpu_hours),
         )?;
-        writeln!(text, "left: {}", amount(&forecast.left))?;
+        if forecast.left.work.macs > 0.0 {
+            writeln!(text, "left: {}", amount(&forecast.left))?;
+        }
         if forecast.most_left != forecast.left {
             writeln!(text, "left at most: {}", amount(&forecast.most_left))?;
         }

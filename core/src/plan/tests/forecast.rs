@@ -52,5 +52,8 @@ fn nothing_is_left_of_a_plan_that_was_done() {
     let plan = Plan::expand(&manifest);
     let summary = PlanSummary::knowing(&manifest, &plan, &done(&plan, |_| true, false));
     assert_eq!(summary.forecast.reused, plan.tasks.len() as u64);
-    assert!(summary.table().ends_with("nothing is left to do\n"));
+    let left = summary.forecast.left.gpu_hours;
+    assert_eq!(left.map(f64::to_bits), Some(0.0_f64.to_bits()));
+    let table = summary.table();
+    assert!(table.ends_with("nothing is left to do\n") && !table.contains("left: "), "{table}");
 }
