@@ -138,6 +138,7 @@ def grow(autorep):
     return [
         figure("grow.halving_10k_ms", round(found["halving_ms"], 3), "ms at 10,000 searches", 1, command),
         figure("grow.seeds_10k_ms", round(found["seeds_ms"], 3), "ms at 10,000 candidates", 1, command),
+        figure("grow.budgets_10k_ms", round(found["budgets_ms"], 3), "ms at 10,000 candidates", 1, command),
     ]
 
 
@@ -179,6 +180,6 @@ BENCHES = [
         ),
         ledger,
     ),
-    (("grow.halving_10k_ms", "grow.seeds_10k_ms"), grow),
+    (("grow.halving_10k_ms", "grow.seeds_10k_ms", "grow.budgets_10k_ms"), grow),
     (("simulate.seeds_per_min",), simulate),
 ]

@@ -224,8 +224,8 @@ pub enum PenaltySchedule {
 pub enum BudgetSchedule {
     /// The hinge asks for the final budget from the first step, as in the paper.
     Constant,
-    /// The hinge's budget falls geometrically from the total to the final budget over the first
-    /// three quarters of the steps before freezing.
+    /// The hinge's budget falls from the total to the final budget over the first three quarters of
+    /// the steps before freezing: geometrically, or as `anneal_power` says.
     Anneal,
 }
 
@@ -345,6 +345,10 @@ pub struct ReplaceRecipe {
     pub granularity: Granularity,
     /// How the allowed number of ReLUs falls.
     pub budget_schedule: BudgetSchedule,
+    /// The annealed budget's logarithm falls by the share of its way that this power of the share of
+    /// the time is: 1 for a geometric fall, more for one that begins later and gets steeper.
+    #[serde(default = "of::<1, _>", skip_serializing_if = "is::<1, _>")]
+    pub anneal_power: f64,
     /// Share of the epochs after which indicators are projected to the budget and frozen at the
     /// latest; 1 means at the end.
     pub freeze_at: f64,
@@ -429,6 +433,7 @@ impl Default for ReplaceRecipe {
             hysteresis: 0.003,
             granularity: Granularity::Pixel,
             budget_schedule: BudgetSchedule::Anneal,
+            anneal_power: 1.0,
             freeze_at: 1.0,
             freeze_after: 0,
             ties: Ties::Index,

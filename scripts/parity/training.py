@@ -160,7 +160,8 @@ def allowed(trace, done):
     if trace["recipe"]["budget_schedule"] == "constant":
         return budget
     share = done / (0.75 * trace["search_steps"])
-    return budget if share >= 1 else total * (budget / total) ** share
+    power = trace["recipe"].get("anneal_power", 1.0)
+    return budget if share >= 1 else total * (budget / total) ** share**power
 
 
 class Penalty:

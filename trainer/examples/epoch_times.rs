@@ -86,6 +86,7 @@ fn tasks() -> [(TaskSpec, &'static [usize]); 3] {
             hysteresis: 0.003,
             degree: 2,
             budget_schedule: BudgetSchedule::Anneal,
+            anneal_power: 1.0,
             freeze_at: 1.0,
             calibration_batches: 20,
             ..ReplaceRecipe::default()

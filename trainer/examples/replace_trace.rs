@@ -148,6 +148,7 @@ fn searches() -> [(&'static str, ReplaceRecipe); 4] {
     let mut paper = ReplaceRecipe {
         freeze_at: 1.0,
         budget_schedule: BudgetSchedule::Constant,
+        anneal_power: 1.0,
         latent_lr: 0.04,
         penalty: 0.5,
         ..recipe
@@ -179,6 +180,7 @@ fn searches() -> [(&'static str, ReplaceRecipe); 4] {
     };
     let paced = ReplaceRecipe {
         budget_schedule: BudgetSchedule::Anneal,
+        anneal_power: 1.0,
         ..snl.clone()
     };
     [

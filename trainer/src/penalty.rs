@@ -11,6 +11,8 @@ const ANNEAL_SHARE: f64 = 0.75;
 pub struct Allowance {
     /// How it falls.
     pub schedule: BudgetSchedule,
+    /// With which power of the time its logarithm falls where it is annealed.
+    pub power: f64,
     /// ReLUs that the search begins with: the full net's, unless it starts from another one.
     pub first: u64,
     /// ReLUs allowed in the end.
@@ -30,9 +32,10 @@ impl Allowance {
                 if done as f64 >= span {
                     return budget;
                 }
-                // A geometric fall has no zero to end in: it aims at one ReLU instead.
+                // A logarithm has no zero to end in: it aims at one ReLU instead.
                 let (first, aim) = (self.first as f64, budget.max(1.0));
-                (first * (aim / first).powf(done as f64 / span)).max(budget)
+                let way = (done as f64 / span).powf(self.power);
+                (first * (aim / first).powf(way)).max(budget)
             }
         }
     }
@@ -150,6 +153,7 @@ mod tests {
     fn allowance(schedule: BudgetSchedule, budget: u64) -> Allowance {
         Allowance {
             schedule,
+            power: 1.0,
             first: 10_000,
             budget,
             steps: 400,
@@ -175,6 +179,13 @@ mod tests {
         for done in 0..400 {
             assert!(falling.at(done + 1) <= falling.at(done));
         }
+        let late = Allowance {
+            power: 2.0,
+            ..falling
+        };
+        // Half way a quarter of the way, which is two orders of magnitude.
+        close(late.at(150), 10_000.0 / 10_f64.sqrt());
+        close(late.at(300), 100.0);
         let to_zero = allowance(BudgetSchedule::Anneal, 0);
         assert!(to_zero.at(299) > 0.9);
         close(to_zero.at(300), 0.0);

@@ -16,8 +16,9 @@
 use super::{FrontRow, rounded};
 use crate::candidate::PointKind;
 
-/// Standard deviations on each side beyond which a normal distribution is taken for 0 or 1.
-const REACH: f64 = 7.0;
+/// Standard deviations on each side beyond which a normal distribution is taken for 0 or 1: what
+/// lies there is less than a tenth of what probabilities are rounded to.
+const REACH: f64 = 5.5;
 
 /// Places of the grid in one standard error. The trapezoidal rule over a normal density is exact to
 /// double precision from about two on.
@@ -26,8 +27,8 @@ const FINENESS: f64 = 4.0;
 /// The smallest standard error, in percentage points: one image in ten thousand.
 pub(super) const LEAST_ERROR: f64 = 0.01;
 
-/// Probabilities below this are taken for 0: they change none by as much as it is rounded to.
-const NOTHING: f64 = 1e-15;
+/// Probabilities below this are taken for 0: they change none by a tenth of what it is rounded to.
+const NOTHING: f64 = 1e-8;
 
 /// The probabilities at the ends of the band.
 const BAND: [f64; 2] = [0.025, 0.975];
@@ -79,13 +80,15 @@ pub fn certainties(candidates: &[Measured]) -> Option<Vec<Certainty>> {
     let mut found = Vec::with_capacity(candidates.len());
     for group in candidates.chunk_by(|one, other| one.relu_count == other.relu_count) {
         let normals = &normals[found.len()..found.len() + group.len()];
+        best.joined.clear();
+        best.distributions.clear();
         for normal in normals {
             best.join(*normal);
         }
         // Without the digits that the grid's ends make up.
         let front = BAND.map(|share| rounded(best.quantile(share), 1e6));
-        found.extend(normals.iter().map(|normal| Certainty {
-            p_on_front: rounded(best.beats_all(*normal), 1e9),
+        found.extend((0..group.len()).map(|at| Certainty {
+            p_on_front: rounded(best.beats_all(at), 1e6),
             front,
         }));
     }
@@ -126,9 +129,15 @@ struct Normal {
 }
 
 impl Normal {
-    fn density(self, at: f64) -> f64 {
-        let z = (at - self.mean) / self.error;
-        libm::exp(-0.5 * z * z) / (self.error * (2.0 * std::f64::consts::PI).sqrt())
+    /// The densities at places of a grid, from one on. From each to the next it changes by a factor
+    /// that itself changes by a fixed factor.
+    fn densities(self, from: f64, step: f64) -> impl Iterator<Item = f64> {
+        let (z, dz) = ((from - self.mean) / self.error, step / self.error);
+        let first = libm::exp(-0.5 * z * z) / (self.error * (2.0 * std::f64::consts::PI).sqrt());
+        let factor = libm::exp(-dz * (z + 0.5 * dz));
+        let change = libm::exp(-dz * dz);
+        let next = move |(density, factor): &(f64, f64)| Some((density * factor, factor * change));
+        std::iter::successors(Some((first, factor)), next).map(|(density, _)| density)
     }
 
     fn distribution(self, at: f64) -> f64 {
@@ -145,6 +154,19 @@ struct Best {
     within: Vec<f64>,
     /// Where it begins to be more than zero.
     zero_until: usize,
+    /// Those that have joined last.
+    joined: Vec<Joined>,
+    /// Their distributions, one after the other.
+    distributions: Vec<f64>,
+}
+
+/// One that has joined.
+struct Joined {
+    normal: Normal,
+    /// The first place at which its distribution is kept.
+    first: usize,
+    /// Where that is, among the distributions.
+    kept: std::ops::Range<usize>,
 }
 
 impl Best {
@@ -168,6 +190,8 @@ impl Best {
             step,
             within: vec![1.0; places],
             zero_until: 0,
+            joined: Vec::new(),
+            distributions: Vec::new(),
         }
     }
 
@@ -196,9 +220,17 @@ impl Best {
             self.within[self.zero_until..reach.start].fill(0.0);
             self.zero_until = reach.start;
         }
-        for index in self.zero_until.max(reach.start)..reach.end {
-            self.within[index] *= one.distribution(self.place(index));
+        let (first, start) = (self.zero_until.max(reach.start), self.distributions.len());
+        for index in first..reach.end {
+            let distribution = one.distribution(self.place(index));
+            self.within[index] *= distribution;
+            self.distributions.push(distribution);
         }
+        self.joined.push(Joined {
+            normal: one,
+            first,
+            kept: start..self.distributions.len(),
+        });
         // Most candidates are far from the best: they reach nowhere where it may be.
         while self
             .within
@@ -210,16 +242,25 @@ impl Best {
         }
     }
 
-    /// The probability that a candidate that has joined is better than all the others.
-    fn beats_all(&self, one: Normal) -> f64 {
-        let reach = self.reach(one);
-        let sum: f64 = (self.zero_until.max(reach.start)..reach.end)
-            .map(|index| {
-                let at = self.place(index);
-                one.density(at) * (self.within[index] / one.distribution(at))
-            })
-            .sum();
-        (sum * self.step).clamp(0.0, 1.0)
+    /// The probability that one of those that have joined last is better than all the others.
+    fn beats_all(&self, at: usize) -> f64 {
+        let Joined {
+            normal,
+            first,
+            kept,
+        } = &self.joined[at];
+        let passed = self.zero_until.saturating_sub(*first);
+        let distributions = self.distributions[kept.clone()]
+            .get(passed..)
+            .unwrap_or(&[]);
+        if distributions.is_empty() {
+            return 0.0; // Most candidates are far below the best.
+        }
+        let start = first + passed;
+        let densities = normal.densities(self.place(start), self.step);
+        let terms = (densities.zip(distributions).zip(&self.within[start..]))
+            .map(|((density, distribution), within)| density * (within / distribution));
+        (terms.sum::<f64>() * self.step).clamp(0.0, 1.0)
     }
 
     /// The accuracy within which the best is with this probability.

@@ -3,7 +3,7 @@
 //! The searches of a *heat* have the same net, data, baseline and budgets, so that they come down
 //! together and have about as many ReLUs after equal epochs; candidates of different budgets are
 //! never compared. At each *rung*, a number of epochs, the better ones go on: by non-domination rank
-//! and then by contribution to the hypervolume ([`super::ranking::best`]), on the means over their seeds.
+//! and then by contribution to the hypervolume ([`Ranking`]), on the means over their seeds.
 //! The others stay where they are, with their checkpoints.
 //!
 //! A rung is *settled* when nobody can come to it any more; then one in `reduction` of those who
@@ -17,7 +17,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ranking::{Standpoint, best};
+use super::ranking::{Ranking, Standpoint};
+use super::sight::{Sight, Sorted};
 use super::{ALL_EPOCHS, Standings};
 
 /// How a manifest asks for halving.
@@ -67,7 +68,17 @@ pub struct Entrant {
     pub followers: Vec<u32>,
 }
 
-/// What a rung sees of an entrant that has been let come to it.
+/// What is known of an entrant.
+#[derive(Clone, Debug)]
+struct Known {
+    /// Epochs that it is let train for.
+    allowed: u32,
+    /// By rung.
+    reports: Vec<Report>,
+}
+
+/// What a rung sees of an entrant.
+#[derive(Clone, Copy, Debug)]
 enum Report {
     /// It has not come yet.
     Pending,
@@ -117,80 +128,76 @@ impl Heat {
 
     /// Who goes on now, each with the rung that it leaves: those of the highest rung at which
     /// somebody does.
-    pub(super) fn promotions(&self, standings: &impl Standings) -> Vec<(u32, u32)> {
+    pub(super) fn promotions(&self, field: &Field) -> Vec<(u32, u32)> {
         let mut settled = true;
         let mut found = Vec::new();
-        for (rung, &epochs) in (0..).zip(&self.rungs) {
-            let promoted = self.promoted_from(epochs, &mut settled, standings);
+        for (rung, (&epochs, here)) in (0_u32..).zip(self.rungs.iter().zip(&field.rungs)) {
+            let came = field.entrants.known();
+            let promoted = self.promoted_from(rung as usize, epochs, came, here, &mut settled);
             if !promoted.is_empty() {
-                found = promoted
-                    .into_iter()
-                    .map(|entrant| (entrant, rung))
-                    .collect();
+                let leaves = |entrant| (entrant, rung);
+                found = promoted.into_iter().map(leaves).collect();
             }
         }
         found
     }
 
-    /// Who leaves the rung at `epochs` now. `settled` is whether nobody can come to the rung before
-    /// it any more, and then whether nobody can come to this one.
+    /// Who of those that have come leaves a rung now, `here` being those who stand there. `settled`
+    /// is whether nobody can come to the rung before it any more, and then whether nobody can come
+    /// to this one.
     fn promoted_from(
         &self,
+        rung: usize,
         epochs: u32,
+        came: &[Known],
+        here: &Here,
         settled: &mut bool,
-        standings: &impl Standings,
     ) -> Vec<u32> {
-        let mut here: Vec<(u32, bool)> = Vec::new();
-        let mut points: Vec<Standpoint> = Vec::new();
         let (mut pending, mut ended, mut gone_on) = (0, 0, 0);
         let mut promoted: Vec<u32> = Vec::new();
-        for (number, entrant) in (0..).zip(&self.entrants) {
-            let allowed = Self::allowed(entrant, standings);
-            if allowed < epochs {
+        for (number, known) in (0..).zip(came) {
+            if known.allowed < epochs {
                 continue;
             }
-            match self.report(entrant, epochs, standings) {
+            match known.reports[rung] {
                 Report::Pending => pending += 1,
                 Report::Lost => {}
-                Report::At(standpoint) => {
-                    gone_on += usize::from(allowed > epochs);
-                    here.push((number, allowed <= epochs));
-                    points.push(standpoint);
-                }
+                Report::At(_) => gone_on += usize::from(known.allowed > epochs),
                 Report::Ended => {
                     ended += 1;
-                    if allowed <= epochs {
+                    if known.allowed <= epochs {
                         promoted.push(number);
                     }
                 }
             }
         }
         *settled = *settled && pending == 0;
-        let share = (here.len() + ended) / self.reduction.max(1) as usize;
+        let points = here.points.placed();
+        let share = (points.len() + ended) / self.reduction.max(1) as usize;
         let quota = if *settled { share.max(1) } else { share };
         let places = quota.saturating_sub(ended);
-        let waits = |at: usize| here[at].1;
-        let (going_on, first) = best(&points, places, waits);
+        let waits = |entrant: u32| came[entrant as usize].allowed <= epochs;
         if *settled {
-            promoted.extend(
-                going_on
-                    .into_iter()
-                    .filter(|&at| waits(at))
-                    .map(|at| here[at].0),
-            );
+            let going_on = here.ranking.best(points, places).into_iter();
+            promoted.extend(going_on.filter(|&entrant| waits(entrant)));
             promoted.sort_unstable();
         } else if gone_on < places {
             // A worker that would be idle takes one.
-            promoted.extend(first.map(|at| here[at].0));
+            promoted.extend(here.ranking.first(points, places, waits));
         }
         // Whoever goes on from here has not come to the next rung yet.
         *settled = *settled && promoted.is_empty();
         promoted
     }
 
-    fn allowed(entrant: &Entrant, standings: &impl Standings) -> u32 {
+    fn known(&self, entrant: u32, standings: &impl Standings) -> Known {
+        let entrant = &self.entrants[entrant as usize];
         let allowed = entrant.tasks.iter().map(|&task| standings.of(task).allowed);
-        allowed.max().unwrap_or(0)
+        let reports = (self.rungs.iter()).map(|&epochs| self.report(entrant, epochs, standings));
+        Known {
+            allowed: allowed.max().unwrap_or(0),
+            reports: reports.collect(),
+        }
     }
 
     fn report(&self, entrant: &Entrant, epochs: u32, standings: &impl Standings) -> Report {
@@ -216,5 +223,62 @@ impl Heat {
             share: relus / seeds / self.relu_total.max(1) as f64,
             accuracy: accuracy / seeds,
         })
+    }
+}
+
+/// What is known of a heat's entrants.
+#[derive(Clone, Debug)]
+pub(super) struct Field {
+    entrants: Sight<Known>,
+    /// By rung.
+    rungs: Vec<Here>,
+}
+
+/// Where those stand who have come to a rung.
+#[derive(Clone, Debug)]
+struct Here {
+    points: Sorted<Standpoint>,
+    ranking: Ranking,
+}
+
+impl Field {
+    pub(super) fn over(heat: &Heat, standings: &impl Standings) -> Self {
+        let tasks = (heat.entrants.iter()).map(|entrant| entrant.tasks.iter().copied());
+        let nobody = Here {
+            points: Sorted::of(heat.entrants.len(), Standpoint::order),
+            ranking: Ranking::default(),
+        };
+        let mut field = Self {
+            entrants: Sight::over(tasks, |entrant| heat.known(entrant, standings)),
+            rungs: vec![nobody; heat.rungs.len()],
+        };
+        let all: Vec<u32> = (0..)
+            .zip(&heat.entrants)
+            .map(|(number, _)| number)
+            .collect();
+        field.place(heat, &all);
+        field
+    }
+
+    pub(super) fn renew(&mut self, heat: &Heat, standings: &impl Standings, changed: &[u32]) {
+        let look = |entrant| heat.known(entrant, standings);
+        let renewed = self.entrants.renew(changed, look);
+        self.place(heat, &renewed);
+    }
+
+    fn place(&mut self, heat: &Heat, entrants: &[u32]) {
+        let known = self.entrants.known();
+        for (rung, (&epochs, here)) in heat.rungs.iter().zip(&mut self.rungs).enumerate() {
+            let has_changed = here.points.renew(entrants, |entrant| {
+                let known = &known[entrant as usize];
+                match known.reports[rung] {
+                    Report::At(standpoint) if known.allowed >= epochs => Some(standpoint),
+                    Report::At(_) | Report::Pending | Report::Lost | Report::Ended => None,
+                }
+            });
+            if has_changed {
+                here.ranking = Ranking::of(here.points.placed());
+            }
+        }
     }
 }

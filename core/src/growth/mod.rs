@@ -7,14 +7,17 @@
 //! order in which that came in.
 
 mod halving;
+mod outlook;
 mod ranking;
 mod refine;
 mod seeds;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod training;
 
 pub use halving::{Entrant, Halving, Heat};
+pub use outlook::Outlook;
 pub use refine::{MoreBudgets, Refine, Spot, first_of};
 pub use seeds::{AdaptiveSeeds, MoreSeeds};
 pub use training::{Extension, MoreTraining};
@@ -23,7 +26,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::candidate::Candidate;
 use crate::observation::{LearningCurve, Observation};
 
 /// The allowance of a task that may run to its end.
@@ -140,11 +142,11 @@ impl Growth {
         allowances
     }
 
-    /// The steps to take now, in a plan with these candidates: none while what is allowed decides
-    /// nothing.
-    pub fn next(&self, candidates: &[Candidate], standings: &impl Standings) -> Vec<Step> {
-        for (number, heat) in (0..).zip(&self.heats) {
-            let promoted = heat.promotions(standings);
+    /// The steps to take now, by what is known of the plan's tasks: none while what is allowed
+    /// decides nothing.
+    pub fn next(&self, outlook: &Outlook) -> Vec<Step> {
+        for ((number, heat), field) in (0..).zip(&self.heats).zip(&outlook.heats) {
+            let promoted = heat.promotions(field);
             if !promoted.is_empty() {
                 let step = |(entrant, rung)| Step::Promote {
                     heat: number,
@@ -154,16 +156,16 @@ impl Growth {
                 return promoted.into_iter().map(step).collect();
             }
         }
-        let added = self.budgets.as_ref();
-        if let Some(candidate) = added.and_then(|budgets| budgets.next(candidates, standings)) {
+        let budgets = outlook.budgets.as_ref();
+        if let Some(candidate) = budgets.and_then(refine::Outlook::next) {
             return vec![Step::Refine { candidate }];
         }
-        let training = self.training.as_ref();
-        if let Some(candidate) = training.and_then(|training| training.next(standings)) {
+        let training = self.training.as_ref().zip(outlook.training.as_ref());
+        if let Some(candidate) = training.and_then(|(training, known)| training.next(known)) {
             return vec![Step::TrainOn { candidate }];
         }
-        let seed = self.seeds.as_ref();
-        let seed = seed.and_then(|seeds| seeds.next(candidates, standings));
+        let seed = self.seeds.as_ref().zip(outlook.seeds.as_ref());
+        let seed = seed.and_then(|(seeds, known)| seeds.next(known));
         let step = |(candidate, seed)| Step::Seed { candidate, seed };
         seed.map(step).into_iter().collect()
     }

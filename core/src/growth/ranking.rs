@@ -1,5 +1,7 @@
 //! Which of several points in the plane of ReLUs and accuracy are the more promising.
 
+use std::cmp::Ordering;
+
 /// Where a candidate stands: fewer ReLUs and more accuracy are better.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Standpoint {
@@ -9,48 +11,113 @@ pub(super) struct Standpoint {
     pub accuracy: f64,
 }
 
-/// The places of the `most` most promising of `points`, in any order, with the most promising of them that
-/// is `wanted`. One is more promising by non-domination rank; within one rank by the larger contribution to
-/// the hypervolume that their layer dominates, with (share 1, accuracy 0) as the reference point, then by
-/// the smaller share; equals in the order in which they are given. Numbers must not be negative or NaN.
-/// Takes time O(n log n).
-pub(super) fn best(
-    points: &[Standpoint],
-    most: usize,
-    wanted: impl Fn(usize) -> bool,
-) -> (Vec<usize>, Option<usize>) {
-    let mut best = Vec::with_capacity(most.min(points.len()));
-    let mut first = None;
-    for mut layer in layers(points) {
-        if best.len() >= most {
-            break;
-        }
-        let is_last = best.len() + layer.len() > most;
-        let decides = first.is_none() && layer.iter().any(|&it| wanted(it));
-        if is_last || decides {
-            // Only here does the order say anything.
-            layer = ranked(points, &layer);
-            layer.truncate(most - best.len());
-            first = first.or_else(|| layer.iter().copied().find(|&it| wanted(it)));
-        }
-        best.append(&mut layer);
+impl Standpoint {
+    /// Fewer ReLUs first, then more accuracy: the order in which points are compared.
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        (self.share.total_cmp(&other.share)).then(other.accuracy.total_cmp(&self.accuracy))
     }
-    (best, first)
 }
 
-/// The members of a layer, those first that contribute most.
-fn ranked(points: &[Standpoint], layer: &[usize]) -> Vec<usize> {
-    let mut members = with_contributions(points, layer);
-    members.sort_by(|one, other| other.0.total_cmp(&one.0));
-    members.into_iter().map(|(_, member)| member).collect()
+/// Numbered points, more promising by non-domination rank; within one rank by the larger contribution
+/// to the hypervolume that their layer dominates, with (share 1, accuracy 0) as the reference point,
+/// then by the smaller share; equals in the order in which they are given. Each method is given the
+/// same points again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ranking {
+    /// The non-domination rank of each, counted from 0.
+    layers: Vec<usize>,
+    /// Points of each rank.
+    sizes: Vec<usize>,
+}
+
+impl Ranking {
+    /// Of points that are given by [`Standpoint::order`]. Takes time O(n log n).
+    pub(super) fn of(points: &[(Standpoint, u32)]) -> Self {
+        let mut layers = Vec::with_capacity(points.len());
+        let mut sizes: Vec<usize> = Vec::new();
+        // The last accuracy of each layer, which is its best: these fall from layer to layer.
+        let mut lasts: Vec<f64> = Vec::new();
+        let mut before: Option<(Standpoint, usize)> = None;
+        for &(point, _) in points {
+            let layer = match before {
+                // Equals do not dominate each other.
+                Some((equal, layer)) if equal == point => layer,
+                _ => lasts.partition_point(|&last| last >= point.accuracy),
+            };
+            if layer == lasts.len() {
+                lasts.push(point.accuracy);
+                sizes.push(0);
+            }
+            lasts[layer] = point.accuracy;
+            sizes[layer] += 1;
+            layers.push(layer);
+            before = Some((point, layer));
+        }
+        Self { layers, sizes }
+    }
+
+    /// The numbers of the `most` most promising, in any order.
+    pub(super) fn best(&self, points: &[(Standpoint, u32)], most: usize) -> Vec<u32> {
+        let (last, room) = self.limit(most);
+        let within = self.layers.iter().zip(points);
+        let within = within.filter(|(layer, _)| **layer < last);
+        let mut best: Vec<u32> = within.map(|(_, (_, number))| *number).collect();
+        best.extend(self.ranked(points, last).into_iter().take(room));
+        best
+    }
+
+    /// The most promising of the `most` most promising that is wanted.
+    pub(super) fn first(
+        &self,
+        points: &[(Standpoint, u32)],
+        most: usize,
+        wanted: impl Fn(u32) -> bool,
+    ) -> Option<u32> {
+        let (last, room) = self.limit(most);
+        let wants = (self.layers.iter().zip(points)).filter(|(_, (_, it))| wanted(*it));
+        let layer = wants.map(|(layer, _)| *layer).min()?;
+        let room = match layer.cmp(&last) {
+            Ordering::Less => usize::MAX,
+            Ordering::Equal => room,
+            Ordering::Greater => 0,
+        };
+        let mut ranked = self.ranked(points, layer).into_iter().take(room);
+        ranked.find(|&it| wanted(it))
+    }
+
+    /// The layer in which so many points end, and how many of it are among them.
+    fn limit(&self, most: usize) -> (usize, usize) {
+        let mut room = most;
+        for (layer, &size) in self.sizes.iter().enumerate() {
+            if size > room {
+                return (layer, room);
+            }
+            room -= size;
+        }
+        (self.sizes.len(), 0)
+    }
+
+    /// The numbers of a layer's points, the most promising first.
+    fn ranked(&self, points: &[(Standpoint, u32)], layer: usize) -> Vec<u32> {
+        let mut members = with_contributions(&self.layer(points, layer));
+        members.sort_by(|one, other| other.0.total_cmp(&one.0));
+        members.into_iter().map(|(_, number)| number).collect()
+    }
+
+    /// A layer's points by rising share, and so rising accuracy.
+    fn layer(&self, points: &[(Standpoint, u32)], layer: usize) -> Vec<(Standpoint, u32)> {
+        let members = self.layers.iter().zip(points);
+        let members = members.filter(|(of, _)| **of == layer);
+        members.map(|(_, point)| *point).collect()
+    }
 }
 
 /// The members of a layer in its order, each with the hypervolume that the layer would lose without it.
-fn with_contributions(points: &[Standpoint], layer: &[usize]) -> Vec<(f64, usize)> {
+fn with_contributions(layer: &[(Standpoint, u32)]) -> Vec<(f64, u32)> {
     let contribution = |at: usize| {
-        let point = points[layer[at]];
-        let before = at.checked_sub(1).map(|at| points[layer[at]]);
-        let after = layer.get(at + 1).map(|&it| points[it]);
+        let point = layer[at].0;
+        let before = at.checked_sub(1).map(|at| layer[at].0);
+        let after = layer.get(at + 1).map(|it| it.0);
         if before == Some(point) || after == Some(point) {
             return 0.0; // Of equals none is missed: another is there.
         }
@@ -58,38 +125,8 @@ fn with_contributions(points: &[Standpoint], layer: &[usize]) -> Vec<(f64, usize
         width * (point.accuracy - before.map_or(0.0, |it| it.accuracy))
     };
     (0..layer.len())
-        .map(|at| (contribution(at), layer[at]))
+        .map(|at| (contribution(at), layer[at].1))
         .collect()
-}
-
-/// The points by non-domination rank, each layer by rising share (and so rising accuracy).
-fn layers(points: &[Standpoint]) -> Vec<Vec<usize>> {
-    // Numbers that are not negative have the order of their bits, which are faster to sort.
-    let mut order: Vec<(u128, u32)> = (0..)
-        .zip(points)
-        .map(|(at, it)| {
-            let accuracy = u64::MAX - it.accuracy.to_bits();
-            let key = u128::from(it.share.to_bits()) << 64 | u128::from(accuracy);
-            (key, at)
-        })
-        .collect();
-    order.sort_unstable();
-    let mut layers: Vec<Vec<usize>> = Vec::new();
-    // The last point of each layer, which has its best accuracy: these fall from layer to layer.
-    let mut lasts: Vec<Standpoint> = Vec::new();
-    for (_, at) in order {
-        let at = at as usize;
-        let point = points[at];
-        let dominates = |last: &Standpoint| last.accuracy >= point.accuracy && *last != point;
-        let layer = lasts.partition_point(dominates);
-        if layer == layers.len() {
-            layers.push(Vec::new());
-            lasts.push(point);
-        }
-        layers[layer].push(at);
-        lasts[layer] = point;
-    }
-    layers
 }
 
 #[cfg(test)]
@@ -123,11 +160,19 @@ mod tests {
         hypervolume(&pairs)
     }
 
-    /// The same places, the most promising first.
+    /// The points as they are compared, each with its place among those given.
+    fn sorted(points: &[Standpoint]) -> Vec<(Standpoint, u32)> {
+        let mut sorted: Vec<(Standpoint, u32)> = points.iter().copied().zip(0..).collect();
+        sorted.sort_by(|one, other| one.0.order(&other.0));
+        sorted
+    }
+
+    /// The places of the most promising, these first.
     fn in_order(points: &[Standpoint], most: usize) -> Vec<usize> {
-        let layers = layers(points);
-        let all = layers.iter().flat_map(|layer| ranked(points, layer));
-        all.take(most).collect()
+        let sorted = sorted(points);
+        let ranking = Ranking::of(&sorted);
+        let all = (0..ranking.sizes.len()).flat_map(|layer| ranking.ranked(&sorted, layer));
+        all.map(|at| at as usize).take(most).collect()
     }
 
     fn some_points() -> impl proptest::strategy::Strategy<Value = Vec<Standpoint>> {
@@ -143,11 +188,12 @@ mod tests {
         #[test]
         fn ranks_and_contributions_are_those_of_their_definitions(points in some_points()) {
             let peeled = peeled(&points);
-            let layers = layers(&points);
-            let found: Vec<(usize, f64, usize)> = (layers.iter().enumerate())
-                .flat_map(|(number, layer)| {
-                    let members = with_contributions(&points, layer).into_iter();
-                    members.map(move |(contribution, at)| (number, contribution, at))
+            let sorted = sorted(&points);
+            let ranking = Ranking::of(&sorted);
+            let found: Vec<(usize, f64, usize)> = (0..ranking.sizes.len())
+                .flat_map(|number| {
+                    let members = with_contributions(&ranking.layer(&sorted, number)).into_iter();
+                    members.map(move |(contribution, at)| (number, contribution, at as usize))
                 })
                 .collect();
             prop_assert_eq!(found.len(), points.len());
@@ -176,9 +222,11 @@ mod tests {
             prop_assert_eq!(&half[..], &first[..half.len()]);
             let most = points.len() / 2;
             let ranked = in_order(&points, most);
-            let odd = |at: usize| at % 2 == 1;
-            let (mut found, one) = best(&points, most, odd);
-            prop_assert_eq!(one, ranked.iter().copied().find(|&at| odd(at)));
+            let sorted_points = sorted(&points);
+            let ranking = Ranking::of(&sorted_points);
+            let one = ranking.first(&sorted_points, most, |at| at % 2 == 1);
+            prop_assert_eq!(one.map(|at| at as usize), ranked.iter().copied().find(|at| at % 2 == 1));
+            let mut found: Vec<usize> = ranking.best(&sorted_points, most).into_iter().map(|at| at as usize).collect();
             found.sort_unstable();
             let mut sorted = ranked;
             sorted.sort_unstable();

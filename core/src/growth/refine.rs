@@ -8,10 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::seeds::so_far;
+use super::seeds::SoFar;
+use super::sight::{Sight, Sorted};
 use super::{ALL_EPOCHS, Standings};
 use crate::candidate::Candidate;
-use crate::observation::Accuracy;
 
 /// How a manifest asks for budgets that are placed where they say most.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
@@ -60,6 +60,7 @@ pub fn first_of(places: usize, first: usize) -> Vec<bool> {
 }
 
 /// What is known of a spot.
+#[derive(Clone, Copy, Debug)]
 enum Known {
     /// Nobody has asked for it.
     Closed,
@@ -89,58 +90,165 @@ impl MoreBudgets {
         })
     }
 
-    /// The candidate whose budget is added now: of those between two neighbours that have been
-    /// measured the one that is expected to gain most for its cost, of equals the first.
-    pub(super) fn next(&self, candidates: &[Candidate], standings: &impl Standings) -> Option<u32> {
-        let mut tests = Vec::new();
-        let mut of_line = |line: &Vec<Spot>| -> Vec<Known> {
-            let spots = line.iter();
-            spots
-                .map(|spot| self.known(spot, standings, &mut tests))
-                .collect()
-        };
-        let known: Vec<Vec<Known>> = self.lines.iter().map(&mut of_line).collect();
-        let at = |spot: &Spot| &candidates[spot.candidate as usize];
-        let share = |it: &Candidate| it.budget as f64 / it.relu_total.max(1) as f64;
-        let measured = (self.lines.iter().flatten()).zip(known.iter().flatten());
-        let points = measured.filter_map(|(spot, known)| match known {
-            Known::Measured { accuracy, .. } => Some((share(at(spot)), *accuracy)),
-            Known::Closed | Known::Open | Known::Lost => None,
-        });
-        let front = Staircase::over(points.collect());
-        let mut best: Option<(f64, u32)> = None;
-        for (line, known) in self.lines.iter().zip(&known) {
-            for (place, spot) in line.iter().enumerate() {
-                let Some((accuracy, seconds)) = expected(line, known, place, candidates) else {
-                    continue;
-                };
-                let hours = seconds * f64::from(self.gpus) / 3600.0;
-                let gain = front.gain(share(at(spot)), accuracy) / hours.max(f64::MIN_POSITIVE);
+    /// The most promising budget of a line that is worth its cost.
+    fn most_promising(
+        &self,
+        line: &[Spot],
+        known: &[Known],
+        budgets: &[Budget],
+        front: &Staircase,
+    ) -> Option<Promise> {
+        let mut best: Option<Promise> = None;
+        for gap in gaps(known) {
+            // Nothing between is expected to be better than the better end.
+            if front.height_from(gap.most()) <= budgets[gap.low].share {
+                continue;
+            }
+            let hours = gap.seconds() * f64::from(self.gpus) / 3600.0;
+            for at in gap.low + 1..gap.high {
+                let Known::Closed = known[at] else { continue };
+                let accuracy = gap.expected(at, budgets);
+                let gain = front.gain(budgets[at].share, accuracy) / hours.max(f64::MIN_POSITIVE);
                 let is_enough = gain > 0.0 && gain >= self.until;
-                if is_enough && best.is_none_or(|(most, _)| gain > most) {
-                    best = Some((gain, spot.candidate));
+                if is_enough && best.is_none_or(|best| gain > best.gain) {
+                    let candidate = line[at].candidate;
+                    best = Some(Promise { gain, candidate });
                 }
             }
         }
-        best.map(|(_, candidate)| candidate)
+        best
     }
 
-    fn known(&self, spot: &Spot, standings: &impl Standings, tests: &mut Vec<Accuracy>) -> Known {
-        let seeds = || spot.own.iter().take(self.seeds as usize);
-        let evaluations = seeds().filter_map(|own| own.last().copied());
-        match so_far(evaluations, standings, tests) {
-            (0, ..) => Known::Closed,
-            (_, false, _) => Known::Open,
-            (_, true, None) => Known::Lost,
-            (_, true, Some(measured)) => {
-                let results = seeds()
-                    .flatten()
-                    .filter_map(|&place| standings.of(place).result);
+    fn known(&self, spot: &Spot, standings: &impl Standings) -> Known {
+        let seeds = spot.own.iter().take(self.seeds as usize);
+        let evaluations = seeds.filter_map(|own| own.last().copied());
+        match SoFar::of(evaluations, standings) {
+            SoFar { asked: 0, .. } => Known::Closed,
+            SoFar { all_in: false, .. } => Known::Open,
+            SoFar { measured: None, .. } => Known::Lost,
+            SoFar {
+                measured: Some(measured),
+                ..
+            } => {
+                let own = spot.places(self.seeds);
+                let results = own.filter_map(|place| standings.of(place).result);
                 Known::Measured {
                     accuracy: measured.mean / 100.0,
                     seconds: results.map(|result| result.seconds).sum(),
                 }
             }
+        }
+    }
+
+    fn spots(&self) -> impl Iterator<Item = &Spot> {
+        self.lines.iter().flatten()
+    }
+}
+
+/// A spot's budget.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    /// Of the full network's ReLUs.
+    share: f64,
+    logarithm: f64,
+}
+
+impl Budget {
+    fn of(candidate: &Candidate) -> Self {
+        Self {
+            share: candidate.budget as f64 / candidate.relu_total.max(1) as f64,
+            logarithm: (candidate.budget.max(1) as f64).ln(),
+        }
+    }
+}
+
+/// What a budget is expected to bring.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    /// Hypervolume for a GPU-hour.
+    gain: f64,
+    candidate: u32,
+}
+
+/// What is known of the spots, line by line.
+#[derive(Clone, Debug)]
+pub(super) struct Outlook {
+    spots: Sight<Known>,
+    budgets: Vec<Budget>,
+    /// Share and accuracy, a share of one too, of those that were measured.
+    points: Sorted<(f64, f64)>,
+    front: Staircase,
+    /// By line, the most promising of its budgets.
+    of_lines: Vec<Option<Promise>>,
+}
+
+impl Outlook {
+    pub(super) fn over(
+        budgets: &MoreBudgets,
+        candidates: &[Candidate],
+        standings: &impl Standings,
+    ) -> Self {
+        let spots: Vec<&Spot> = budgets.spots().collect();
+        let places = spots.iter().map(|spot| spot.places(budgets.seeds));
+        let look = |at: u32| budgets.known(spots[at as usize], standings);
+        let candidate = |spot: &&Spot| Budget::of(&candidates[spot.candidate as usize]);
+        let mut outlook = Self {
+            spots: Sight::over(places, look),
+            budgets: spots.iter().map(candidate).collect(),
+            points: Sorted::of(spots.len(), |one, other| {
+                (one.0.total_cmp(&other.0)).then(other.1.total_cmp(&one.1))
+            }),
+            front: Staircase::default(),
+            of_lines: vec![None; budgets.lines.len()],
+        };
+        let all: Vec<u32> = (0..).zip(&spots).map(|(number, _)| number).collect();
+        outlook.place(budgets, &all);
+        outlook
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        budgets: &MoreBudgets,
+        standings: &impl Standings,
+        changed: &[u32],
+    ) {
+        let spots: Vec<&Spot> = budgets.spots().collect();
+        let look = |at: u32| budgets.known(spots[at as usize], standings);
+        let renewed = self.spots.renew(changed, look);
+        self.place(budgets, &renewed);
+    }
+
+    /// The candidate whose budget is added now: of those between two neighbours that have been
+    /// measured the one that is expected to gain most for its cost, of equals the first.
+    pub(super) fn next(&self) -> Option<u32> {
+        let lines = self.of_lines.iter().flatten();
+        let first = lines
+            .copied()
+            .reduce(|best, other| if other.gain > best.gain { other } else { best });
+        first.map(|best| best.candidate)
+    }
+
+    fn place(&mut self, budgets: &MoreBudgets, renewed: &[u32]) {
+        let (known, of_spots) = (self.spots.known(), &self.budgets);
+        let moved = (self.points).renew(renewed, |at| match known[at as usize] {
+            Known::Measured { accuracy, .. } => Some((of_spots[at as usize].share, accuracy)),
+            Known::Closed | Known::Open | Known::Lost => None,
+        });
+        let points = self.points.placed().iter().map(|(point, _)| *point);
+        let front = moved.then(|| Staircase::over(points));
+        let front = front.filter(|front| *front != self.front);
+        let all_anew = front.is_some();
+        self.front = front.unwrap_or_else(|| std::mem::take(&mut self.front));
+        let mut start = 0;
+        for (line, of_line) in budgets.lines.iter().zip(&mut self.of_lines) {
+            let places = start..start + line.len();
+            let first = renewed.partition_point(|&at| (at as usize) < places.start);
+            let is_renewed = (renewed.get(first)).is_some_and(|&at| (at as usize) < places.end);
+            if all_anew || is_renewed {
+                let (known, of_spots) = (&known[places.clone()], &of_spots[places.clone()]);
+                *of_line = budgets.most_promising(line, known, of_spots, &self.front);
+            }
+            start = places.end;
         }
     }
 }
@@ -151,35 +259,62 @@ impl Spot {
     }
 }
 
-/// Accuracy and cost, in seconds, of a place of a line that nobody has asked for, between neighbours
-/// that have been measured; `None` where they have not.
-fn expected(
-    line: &[Spot],
-    known: &[Known],
-    place: usize,
-    candidates: &[Candidate],
-) -> Option<(f64, f64)> {
-    let Known::Closed = known[place] else {
-        return None;
+/// Two places of a line that have been measured, and nobody has asked for one between them.
+struct Gap {
+    low: usize,
+    high: usize,
+    /// Accuracies, shares of one.
+    accuracies: [f64; 2],
+    /// What they cost, in seconds.
+    seconds: [f64; 2],
+}
+
+/// The gaps of a line.
+fn gaps(known: &[Known]) -> impl Iterator<Item = Gap> {
+    let is_asked = |(_, here): &(usize, &Known)| match here {
+        Known::Open | Known::Measured { .. } => true,
+        Known::Closed | Known::Lost => false,
     };
-    let is_asked = |at: &usize| matches!(known[*at], Known::Open | Known::Measured { .. });
-    let low = (0..place).rev().find(is_asked)?;
-    let high = (place + 1..line.len()).find(is_asked)?;
-    let of = |at: usize| match &known[at] {
-        Known::Measured { accuracy, seconds } => Some((*accuracy, *seconds)),
-        Known::Closed | Known::Open | Known::Lost => None,
-    };
-    let ((low_accuracy, low_cost), (high_accuracy, high_cost)) = (of(low)?, of(high)?);
-    let logarithm = |at: usize| {
-        let budget = candidates[line[at].candidate as usize].budget;
-        (budget.max(1) as f64).ln()
-    };
-    let way = (logarithm(place) - logarithm(low)) / (logarithm(high) - logarithm(low));
-    let accuracy = low_accuracy + way * (high_accuracy - low_accuracy);
-    Some((accuracy, f64::midpoint(low_cost, high_cost)))
+    // The nearest place below that was asked for.
+    let mut below: Option<(usize, &Known)> = None;
+    let asked = known.iter().enumerate().filter(is_asked);
+    asked.filter_map(move |here| {
+        let (low, high) = (below.replace(here)?, here);
+        let measured = |known: &Known| match *known {
+            Known::Measured { accuracy, seconds } => Some((accuracy, seconds)),
+            Known::Closed | Known::Open | Known::Lost => None,
+        };
+        let ends = [measured(low.1)?, measured(high.1)?];
+        Some(Gap {
+            low: low.0,
+            high: high.0,
+            accuracies: ends.map(|end| end.0),
+            seconds: ends.map(|end| end.1),
+        })
+    })
+}
+
+impl Gap {
+    /// The accuracy that is expected of a place between: linear in the logarithm of the budget.
+    fn expected(&self, at: usize, budgets: &[Budget]) -> f64 {
+        let [low, here, high] = [self.low, at, self.high].map(|at| budgets[at].logarithm);
+        let [low_accuracy, high_accuracy] = self.accuracies;
+        low_accuracy + (here - low) / (high - low) * (high_accuracy - low_accuracy)
+    }
+
+    /// The most accuracy that is expected of any place between.
+    fn most(&self) -> f64 {
+        self.accuracies[0].max(self.accuracies[1])
+    }
+
+    /// What a place between is expected to cost.
+    fn seconds(&self) -> f64 {
+        f64::midpoint(self.seconds[0], self.seconds[1])
+    }
 }
 
 /// The best accuracy within each share of ReLUs, as a step function.
+#[derive(Clone, PartialEq, Debug, Default)]
 struct Staircase {
     /// Shares at which it rises, and to what.
     steps: Vec<(f64, f64)>,
@@ -188,8 +323,8 @@ struct Staircase {
 }
 
 impl Staircase {
-    fn over(mut points: Vec<(f64, f64)>) -> Self {
-        points.sort_by(|one, other| (one.0.total_cmp(&other.0)).then(other.1.total_cmp(&one.1)));
+    /// Over points by rising share, those of one share by falling accuracy.
+    fn over(points: impl IntoIterator<Item = (f64, f64)>) -> Self {
         let mut steps: Vec<(f64, f64)> = Vec::new();
         let mut areas = Vec::new();
         let mut area = 0.0;
@@ -216,10 +351,15 @@ impl Staircase {
         }
     }
 
+    /// The share from which on it is as high as this.
+    fn height_from(&self, accuracy: f64) -> f64 {
+        let higher = self.steps.partition_point(|step| step.1 < accuracy);
+        self.steps.get(higher).map_or(1.0, |step| step.0)
+    }
+
     /// What a point would add to the hypervolume, whose reference point is (share 1, accuracy 0).
     fn gain(&self, share: f64, accuracy: f64) -> f64 {
-        let higher = self.steps.partition_point(|step| step.1 < accuracy);
-        let until = self.steps.get(higher).map_or(1.0, |step| step.0);
+        let until = self.height_from(accuracy);
         if until <= share {
             return 0.0;
         }
@@ -254,7 +394,9 @@ mod tests {
             share in 0.0..1.0_f64,
             accuracy in 0.0..1.0_f64,
         ) {
-            let front = Staircase::over(points.clone());
+            let mut sorted = points.clone();
+            sorted.sort_by(|one, other| (one.0.total_cmp(&other.0)).then(other.1.total_cmp(&one.1)));
+            let front = Staircase::over(sorted);
             let with = [points.clone(), vec![(share, accuracy)]].concat();
             let grown = hypervolume(&with) - hypervolume(&points);
             prop_assert!((front.gain(share, accuracy) - grown).abs() < 1e-12);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sight::{Sight, Sorted};
 use super::{ALL_EPOCHS, Standings};
 use crate::candidate::{Candidate, PointKind};
 use crate::front::{Estimate, Measured, certainties};
@@ -45,92 +46,140 @@ impl MoreSeeds {
     /// The candidate that gets its next seed now, with that seed's number: of those whose seeds are
     /// all in and leave it open whether they are on the front, the one of which it is least certain;
     /// of equals the one with fewer seeds, then the first.
-    pub(super) fn next(
-        &self,
-        candidates: &[Candidate],
-        standings: &impl Standings,
-    ) -> Option<(u32, u32)> {
-        let mut open: Vec<Open> = Vec::new();
-        let mut measured: Vec<Measured> = Vec::new();
-        let mut tests: Vec<Accuracy> = Vec::new();
-        for (number, (candidate, seeds)) in (0..).zip(candidates.iter().zip(&self.chains)) {
-            if candidate.kind != PointKind::Replaced {
-                continue;
-            }
-            let evaluations = seeds.iter().filter_map(|chain| chain.last().copied());
-            let (asked, all_in, estimate) = so_far(evaluations, standings, &mut tests);
-            let Some(estimate) = estimate else { continue };
-            if all_in && (asked as usize) < seeds.len() {
-                let place = measured.len();
-                open.push(Open {
-                    number,
-                    asked,
-                    place,
-                });
-            }
-            measured.push(estimate);
-        }
-        if open.is_empty() {
+    pub(super) fn next(&self, outlook: &Outlook) -> Option<(u32, u32)> {
+        let known = outlook.candidates.known();
+        let is_open = |number: u32| {
+            let seeds = self.chains[number as usize].len();
+            let known = &known[number as usize];
+            known.all_in && (known.asked as usize) < seeds
+        };
+        let measured = outlook.measured.placed();
+        if !measured.iter().any(|&(_, number)| is_open(number)) {
             return None;
         }
-        let doubts = doubts(measured);
         let until = self.adaptive.until - 0.5;
-        (open.into_iter())
-            .map(|it| (doubts[it.place], it.asked, it.number))
-            .filter(|(doubt, ..)| *doubt < until)
+        (measured.iter().zip(&outlook.doubts))
+            .filter(|((_, number), doubt)| **doubt < until && is_open(*number))
+            .map(|((_, number), doubt)| (*doubt, known[*number as usize].asked, *number))
             .min_by(|one, other| {
                 (one.0.total_cmp(&other.0)).then_with(|| (one.1, one.2).cmp(&(other.1, other.2)))
             })
             .map(|(_, asked, number)| (number, asked))
     }
+
+    fn known(&self, number: u32, candidates: &[Candidate], standings: &impl Standings) -> SoFar {
+        if candidates[number as usize].kind != PointKind::Replaced {
+            return SoFar::default();
+        }
+        SoFar::of(evaluations(&self.chains[number as usize]), standings)
+    }
 }
 
-/// A candidate that may get its next seed.
-struct Open {
-    number: u32,
-    /// Seeds that were asked for.
-    asked: u32,
-    /// Its place among those that were measured.
-    place: usize,
+fn evaluations(chains: &[Vec<u32>]) -> impl Iterator<Item = u32> {
+    chains.iter().filter_map(|chain| chain.last().copied())
 }
 
-/// How many of these evaluations of a candidate, one for each seed, were asked for, whether they have all come to their end, and what
-/// they measured. `tests` is room for that.
-pub(super) fn so_far(
-    evaluations: impl Iterator<Item = u32>,
-    standings: &impl Standings,
-    tests: &mut Vec<Accuracy>,
-) -> (u32, bool, Option<Measured>) {
-    let (mut asked, mut all_in) = (0, true);
-    let mut relu_count = 0;
-    tests.clear();
-    for standing in evaluations.map(|place| standings.of(place)) {
-        asked += u32::from(standing.allowed > 0);
-        all_in &= standing.allowed == 0 || standing.result.is_some() || standing.lost;
-        if let Some((result, test)) = standing.result.and_then(|it| Some((it, it.test?))) {
-            relu_count = result.relu_count.max(relu_count);
-            tests.push(test);
+/// What is known of the candidates.
+#[derive(Clone, Debug)]
+pub(super) struct Outlook {
+    candidates: Sight<SoFar>,
+    /// Those that were measured, by ReLU count.
+    measured: Sorted<Measured>,
+    /// How far from one half the probability of each of these to be on the front is.
+    doubts: Vec<f64>,
+}
+
+impl Outlook {
+    pub(super) fn over(
+        seeds: &MoreSeeds,
+        candidates: &[Candidate],
+        standings: &impl Standings,
+    ) -> Self {
+        let chains = seeds.chains.iter().map(|chains| evaluations(chains));
+        let look = |number| seeds.known(number, candidates, standings);
+        let mut outlook = Self {
+            candidates: Sight::over(chains, look),
+            measured: Sorted::of(candidates.len(), |one, other| {
+                // Of equally many ReLUs the most accurate first: the others can hardly be on the front.
+                (one.relu_count.cmp(&other.relu_count)).then(other.mean.total_cmp(&one.mean))
+            }),
+            doubts: Vec::new(),
+        };
+        let all: Vec<u32> = (0..).zip(candidates).map(|(number, _)| number).collect();
+        outlook.place(&all);
+        outlook
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        seeds: &MoreSeeds,
+        candidates: &[Candidate],
+        standings: &impl Standings,
+        changed: &[u32],
+    ) {
+        let look = |number| seeds.known(number, candidates, standings);
+        let renewed = self.candidates.renew(changed, look);
+        self.place(&renewed);
+    }
+
+    fn place(&mut self, candidates: &[u32]) {
+        let known = self.candidates.known();
+        let measured = |number| known[number as usize].measured;
+        if self.measured.renew(candidates, measured) {
+            self.doubts = doubts(self.measured.placed());
         }
     }
-    let estimate = Estimate::over(tests).map(|estimate| Measured {
-        relu_count,
-        mean: estimate.mean,
-        std: estimate.std,
-        seeds: estimate.n,
-    });
-    (asked, all_in && asked > 0, estimate)
 }
 
-/// How far from one half the probability of each to be on the front is, in the given order: 0 for all
-/// while nothing is known of the spread over seeds.
-fn doubts(measured: Vec<Measured>) -> Vec<f64> {
-    let mut doubts = vec![0.0; measured.len()];
-    let mut sorted: Vec<(usize, Measured)> = measured.into_iter().enumerate().collect();
-    sorted.sort_by_key(|(place, estimate)| (estimate.relu_count, *place));
-    let estimates: Vec<Measured> = sorted.iter().map(|(_, estimate)| *estimate).collect();
-    let certainties = certainties(&estimates).into_iter().flatten();
-    for ((place, _), certainty) in sorted.into_iter().zip(certainties) {
-        doubts[place] = (certainty.p_on_front - 0.5).abs();
+/// What evaluations of a candidate, one for each seed, have come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SoFar {
+    /// How many were asked for.
+    pub(super) asked: u32,
+    /// Whether some were, and all of them have come to their end.
+    pub(super) all_in: bool,
+    pub(super) measured: Option<Measured>,
+    /// Images of the test set, if one was measured.
+    pub(super) images: Option<u64>,
+}
+
+impl SoFar {
+    pub(super) fn of(evaluations: impl Iterator<Item = u32>, standings: &impl Standings) -> Self {
+        let (mut asked, mut all_in) = (0, true);
+        let mut relu_count = 0;
+        let mut tests: Vec<Accuracy> = Vec::new();
+        for standing in evaluations.map(|place| standings.of(place)) {
+            asked += u32::from(standing.allowed > 0);
+            all_in &= standing.allowed == 0 || standing.result.is_some() || standing.lost;
+            if let Some((result, test)) = standing.result.and_then(|it| Some((it, it.test?))) {
+                relu_count = result.relu_count.max(relu_count);
+                tests.push(test);
+            }
+        }
+        let measured = Estimate::over(&tests).map(|estimate| Measured {
+            relu_count,
+            mean: estimate.mean,
+            std: estimate.std,
+            seeds: estimate.n,
+        });
+        Self {
+            asked,
+            all_in: all_in && asked > 0,
+            measured,
+            images: tests.first().map(|test| test.images),
+        }
     }
-    doubts
+}
+
+/// How far from one half the probability of each to be on the front is: 0 for all while nothing is
+/// known of the spread over seeds. Candidates are sorted by ReLU count.
+fn doubts(sorted: &[(Measured, u32)]) -> Vec<f64> {
+    let measured: Vec<Measured> = sorted.iter().map(|(measured, _)| *measured).collect();
+    certainties(&measured).map_or_else(
+        || vec![0.0; sorted.len()],
+        |found| {
+            let doubts = found.iter().map(|it| (it.p_on_front - 0.5).abs());
+            doubts.collect()
+        },
+    )
 }

@@ -5,10 +5,10 @@
 //! the net of the first, and a candidate of its own for what that gives. It is opened once the point
 //! is found to be under-trained, with all its seeds in.
 
-use super::seeds::so_far;
+use super::seeds::SoFar;
+use super::sight::Sight;
 use super::{ALL_EPOCHS, Standings};
 use crate::front::{Measured, pooled_spread, under_trained};
-use crate::observation::Accuracy;
 
 /// The part of a plan that tells which points may be trained on.
 #[derive(Clone, PartialEq, Debug)]
@@ -47,21 +47,52 @@ impl MoreTraining {
     }
 
     /// The first candidate that is found to be under-trained and is not trained on yet.
-    pub(super) fn next(&self, standings: &impl Standings) -> Option<u32> {
-        let series: Vec<Vec<Found<'_>>> = (self.series.iter())
-            .map(|extensions| found(extensions, standings))
-            .collect();
-        let all: Vec<Measured> = (series.iter().flatten()).map(|it| it.measured).collect();
-        let spread = pooled_spread(&all);
-        series.iter().find_map(|found| {
-            let points: Vec<(Measured, u64)> =
-                found.iter().map(|it| (it.measured, it.images)).collect();
-            let is_under = under_trained(&points, spread);
-            let flagged = found.iter().zip(is_under).filter(|(_, is_under)| *is_under);
-            let mut fresh = flagged.filter(|(it, _)| !it.extension.is_open(standings));
-            fresh.next().map(|(it, _)| it.extension.candidate)
+    pub(super) fn next(&self, sight: &Sight<Known>) -> Option<u32> {
+        let measured = sight.known().iter().filter_map(|known| known.measured);
+        let spread = pooled_spread(&measured.map(|(it, _)| it).collect::<Vec<_>>());
+        let mut known = sight.known();
+        self.series.iter().find_map(|series| {
+            let (of_series, rest) = known.split_at(series.len());
+            known = rest;
+            let points = (series.iter().zip(of_series))
+                .filter_map(|(extension, known)| Some((known.measured?, extension, known)));
+            let mut points: Vec<_> = points.collect();
+            points.sort_by_key(|(measured, ..)| measured.0.relu_count);
+            let measured: Vec<(Measured, u64)> = points.iter().map(|point| point.0).collect();
+            let is_under = under_trained(&measured, spread);
+            let mut fresh = (points.into_iter().zip(is_under))
+                .filter(|((.., known), is_under)| *is_under && !known.is_trained_on);
+            fresh
+                .next()
+                .map(|((_, extension, _), _)| extension.candidate)
         })
     }
+
+    /// What is known of the points, series by series.
+    pub(super) fn sight(&self, standings: &impl Standings) -> Sight<Known> {
+        let points: Vec<&Extension> = self.series.iter().flatten().collect();
+        let places = points.iter().map(|point| point.watched());
+        Sight::over(places, |at| points[at as usize].known(standings))
+    }
+
+    /// Looks again at the points of which one of these tasks has changed.
+    pub(super) fn renew(
+        &self,
+        sight: &mut Sight<Known>,
+        standings: &impl Standings,
+        changed: &[u32],
+    ) {
+        let points: Vec<&Extension> = self.series.iter().flatten().collect();
+        sight.renew(changed, |at| points[at as usize].known(standings));
+    }
+}
+
+/// What is known of a point.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known {
+    /// What its seeds have measured, once all are in, and the images of its test set.
+    measured: Option<(Measured, u64)>,
+    is_trained_on: bool,
 }
 
 impl Extension {
@@ -69,34 +100,18 @@ impl Extension {
         self.more.iter().take(seeds as usize).flatten().copied()
     }
 
-    fn is_open(&self, standings: &impl Standings) -> bool {
-        let mut places = self.more.iter().flatten();
-        places.any(|&place| standings.of(place).allowed > 0)
+    /// The tasks that tell what is known of it.
+    fn watched(&self) -> impl Iterator<Item = u32> {
+        let more = self.more.iter().flatten();
+        self.evaluations.iter().chain(more).copied()
     }
-}
 
-/// A point whose seeds are all in.
-struct Found<'a> {
-    extension: &'a Extension,
-    measured: Measured,
-    /// Images of its test set.
-    images: u64,
-}
-
-/// The points of a series whose seeds are all in, by rising ReLU count.
-fn found<'a>(extensions: &'a [Extension], standings: &impl Standings) -> Vec<Found<'a>> {
-    let mut tests: Vec<Accuracy> = Vec::new();
-    let mut found: Vec<Found<'a>> = (extensions.iter())
-        .filter_map(|extension| {
-            let (_, all_in, measured) =
-                so_far(extension.evaluations.iter().copied(), standings, &mut tests);
-            Some(Found {
-                extension,
-                measured: measured.filter(|_| all_in)?,
-                images: tests.first()?.images,
-            })
-        })
-        .collect();
-    found.sort_by_key(|it| it.measured.relu_count);
-    found
+    fn known(&self, standings: &impl Standings) -> Known {
+        let so_far = SoFar::of(self.evaluations.iter().copied(), standings);
+        let mut more = self.more.iter().flatten();
+        Known {
+            measured: (so_far.measured.zip(so_far.images)).filter(|_| so_far.all_in),
+            is_trained_on: more.any(|&place| standings.of(place).allowed > 0),
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::grow::Seen;
 use super::{
     Event, FAILURES_KEPT, Failure, Head, Leased, Ledger, Member, Needs, Next, StateName,
     Submission, Sweep, Task, TaskCounts, TaskState,
@@ -190,6 +191,7 @@ impl Ledger {
         let charged_ms = sweep.worked_for_it_ms();
         sweep.account = None;
         sweep.growth = Vec::new();
+        sweep.seen = Seen::default();
         for &task in &former {
             let task = self.at_mut(task);
             task.sweeps.retain(|member| member.sweep != number);
@@ -244,6 +246,7 @@ impl Ledger {
             counts: TaskCounts::default(),
             grown: Vec::new(),
             growth: Vec::new(),
+            seen: Seen::default(),
         });
         number
     }

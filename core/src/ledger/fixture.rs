@@ -87,6 +87,7 @@ fn search(baseline: OutputRef, budgets: &[u64]) -> Work {
             hysteresis: 0.003,
             degree: 2,
             budget_schedule: BudgetSchedule::Constant,
+            anneal_power: 1.0,
             freeze_at: 1.0,
             calibration_batches: 1,
             ..ReplaceRecipe::default()

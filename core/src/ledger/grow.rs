@@ -1,7 +1,7 @@
 //! How sweeps grow: which tasks of their plans they let train, and for how long.
 
 use super::{Decision, Event, Ledger, Sweep};
-use crate::growth::{Standing, Standings, Step};
+use crate::growth::{Outlook, Standing, Standings, Step};
 use crate::id::SweepName;
 use crate::offer::Offer;
 
@@ -22,6 +22,48 @@ impl Standings for OfSweep<'_> {
             result: task.state.result(),
             lost: task.state.is_lost(),
         }
+    }
+}
+
+/// What a sweep's growth is decided by, kept from one decision to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    outlook: Option<Box<Outlook>>,
+    /// Places of tasks that have changed since.
+    changed: Vec<u32>,
+}
+
+/// It follows from the tasks, and makes no difference between ledgers.
+impl PartialEq for Seen {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Seen {
+    /// Takes note that one of a sweep's so many tasks has changed.
+    pub(super) fn note(&mut self, place: u32, tasks: usize) {
+        if self.outlook.is_none() {
+            return;
+        }
+        if self.changed.len() < tasks {
+            self.changed.push(place);
+        } else {
+            // To look at all costs no more.
+            *self = Self::default();
+        }
+    }
+
+    /// What is known now.
+    fn outlook(&mut self, sweep: &Sweep, standings: &impl Standings) -> &Outlook {
+        let (growth, candidates) = (&sweep.plan.growth, &sweep.plan.candidates);
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        if let Some(outlook) = &mut self.outlook {
+            outlook.renew(growth, candidates, standings, &changed);
+        }
+        (self.outlook).get_or_insert_with(|| Box::new(Outlook::over(growth, candidates, standings)))
     }
 }
 
@@ -122,8 +164,10 @@ impl Ledger {
         if sweep.plan.growth.is_none() && !self.growing.contains(&number) {
             return;
         }
-        let growth = self.growth_of(number);
+        let mut seen = std::mem::take(&mut self.sweeps[number as usize].seen);
+        let growth = self.growth_by(number, &mut seen);
         let sweep = &mut self.sweeps[number as usize];
+        sweep.seen = seen;
         sweep.growth = growth;
         if sweep.growth.is_empty() || !sweep.grants() {
             self.growing.remove(&number);
@@ -132,8 +176,13 @@ impl Ledger {
         }
     }
 
-    /// How a sweep grows, as it stands: not at all while it has a task that can be leased at once.
+    /// How a sweep grows, as it stands, worked out anew.
     pub(super) fn growth_of(&self, number: u32) -> Vec<Step> {
+        self.growth_by(number, &mut Seen::default())
+    }
+
+    /// How a sweep grows, as it stands: not at all while it has a task that can be leased at once.
+    fn growth_by(&self, number: u32, seen: &mut Seen) -> Vec<Step> {
         let sweep = &self.sweeps[number as usize];
         if sweep.plan.growth.is_none() || sweep.ready.has_some_at_once() {
             return Vec::new();
@@ -143,6 +192,7 @@ impl Ledger {
             sweep,
             number,
         };
-        sweep.plan.growth.next(&sweep.plan.candidates, &standings)
+        let outlook = seen.outlook(sweep, &standings);
+        sweep.plan.growth.next(outlook)
     }
 }

@@ -145,6 +145,8 @@ struct Sweep {
     /// How it grows when a worker finds nothing to do for it: follows from its plan, its tasks and
     /// what it has grown.
     growth: Vec<Step>,
+    /// What that is decided by.
+    seen: grow::Seen,
 }
 
 impl Task {
@@ -336,6 +338,8 @@ impl Ledger {
             let name = self.name_for(slot, member);
             let count = self.sweeps[member.sweep as usize].counts.of(name);
             *count = if more { *count + 1 } else { *count - 1 };
+            let sweep = &mut self.sweeps[member.sweep as usize];
+            sweep.seen.note(member.rank.index, sweep.members.len());
             self.charge(slot, member, more);
         }
     }

@@ -1,9 +1,9 @@
 //! Settings without effect at a fixed value, so that they do not make equal work look new.
 
 use super::{
-    BaselineRecipe, CoefficientRates, Decay, Distillation, FinetuneRecipe, Granularity, LatentInit,
-    Method, OptimizerKind, PenaltySchedule, PolynomialStart, ReplaceRecipe, Schedule, Sharing,
-    Ties,
+    BaselineRecipe, BudgetSchedule, CoefficientRates, Decay, Distillation, FinetuneRecipe,
+    Granularity, LatentInit, Method, OptimizerKind, PenaltySchedule, PolynomialStart,
+    ReplaceRecipe, Schedule, Sharing, Ties,
 };
 
 impl Schedule {
@@ -98,6 +98,9 @@ impl ReplaceRecipe {
             if self.method == Method::Autorep {
                 self.penalty_checks = 0;
             }
+        }
+        if self.budget_schedule != BudgetSchedule::Anneal {
+            self.anneal_power = 1.0;
         }
         if self.polynomial_start == PolynomialStart::Identity {
             self.c0_damping = 1.0;

@@ -143,7 +143,7 @@ impl Run {
 }
 
 /// What this thread has had of a processor: what else runs on the machine does not count.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let nanos = u32::try_from(now.tv_nsec).unwrap_or(0);

@@ -242,6 +242,7 @@ mod tests {
                 hysteresis: 0.003,
                 degree: 2,
                 budget_schedule: BudgetSchedule::Anneal,
+                anneal_power: 1.0,
                 freeze_at: 0.5,
                 calibration_batches: 3,
                 ..ReplaceRecipe::default()

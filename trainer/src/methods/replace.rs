@@ -166,6 +166,7 @@ impl Search {
             budgets: budgets.to_vec(),
             allowance: Allowance {
                 schedule: recipe.budget_schedule,
+                power: recipe.anneal_power,
                 first,
                 budget: budgets.last().copied().unwrap_or(0),
                 steps,

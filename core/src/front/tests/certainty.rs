@@ -89,9 +89,11 @@ proptest! {
 
     #[test]
     fn of_equal_counts_one_is_on_the_front(rows in any_rows()) {
+        // Each is rounded to a millionth.
+        let least = 1e-6 * rows.len() as f64;
         let rows = rows.into_iter().map(|row| FrontRow { relu_count: 100, ..row });
         let sum: f64 = filled(rows.collect()).iter().filter_map(|row| row.p_on_front).sum();
-        prop_assert!((sum - 1.0).abs() < 1e-6, "{sum}");
+        prop_assert!((sum - 1.0).abs() <= least, "{sum}");
     }
 }
 

@@ -88,11 +88,16 @@ impl World {
         }
     }
 
+    fn next(&self) -> Vec<Step> {
+        let outlook = Outlook::over(&self.growth, &[], self);
+        self.growth.next(&outlook)
+    }
+
     /// Grows until nothing is to be decided; who was promoted, with the rung that was left.
     fn settle(&mut self) -> Vec<(u32, u32)> {
         let mut promoted = Vec::new();
         loop {
-            let steps = self.growth.next(&[], self);
+            let steps = self.next();
             if steps.is_empty() {
                 return promoted;
             }
@@ -132,7 +137,7 @@ fn a_worker_without_work_need_not_wait_for_a_slow_one() {
     assert_eq!(world.settle(), [], "one of two goes on, and there is one");
     world.train(5, 100);
     assert_eq!(
-        world.growth.next(&[], &world),
+        world.next(),
         [Step::Promote {
             heat: 0,
             entrant: 3,
@@ -220,7 +225,7 @@ proptest! {
                 *promoted.entry(rung).or_default() += 1;
             }
         }
-        prop_assert!(world.growth.next(&[], &world).is_empty());
+        prop_assert!(world.next().is_empty());
         let best = 2 * (entrants as usize - 1);
         prop_assert_eq!(&world.allowed[best..], [ALL_EPOCHS; 2]);
         prop_assert!(promoted[&0] <= entrants.div_ceil(2) + entrants / 2);

@@ -97,7 +97,10 @@ spec:
     }
 
     pub(super) fn next(&self) -> Vec<Step> {
-        self.plan.growth.next(&self.plan.candidates, self)
+        let Plan {
+            growth, candidates, ..
+        } = &self.plan;
+        growth.next(&Outlook::over(growth, candidates, self))
     }
 
     pub(super) fn take(&mut self, steps: &[Step]) {

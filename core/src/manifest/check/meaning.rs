@@ -496,6 +496,7 @@ impl Checker {
             Some("penalty_growth" | "penalty_checks" | "penalty_grace") => {
                 ": this key is for penalty_schedule grow alone"
             }
+            Some("anneal_power") => ": anneal_power is for budget_schedule anneal alone",
             Some("quadratic_lr_scale") => ": there is no quadratic coefficient to train",
             Some("temperature") => ": temperature has no effect where kd_weight is 0",
             _ if part == Part::Baseline && self.settings.baseline.weights.is_some() => {

@@ -258,6 +258,13 @@ pub(crate) static SECTIONS: &[Section] = &[
                     Target::Axis(choice!(replace.budget_schedule)),
                 ),
                 field(
+                    "anneal_power",
+                    Kind::Number(Range::above_zero_to(10.0)),
+                    Fallback::Number(1.0),
+                    "Which power of the time the annealed budget's logarithm falls with: 1 for a geometric fall, more for a later one; for the schedule anneal alone.",
+                    Target::Axis(number!(replace.anneal_power)),
+                ),
+                field(
                     "freeze_at",
                     Kind::Number(Range::above_zero_to(1.0)),
                     Fallback::Number(1.0),

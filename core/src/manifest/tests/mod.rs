@@ -234,6 +234,7 @@ fn the_recipes_get_the_documented_defaults() {
         hysteresis: 0.003,
         granularity: Granularity::Pixel,
         budget_schedule: BudgetSchedule::Anneal,
+        anneal_power: 1.0,
         freeze_at: 1.0,
         freeze_after: 0,
         ties: Ties::Index,

@@ -55,5 +55,8 @@ fn nothing_is_left_of_a_plan_that_was_done() {
     let left = summary.forecast.left.gpu_hours;
     assert_eq!(left.map(f64::to_bits), Some(0.0_f64.to_bits()));
     let table = summary.table();
-    assert!(table.ends_with("nothing is left to do\n") && !table.contains("left: "), "{table}");
+    assert!(
+        table.ends_with("nothing is left to do\n") && !table.contains("left: "),
+        "{table}"
+    );
 }
