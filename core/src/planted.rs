@@ -68,6 +68,8 @@ pub enum Bug {
     GrowthNotRecorded,
     /// What a task measured where it was stopped is not written down.
     CurveNotRecorded,
+    /// A sweep that decides how it grows does not look again at what has changed.
+    ChangeOverlooked,
     /// A task is not told where to stop.
     RungPassed,
     /// A sweep goes on beyond its limit.
@@ -92,7 +94,7 @@ pub enum Bug {
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -124,6 +126,7 @@ impl Bug {
         Self::MakerGoesOn,
         Self::GrowthNotRecorded,
         Self::CurveNotRecorded,
+        Self::ChangeOverlooked,
         Self::RungPassed,
         Self::LimitIgnored,
         Self::LimitNotRecorded,

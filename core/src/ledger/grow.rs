@@ -4,6 +4,7 @@ use super::{Decision, Event, Ledger, Sweep};
 use crate::growth::{Outlook, Standing, Standings, Step};
 use crate::id::SweepName;
 use crate::offer::Offer;
+use crate::planted::{Bug, planted};
 
 /// What a sweep's own tasks have come to.
 struct OfSweep<'a> {
@@ -43,7 +44,7 @@ impl PartialEq for Seen {
 impl Seen {
     /// Takes note that one of a sweep's so many tasks has changed.
     pub(super) fn note(&mut self, place: u32, tasks: usize) {
-        if self.outlook.is_none() {
+        if self.outlook.is_none() || planted(Bug::ChangeOverlooked) {
             return;
         }
         if self.changed.len() < tasks {

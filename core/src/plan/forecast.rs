@@ -86,6 +86,11 @@ impl Forecast {
         };
         let least: Vec<Cost> = (0..costs.len()).map(|at| left(allowed[at], at)).collect();
         let most: Vec<Cost> = (0..costs.len()).map(|at| left(ALL_EPOCHS, at)).collect();
+        let mut needed = vec![ALL_EPOCHS; costs.len()];
+        for (place, epochs) in plan.growth.optional() {
+            needed[place as usize] = epochs;
+        }
+        let needed: Vec<Cost> = (0..costs.len()).map(|at| left(needed[at], at)).collect();
         let gpus = f64::from(gpus.max(1));
         let kind = |place: usize| plan.tasks[place].spec.kind();
         let saved_ms: u64 = (plan.tasks.iter().zip(&is_reused))
@@ -100,7 +105,7 @@ impl Forecast {
             saved_gpu_hours: hours(saved_ms as f64) * gpus,
             left: sum(plan, &least, &pace, gpus),
             most_left: sum(plan, &most, &pace, gpus),
-            critical_path: critical_path(plan, &least, &pace),
+            critical_path: critical_path(plan, &needed, &pace),
         }
     }
 }

@@ -47,6 +47,18 @@ fn a_grid_over_finetune_reuses_baselines_and_searches() {
 }
 
 #[test]
+fn somebody_comes_to_the_end_of_a_heat() {
+    let grid = "replace.penalty: [1.0e-4, 2.0e-4]}\n  halving: {grace: 1";
+    let manifest = manifest("[1K, 2K]", "[0]", 2, grid);
+    let plan = Plan::expand(&manifest);
+    let forecast = PlanSummary::knowing(&manifest, &plan, &BTreeMap::new()).forecast;
+    // Two epochs for the baseline, one for each of four searches.
+    assert_eq!(forecast.left.work.epochs, 2 + 4);
+    let path = forecast.critical_path;
+    assert_eq!((path.kinds.len(), path.work.epochs), (4, 2 + 3 + 2));
+}
+
+#[test]
 fn nothing_is_left_of_a_plan_that_was_done() {
     let manifest = manifest("[1K]", "[0]", 2, "");
     let plan = Plan::expand(&manifest);
