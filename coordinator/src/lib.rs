@@ -30,7 +30,7 @@ mod wire;
 
 pub use config::Config;
 pub use offline::{
-    CurvePoint, OfflineError, SweepResults, SweepStatus, read_curve, read_front, read_progress,
-    read_results, read_sweeps,
+    Curve, CurvePoint, OfflineError, SweepResults, SweepStatus, read_curve, read_front,
+    read_progress, read_results, read_sweeps,
 };
 pub use serve::{RunError, run};

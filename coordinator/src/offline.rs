@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use autorep_core::front::{FrontReport, SweepFront};
-use autorep_core::id::{SweepName, TaskId};
+use autorep_core::candidate::Candidate;
+use autorep_core::front::{FrontReport, SweepFront, hypervolume};
+use autorep_core::id::{CandidateId, SweepName, TaskId};
 use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
 use autorep_core::observation::Observation;
 use autorep_core::plan::{Plan, Progress};
@@ -88,13 +89,22 @@ pub struct CurvePoint {
     pub hypervolume: f64,
 }
 
+/// How a sweep's front grew, and what single seeds say of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Curve {
+    /// A point for each evaluation.
+    pub points: Vec<CurvePoint>,
+    /// The hypervolume of the front's candidates by each seed's own measurements, by rising seed.
+    pub of_seeds: Vec<f64>,
+}
+
 /// How a sweep's front grew with the epochs that were spent on it, if one worker does the plan's tasks
-/// in their order: a point for each evaluation. Tasks without a result count the epochs after which
+/// in their order. Tasks without a result count the epochs after which
 /// they were stopped, and searches all of theirs whose nets were read.
 pub async fn read_curve(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
-) -> Result<Vec<CurvePoint>, OfflineError> {
+) -> Result<Curve, OfflineError> {
     let choose = |sweeps: &[SweepRecord]| {
         let plan = expand(named(sweeps, sweep)?)?;
         Ok::<_, OfflineError>((plan, BTreeMap::new(), BTreeMap::new()))
@@ -120,7 +130,7 @@ pub async fn read_curve(
         .flat_map(|task| task.spec.inputs().into_iter().map(|input| input.task))
         .collect();
     let mut epochs = 0;
-    let mut curve = Vec::new();
+    let mut points = Vec::new();
     for task in &plan.tasks {
         let Some(observation) = results.get(&task.id) else {
             if let (Work::Replace { recipe, .. }, true) = (&task.spec.work, read.contains(&task.id))
@@ -134,7 +144,7 @@ pub async fn read_curve(
         if task.spec.kind() == TaskKind::Evaluate {
             front.observe(task.id, observation);
             let hypervolume = front.report().hypervolume;
-            curve.push(CurvePoint {
+            points.push(CurvePoint {
                 epochs,
                 hypervolume,
             });
@@ -142,7 +152,34 @@ pub async fn read_curve(
             epochs += u64::from(observation.epochs);
         }
     }
-    Ok(curve)
+    Ok(Curve {
+        points,
+        of_seeds: hypervolumes_of_seeds(&front, &plan.candidates, &results),
+    })
+}
+
+/// The hypervolume of the candidates on a front by each seed's own results, by rising seed.
+fn hypervolumes_of_seeds(
+    front: &SweepFront,
+    candidates: &[Candidate],
+    results: &BTreeMap<TaskId, Box<Observation>>,
+) -> Vec<f64> {
+    let rows = front.report().rows.into_iter().filter(|row| row.on_front);
+    let on_front: BTreeSet<CandidateId> = rows.map(|row| row.id).collect();
+    let mut of_seeds: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
+    for candidate in (candidates.iter()).filter(|it| on_front.contains(&it.id)) {
+        for (seed, task) in &candidate.evaluations {
+            if let Some((result, test)) = results.get(task).and_then(|it| Some((it, it.test?))) {
+                let share = result.relu_count as f64 / result.relu_total.max(1) as f64;
+                let points = of_seeds.entry(*seed).or_default();
+                points.push((share, test.percent() / 100.0));
+            }
+        }
+    }
+    of_seeds
+        .values()
+        .map(|points| hypervolume(points))
+        .collect()
 }
 
 /// What the store knows of these tasks, whichever sweep asked for them; nothing where no coordinator

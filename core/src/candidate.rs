@@ -27,6 +27,12 @@ impl PointKind {
     }
 }
 
+/// The label of a candidate that nothing tells from the sweep's others.
+pub const PLAIN_LABEL: &str = "default";
+
+/// How the last word of a label begins where the candidate is another one, trained on.
+pub const TRAINED_ON_LABEL: &str = "trained_on=";
+
 /// One candidate of a plan with the tasks that measure it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Candidate {
@@ -34,7 +40,7 @@ pub struct Candidate {
     /// version, net, data, the recipes of its stages, strategy, and budget.
     pub id: CandidateId,
     /// What tells it from the sweep's other candidates, for people: the grid's assignments, as in
-    /// `replace.penalty=0.0001 replace.hysteresis=0.003`; `default` where there is no grid.
+    /// `replace.penalty=0.0001 replace.hysteresis=0.003`; [`PLAIN_LABEL`] where there is no grid.
     pub label: String,
     /// Baseline or replaced.
     pub kind: PointKind,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use autorep_core::candidate::PointKind;
+use autorep_core::candidate::{PLAIN_LABEL, PointKind, TRAINED_ON_LABEL};
 use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::text::grouped;
 
@@ -163,7 +163,10 @@ fn write_legend(text: &mut String, report: &FrontReport) {
     if report.rows.iter().any(|row| row.p_on_front.is_some()) {
         text.push_str("on front: probability, by a normal model of other seeds\n");
     }
-    write_under_trained(text, &under_trained);
+    let to_train: Vec<&FrontRow> = (under_trained.into_iter())
+        .filter(|row| !is_trained_on(row, &report.rows))
+        .collect();
+    write_under_trained(text, &to_train);
     write_selection_bias(text, report);
     match waiting.count() {
         0 => {}
@@ -176,6 +179,21 @@ fn write_legend(text: &mut String, report: &FrontReport) {
         }
     }
     let _ = writeln!(text, "hypervolume {:.4}", report.hypervolume);
+}
+
+/// Whether there is a point of what comes of training this one on ([`spec.under_trained`]): its label
+/// is the same but for one word more.
+///
+/// [`spec.under_trained`]: autorep_core::growth::MoreTraining
+fn is_trained_on(row: &FrontRow, rows: &[FrontRow]) -> bool {
+    rows.iter().any(|other| {
+        let (label, last) =
+            (other.candidate.rsplit_once(' ')).unwrap_or((PLAIN_LABEL, other.candidate.as_str()));
+        let is_of_it = last.starts_with(TRAINED_ON_LABEL) && label == row.candidate;
+        is_of_it
+            && (other.budget, other.relu_total) == (row.budget, row.relu_total)
+            && (&other.data, &other.net) == (&row.data, &row.net)
+    })
 }
 
 /// Which points more training should lift, and what to do.

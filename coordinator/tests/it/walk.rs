@@ -91,11 +91,14 @@ async fn a_worker_walks_a_sweep_to_its_front_and_the_store_tells_the_same_withou
     let curve = read_curve(lab.store(), &name).await.unwrap();
     // The baseline is measured after its own epoch, each budget after two more; it is no point of the
     // front.
-    let epochs: Vec<u64> = curve.iter().map(|point| point.epochs).collect();
+    let epochs: Vec<u64> = curve.points.iter().map(|point| point.epochs).collect();
     assert_eq!(epochs, [1, 3, 5]);
-    let grown: Vec<f64> = curve.iter().map(|point| point.hypervolume).collect();
+    let grown: Vec<f64> = curve.points.iter().map(|point| point.hypervolume).collect();
     assert!(grown.is_sorted() && grown[0].abs() < 1e-12, "{grown:?}");
     assert_eq!(grown.last(), Some(&front.hypervolume));
+    // There is one seed.
+    assert_eq!(curve.of_seeds.len(), 1);
+    assert!((curve.of_seeds[0] - front.hypervolume).abs() < 1e-12);
     let sweeps = read_sweeps(lab.store()).await.unwrap();
     assert!(matches!(
         sweeps.as_slice(),

@@ -48,8 +48,9 @@ impl MoreTraining {
 
     /// The first candidate that is found to be under-trained and is not trained on yet.
     pub(super) fn next(&self, sight: &Sight<Known>) -> Option<u32> {
-        let measured = sight.known().iter().filter_map(|known| known.measured);
-        let spread = pooled_spread(&measured.map(|(it, _)| it).collect::<Vec<_>>());
+        // Over all that was measured, as the front has it.
+        let measured = sight.known().iter().flat_map(|known| known.so_far);
+        let spread = pooled_spread(&measured.flatten().collect::<Vec<_>>());
         let mut known = sight.known();
         self.series.iter().find_map(|series| {
             let (of_series, rest) = known.split_at(series.len());
@@ -92,6 +93,8 @@ impl MoreTraining {
 pub(super) struct Known {
     /// What its seeds have measured, once all are in, and the images of its test set.
     measured: Option<(Measured, u64)>,
+    /// What its seeds have measured so far, and what those that were trained on have.
+    so_far: [Option<Measured>; 2],
     is_trained_on: bool,
 }
 
@@ -108,9 +111,11 @@ impl Extension {
 
     fn known(&self, standings: &impl Standings) -> Known {
         let so_far = SoFar::of(self.evaluations.iter().copied(), standings);
+        let again = self.more.iter().filter_map(|places| places.last().copied());
         let mut more = self.more.iter().flatten();
         Known {
             measured: (so_far.measured.zip(so_far.images)).filter(|_| so_far.all_in),
+            so_far: [so_far.measured, SoFar::of(again, standings).measured],
             is_trained_on: more.any(|&place| standings.of(place).allowed > 0),
         }
     }

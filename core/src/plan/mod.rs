@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::candidate::{Candidate, PointKind};
+use crate::candidate::{Candidate, PLAIN_LABEL, PointKind, TRAINED_ON_LABEL};
 use crate::digest::Digest;
 use crate::growth::{Entrant, Growth, Halving, Heat};
 use crate::id::{CandidateId, TaskId};
@@ -247,7 +247,7 @@ impl Expansion<'_> {
             return;
         }
         self.extended.push(self.replaced.len() - 1);
-        let suffix = format!("trained_on={epochs}");
+        let suffix = format!("{TRAINED_ON_LABEL}{epochs}");
         let labels: Vec<&str> = labels.iter().copied().chain([suffix.as_str()]).collect();
         let spec = CandidateSpec {
             trained_on: Some(epochs),
@@ -500,7 +500,7 @@ fn candidate(
         label.push_str(part);
     }
     if label.is_empty() {
-        label.push_str("default");
+        label.push_str(PLAIN_LABEL);
     }
     Candidate {
         id: CandidateId(Digest::of(&text)),

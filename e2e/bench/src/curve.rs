@@ -1,4 +1,4 @@
-//! What a front costs: its hypervolume over the epochs spent on it.
+//! What a front costs: its hypervolume over the epochs spent on it, and how far seeds differ in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,13 +12,23 @@ use serde_json::{Value, json};
 pub(crate) async fn read(store: &Path, sweep: &str) -> Result<Value> {
     let folder = LocalFileSystem::new_with_prefix(store)?;
     let curve = read_curve(Arc::new(folder), &sweep.parse()?).await?;
-    let points: Vec<Value> = curve
-        .iter()
+    let mean = curve.of_seeds.iter().sum::<f64>() / curve.of_seeds.len().max(1) as f64;
+    let points: Vec<Value> = (curve.points.iter())
         .map(|point| json!([point.epochs, point.hypervolume]))
         .collect();
     Ok(json!({
-        "epochs": curve.last().map(|point| point.epochs),
-        "hypervolume": curve.last().map(|point| point.hypervolume),
+        "epochs": curve.points.last().map(|point| point.epochs),
+        "hypervolume": curve.points.last().map(|point| point.hypervolume),
+        "of_seeds": curve.of_seeds,
+        "of_seeds_mean": mean,
+        "of_seeds_se": standard_error(&curve.of_seeds, mean),
         "curve": points,
     }))
+}
+
+/// Standard error of a mean; none of fewer than two values.
+fn standard_error(values: &[f64], mean: f64) -> Option<f64> {
+    let freedom = values.len().checked_sub(1).filter(|it| *it > 0)?;
+    let squares: f64 = values.iter().map(|it| (it - mean).powi(2)).sum();
+    Some((squares / freedom as f64 / values.len() as f64).sqrt())
 }

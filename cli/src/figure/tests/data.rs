@@ -191,6 +191,18 @@ fn the_table_names_what_is_under_trained_and_what_to_do() {
     let marked = text.lines().filter(|line| line.starts_with("!  "));
     assert_eq!(marked.count(), 1, "{text}");
 
+    // Nothing is proposed for a point that was trained on already.
+    let sample = (sample.point("penalty=1 trained_on=4", 24_000, &[8_500, 8_520])).point(
+        "penalty=2 trained_on=4",
+        3_000,
+        &[8_000, 8_020],
+    );
+    let text = text_of(&sample.report(), Format::Table);
+    assert!(
+        text.contains("under-trained: 1\n") && !text.contains("raise"),
+        "{text}"
+    );
+
     let series = (1..=12).fold(Sample::new("falling", 48_000), |sample, step| {
         let correct = 9_000 - 200 * step;
         sample.point("default", 1_000 * step, &[correct, correct + 10])

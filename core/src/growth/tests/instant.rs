@@ -103,6 +103,11 @@ spec:
         growth.next(&Outlook::over(growth, candidates, self))
     }
 
+    /// Does as if a task had not been done yet.
+    pub(super) fn forget(&mut self, place: u32) {
+        self.results.remove(&place);
+    }
+
     pub(super) fn take(&mut self, steps: &[Step]) {
         for &step in steps {
             for (place, epochs) in self.plan.growth.allowed_by(step) {

@@ -42,6 +42,27 @@ fn a_point_under_one_with_fewer_relus_is_trained_on_once() {
 }
 
 #[test]
+fn noise_is_told_from_all_that_was_measured() {
+    // 2K lies under 1K by three points, of which its seeds know nothing; 4K's differ by ten, and only
+    // two of its three are in.
+    let accuracy = |budget: u64, seed: u64| match budget {
+        1000 => 8000 + seed,
+        2000 => 7700 + seed,
+        _ => 8000 + 1000 * seed,
+    };
+    let more = "seeds: [0, 1, 2]\n  under_trained: { epochs: 3 }";
+    let mut world = World::new("[1K, 2K, 4K]", more);
+    world.work(&accuracy);
+    assert!(world.next().is_empty());
+    let of_4k = |task: &crate::plan::PlannedTask| {
+        matches!(task.spec.work, Work::Evaluate { budget: 4000, .. }) && task.spec.seed == 2
+    };
+    let place = world.plan.tasks.iter().position(of_4k).unwrap();
+    world.forget(u32::try_from(place).unwrap());
+    assert!(world.next().is_empty(), "two seeds of 4K still tell");
+}
+
+#[test]
 fn training_on_starts_from_the_net_that_was_measured() {
     let world = World::new("[1K]", TRAINS_ON);
     let find = |place: u32| &world.plan.tasks[place as usize].spec;
