@@ -28,6 +28,11 @@ def main(target, *curves):
         label, _, path = argument.partition("=")
         with open(path, encoding="utf-8") as file:
             named.append((label, json.load(file)))
+    if len(named) > len(COLOURS):
+        sys.exit(f"expected at most {len(COLOURS)} curves, found {len(named)}: draw fewer")
+    for label, curve in named:
+        if (curve["hypervolume"] or 0) <= FLOOR:
+            sys.exit(f"expected curves that end above {FLOOR}, found {label}, which does not")
     most = max(curve["epochs"] for _, curve in named)
     best = max(curve["hypervolume"] for _, curve in named)
     top = FLOOR + (best - FLOOR) * 1.06
@@ -76,6 +81,9 @@ def main(target, *curves):
                 way.append(f"H{x(epochs):.1f}")
             way.append(f"V{y(hypervolume):.1f}")
             last = (x(epochs), y(hypervolume))
+        # What was trained after the last evaluation has brought nothing.
+        last = (x(curve["epochs"]), last[1])
+        way.append(f"H{last[0]:.1f}")
         parts.append(
             f'<path d="{" ".join(way)}" fill="none" stroke="{colour}" stroke-width="2"/>'
             f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3.5" fill="{colour}"/>'

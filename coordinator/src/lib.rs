@@ -11,6 +11,7 @@ mod ask;
 mod clock;
 pub mod config;
 mod connections;
+mod curve;
 pub mod embedded;
 mod garbage;
 pub mod identity;
@@ -29,8 +30,9 @@ pub mod state;
 mod wire;
 
 pub use config::Config;
+pub use curve::{Curve, CurvePoint};
 pub use offline::{
-    Curve, CurvePoint, OfflineError, SweepResults, SweepStatus, read_curve, read_front,
-    read_progress, read_results, read_sweeps,
+    OfflineError, SweepResults, SweepStatus, read_curve, read_front, read_progress, read_results,
+    read_sweeps,
 };
 pub use serve::{RunError, run};

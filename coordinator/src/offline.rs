@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use autorep_core::candidate::Candidate;
-use autorep_core::front::{FrontReport, SweepFront, hypervolume};
-use autorep_core::id::{CandidateId, SweepName, TaskId};
+use autorep_core::front::{FrontReport, SweepFront};
+use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::{Quotas, RecordedState, SweepState, TaskCounts, TaskRecord};
 use autorep_core::observation::Observation;
 use autorep_core::plan::{Plan, Progress};
-use autorep_core::task::{TaskKind, Work};
 use object_store::ObjectStore;
 
+use crate::curve::Curve;
 use crate::restore::{RestoreError, Restored, expand, restore};
 use crate::state::{ReadError, SweepRecord, read_chosen, read_offline};
 
@@ -80,40 +79,23 @@ impl Candidates {
     }
 }
 
-/// What a front had come to when so many epochs had been trained.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct CurvePoint {
-    /// Epochs of training up to here, baselines and searches included.
-    pub epochs: u64,
-    /// The front's hypervolume by then.
-    pub hypervolume: f64,
-}
-
-/// How a sweep's front grew, and what single seeds say of it.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Curve {
-    /// A point for each evaluation.
-    pub points: Vec<CurvePoint>,
-    /// The hypervolume of the front's candidates by each seed's own measurements, by rising seed.
-    pub of_seeds: Vec<f64>,
-}
-
 /// How a sweep's front grew with the epochs that were spent on it, if one worker does the plan's tasks
-/// in their order. Tasks without a result count the epochs after which
-/// they were stopped, and searches all of theirs whose nets were read.
+/// in their order. Tasks without a result count the epochs after which they were stopped, and searches
+/// all of theirs whose nets were read.
 pub async fn read_curve(
     store: Arc<dyn ObjectStore>,
     sweep: &SweepName,
 ) -> Result<Curve, OfflineError> {
     let choose = |sweeps: &[SweepRecord]| {
         let plan = expand(named(sweeps, sweep)?)?;
-        Ok::<_, OfflineError>((plan, BTreeMap::new(), BTreeMap::new()))
+        let tasks: BTreeSet<TaskId> = plan.tasks.iter().map(|task| task.id).collect();
+        Ok::<_, OfflineError>((plan, tasks, BTreeMap::new(), BTreeMap::new()))
     };
-    let (plan, results, stopped) = read_chosen(
+    let (plan, _, results, stopped) = read_chosen(
         store,
         choose,
-        |_, _| true,
-        |(_, results, stopped), task, record: TaskRecord| {
+        |(_, tasks, ..), task| tasks.contains(&task),
+        |(_, _, results, stopped), task, record: TaskRecord| {
             if let RecordedState::Done { observation, .. } = record.state {
                 results.insert(task, observation);
             } else {
@@ -123,63 +105,7 @@ pub async fn read_curve(
         },
     )
     .await?;
-    let mut front = SweepFront::new(sweep, &plan.candidates);
-    // A search that missed its last budget has no result, and yet its nets are points.
-    let read: BTreeSet<TaskId> = (plan.tasks.iter())
-        .filter(|task| results.contains_key(&task.id))
-        .flat_map(|task| task.spec.inputs().into_iter().map(|input| input.task))
-        .collect();
-    let mut epochs = 0;
-    let mut points = Vec::new();
-    for task in &plan.tasks {
-        let Some(observation) = results.get(&task.id) else {
-            if let (Work::Replace { recipe, .. }, true) = (&task.spec.work, read.contains(&task.id))
-            {
-                epochs += u64::from(recipe.schedule.epochs);
-            } else {
-                epochs += u64::from(stopped.get(&task.id).copied().unwrap_or(0));
-            }
-            continue;
-        };
-        if task.spec.kind() == TaskKind::Evaluate {
-            front.observe(task.id, observation);
-            let hypervolume = front.report().hypervolume;
-            points.push(CurvePoint {
-                epochs,
-                hypervolume,
-            });
-        } else {
-            epochs += u64::from(observation.epochs);
-        }
-    }
-    Ok(Curve {
-        points,
-        of_seeds: hypervolumes_of_seeds(&front, &plan.candidates, &results),
-    })
-}
-
-/// The hypervolume of the candidates on a front by each seed's own results, by rising seed.
-fn hypervolumes_of_seeds(
-    front: &SweepFront,
-    candidates: &[Candidate],
-    results: &BTreeMap<TaskId, Box<Observation>>,
-) -> Vec<f64> {
-    let rows = front.report().rows.into_iter().filter(|row| row.on_front);
-    let on_front: BTreeSet<CandidateId> = rows.map(|row| row.id).collect();
-    let mut of_seeds: BTreeMap<u64, Vec<(f64, f64)>> = BTreeMap::new();
-    for candidate in (candidates.iter()).filter(|it| on_front.contains(&it.id)) {
-        for (seed, task) in &candidate.evaluations {
-            if let Some((result, test)) = results.get(task).and_then(|it| Some((it, it.test?))) {
-                let share = result.relu_count as f64 / result.relu_total.max(1) as f64;
-                let points = of_seeds.entry(*seed).or_default();
-                points.push((share, test.percent() / 100.0));
-            }
-        }
-    }
-    of_seeds
-        .values()
-        .map(|points| hypervolume(points))
-        .collect()
+    Ok(Curve::of(sweep, &plan, &results, &stopped))
 }
 
 /// What the store knows of these tasks, whichever sweep asked for them; nothing where no coordinator

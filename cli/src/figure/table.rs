@@ -181,10 +181,8 @@ fn write_legend(text: &mut String, report: &FrontReport) {
     let _ = writeln!(text, "hypervolume {:.4}", report.hypervolume);
 }
 
-/// Whether there is a point of what comes of training this one on ([`spec.under_trained`]): its label
-/// is the same but for one word more.
-///
-/// [`spec.under_trained`]: autorep_core::growth::MoreTraining
+/// Whether there is a point of what comes of training this one on (`spec.under_trained`): its label is
+/// the same but for one word more.
 fn is_trained_on(row: &FrontRow, rows: &[FrontRow]) -> bool {
     rows.iter().any(|other| {
         let (label, last) =
@@ -213,7 +211,7 @@ fn write_under_trained(text: &mut String, rows: &[&FrontRow]) {
     let _ = writeln!(
         text,
         "under-trained, under a point with fewer ReLUs by more than noise: {names}; raise \
-         finetune.epochs to train on"
+         finetune.epochs, or set under_trained, to train on"
     );
 }
 

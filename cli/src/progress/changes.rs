@@ -22,6 +22,13 @@ pub enum Change {
         /// The attempt's number, counted from 1.
         attempt: u32,
     },
+    /// A worker left a task before its end: at a rung, or because it shuts down.
+    Stopped {
+        /// The task, for people.
+        task: String,
+        /// The last epoch that it was seen in and how many it has, if that is known.
+        epochs: Option<(u32, u32)>,
+    },
     /// A task is done.
     Finished {
         /// The task, for people.
@@ -44,6 +51,7 @@ pub enum Change {
 #[derive(Debug, Default)]
 pub struct Changes {
     started: BTreeMap<String, u32>,
+    running: Vec<v1::RunningTask>,
     finished: BTreeSet<String>,
     failed: BTreeSet<(String, u32)>,
 }
@@ -75,6 +83,7 @@ impl Changes {
                 });
             }
         }
+        changes.extend(self.stopped(show));
         for running in &show.running {
             let told = self.started.insert(running.task.clone(), running.attempt);
             if told != Some(running.attempt) {
@@ -85,7 +94,21 @@ impl Changes {
                 });
             }
         }
+        self.running.clone_from(&show.running);
         changes
+    }
+
+    /// What ran at the last look, does no longer, and has neither a result nor failed.
+    fn stopped(&self, show: &v1::ShowResponse) -> Vec<Change> {
+        let runs: BTreeSet<&str> = show.running.iter().map(|it| it.task.as_str()).collect();
+        (self.running.iter())
+            .filter(|it| !runs.contains(it.task.as_str()) && !self.finished.contains(&it.task))
+            .filter(|it| !self.failed.contains(&(it.task.clone(), it.attempt)))
+            .map(|it| Change::Stopped {
+                task: text::task(&it.kind, &it.label),
+                epochs: (it.progress.as_ref()).map(|progress| (progress.epoch, progress.epochs)),
+            })
+            .collect()
     }
 }
 
@@ -117,6 +140,33 @@ mod tests {
         let [Change::Started { attempt: 2, .. }] = changes.take(&look)[..] else {
             panic!("the second attempt was not told");
         };
+    }
+
+    #[test]
+    fn a_task_that_was_left_at_a_rung_is_told_once() {
+        let mut changes = Changes::default();
+        let mut look = show();
+        look.running[0].progress = Some(v1::Progress {
+            epoch: 3,
+            epochs: 16,
+            ..v1::Progress::default()
+        });
+        changes.take(&look);
+        let after = v1::ShowResponse::default();
+        let told = changes.take(&after);
+        let [Change::Stopped { epochs, .. }] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(*epochs, Some((3, 16)));
+        assert_eq!(changes.take(&after), []);
+        // One that is done, or has failed, is not told to be left as well.
+        changes.take(&look);
+        let mut done = v1::ShowResponse::default();
+        done.finished.push(v1::FinishedTask {
+            task: "a".to_owned(),
+            ..v1::FinishedTask::default()
+        });
+        assert!(matches!(changes.take(&done)[..], [Change::Finished { .. }]));
     }
 
     #[test]

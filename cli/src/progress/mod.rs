@@ -138,6 +138,11 @@ impl Change {
                 worker,
                 attempt,
             } => format!("start   {task}  ({worker}, attempt {attempt})"),
+            Self::Stopped {
+                task,
+                epochs: Some((epoch, epochs)),
+            } => format!("stopped {task}  in epoch {epoch} of {epochs}"),
+            Self::Stopped { task, epochs: None } => format!("stopped {task}"),
             Self::Finished { task, result } => format!("done    {task}  {result}"),
             Self::Failed {
                 task,

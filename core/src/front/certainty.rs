@@ -16,9 +16,13 @@
 use super::{FrontRow, rounded};
 use crate::candidate::PointKind;
 
-/// Standard deviations on each side beyond which a normal distribution is taken for 0 or 1: what
-/// lies there is less than a tenth of what probabilities are rounded to.
-const REACH: f64 = 5.5;
+/// Standard deviations below its mean from which on a normal distribution is taken for 0: what lies
+/// there is less than a tenth of what probabilities are rounded to.
+const REACH_BELOW: f64 = 5.5;
+
+/// Standard deviations above its mean from which on it is taken for 1. What lies there is left out
+/// once for each candidate: of a million less than what probabilities are rounded to.
+const REACH_ABOVE: f64 = 7.25;
 
 /// Places of the grid in one standard error. The trapezoidal rule over a normal density is exact to
 /// double precision from about two on.
@@ -176,8 +180,12 @@ impl Best {
             all.iter().map(of).fold(from, with)
         };
         let finest = fold(|one| one.error, f64::min, f64::INFINITY);
-        let start = fold(|one| one.mean - REACH * one.error, f64::min, f64::INFINITY);
-        let end = fold(|one| one.mean + REACH * one.error, f64::max, start);
+        let start = fold(
+            |one| one.mean - REACH_BELOW * one.error,
+            f64::min,
+            f64::INFINITY,
+        );
+        let end = fold(|one| one.mean + REACH_ABOVE * one.error, f64::max, start);
         let step = finest / FINENESS;
         #[expect(
             clippy::cast_possible_truncation,
@@ -210,7 +218,7 @@ impl Best {
             let at = ((accuracy - self.start) / self.step).max(0.0);
             (at as usize).min(self.within.len())
         };
-        index(one.mean - REACH * one.error)..index(one.mean + REACH * one.error)
+        index(one.mean - REACH_BELOW * one.error)..index(one.mean + REACH_ABOVE * one.error)
     }
 
     fn join(&mut self, one: Normal) {

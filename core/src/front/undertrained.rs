@@ -115,7 +115,7 @@ impl Lower {
         let above = self
             .0
             .iter()
-            .filter(|it| it.mean - mean > NOISE * it.error.hypot(error));
+            .filter(|it| it.mean - mean > NOISE * libm::hypot(it.error, error));
         above.copied().max_by(|a, b| a.mean.total_cmp(&b.mean))
     }
 }

@@ -132,8 +132,8 @@ impl Heat {
         let mut settled = true;
         let mut found = Vec::new();
         for (rung, (&epochs, here)) in (0_u32..).zip(self.rungs.iter().zip(&field.rungs)) {
-            let came = field.entrants.known();
-            let promoted = self.promoted_from(rung as usize, epochs, came, here, &mut settled);
+            let entrants = field.entrants.known();
+            let promoted = self.promoted_from(rung as usize, epochs, entrants, here, &mut settled);
             if !promoted.is_empty() {
                 let leaves = |entrant| (entrant, rung);
                 found = promoted.into_iter().map(leaves).collect();
@@ -142,20 +142,20 @@ impl Heat {
         found
     }
 
-    /// Who of those that have come leaves a rung now, `here` being those who stand there. `settled`
+    /// Who of all entrants leaves a rung now, `here` being those who stand there. `settled`
     /// is whether nobody can come to the rung before it any more, and then whether nobody can come
     /// to this one.
     fn promoted_from(
         &self,
         rung: usize,
         epochs: u32,
-        came: &[Known],
+        entrants: &[Known],
         here: &Here,
         settled: &mut bool,
     ) -> Vec<u32> {
         let (mut pending, mut ended, mut gone_on) = (0, 0, 0);
         let mut promoted: Vec<u32> = Vec::new();
-        for (number, known) in (0..).zip(came) {
+        for (number, known) in (0..).zip(entrants) {
             if known.allowed < epochs {
                 continue;
             }
@@ -176,7 +176,7 @@ impl Heat {
         let share = (points.len() + ended) / self.reduction.max(1) as usize;
         let quota = if *settled { share.max(1) } else { share };
         let places = quota.saturating_sub(ended);
-        let waits = |entrant: u32| came[entrant as usize].allowed <= epochs;
+        let waits = |entrant: u32| entrants[entrant as usize].allowed <= epochs;
         if *settled {
             let going_on = here.ranking.best(points, places).into_iter();
             promoted.extend(going_on.filter(|&entrant| waits(entrant)));

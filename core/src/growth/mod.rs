@@ -106,16 +106,11 @@ impl Growth {
 
     /// The allowances, by place, of those tasks that do not begin with all epochs.
     pub fn held_back(&self) -> impl Iterator<Item = (u32, u32)> {
-        let heats = self.heats.iter().flat_map(Heat::held_back);
-        heats.chain(self.optional())
-    }
-
-    /// Of those, the tasks that the sweep can end without. Of a heat somebody comes to the end.
-    pub fn optional(&self) -> impl Iterator<Item = (u32, u32)> {
         let seeds = self.seeds.iter().flat_map(MoreSeeds::held_back);
         let budgets = (self.budgets.iter()).flat_map(MoreBudgets::held_back);
+        let heats = self.heats.iter().flat_map(Heat::held_back);
         let training = (self.training.iter()).flat_map(MoreTraining::held_back);
-        budgets.chain(training).chain(seeds)
+        heats.chain(budgets).chain(training).chain(seeds)
     }
 
     /// The tasks, by place, that a step allows more epochs, each with its new allowance. A step that

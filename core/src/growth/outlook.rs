@@ -6,7 +6,8 @@ use super::{Growth, Standings, refine, seeds, training};
 use crate::candidate::Candidate;
 
 /// What is known of a plan's tasks. It can be kept from one decision to the next: then only the tasks
-/// that have changed are looked at again, and a decision costs little more than reading what is known.
+/// that have changed are looked at again, and a decision takes time linear in what is known, without
+/// looking at tasks.
 #[derive(Clone, Debug)]
 pub struct Outlook {
     pub(super) heats: Vec<Field>,

@@ -157,7 +157,7 @@ impl Budget {
     fn of(candidate: &Candidate) -> Self {
         Self {
             share: candidate.budget as f64 / candidate.relu_total.max(1) as f64,
-            logarithm: (candidate.budget.max(1) as f64).ln(),
+            logarithm: libm::log(candidate.budget.max(1) as f64),
         }
     }
 }

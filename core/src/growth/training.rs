@@ -48,7 +48,7 @@ impl MoreTraining {
 
     /// The first candidate that is found to be under-trained and is not trained on yet.
     pub(super) fn next(&self, sight: &Sight<Known>) -> Option<u32> {
-        // Over all that was measured, as the front has it.
+        // Over all that was measured of these, as the front has it where all points are finetuned.
         let measured = sight.known().iter().flat_map(|known| known.so_far);
         let spread = pooled_spread(&measured.flatten().collect::<Vec<_>>());
         let mut known = sight.known();

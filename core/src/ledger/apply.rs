@@ -55,10 +55,13 @@ impl Ledger {
                 task,
                 expires_at_ms,
             } => {
+                // The most frequent event by far, and one that changes nothing but the time.
                 let slot = self.slot(*task);
-                self.change(slot, |state, _| {
-                    TaskState::Leased(lease(event, state).renew(*expires_at_ms))
-                });
+                self.unindex(slot);
+                let state = std::mem::take(&mut self.at_mut(slot).state);
+                let renewed = lease(event, state).renew(*expires_at_ms);
+                self.at_mut(slot).state = TaskState::Leased(renewed);
+                self.index(slot);
             }
             Event::Adopted { checkpoint } => self.apply_adopted(checkpoint),
             Event::Finished { task, observation } => {

@@ -50,7 +50,7 @@ impl Seen {
         if self.changed.len() < tasks {
             self.changed.push(place);
         } else {
-            // To look at all costs no more.
+            // So many changes have come without a decision that it may as well look at all.
             *self = Self::default();
         }
     }

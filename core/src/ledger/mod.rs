@@ -338,8 +338,10 @@ impl Ledger {
             let name = self.name_for(slot, member);
             let count = self.sweeps[member.sweep as usize].counts.of(name);
             *count = if more { *count + 1 } else { *count - 1 };
-            let sweep = &mut self.sweeps[member.sweep as usize];
-            sweep.seen.note(member.rank.index, sweep.members.len());
+            if more {
+                let sweep = &mut self.sweeps[member.sweep as usize];
+                sweep.seen.note(member.rank.index, sweep.members.len());
+            }
             self.charge(slot, member, more);
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Plan;
 use super::summary::WorkSummary;
 use crate::cost::{Cost, task_costs};
-use crate::growth::ALL_EPOCHS;
+use crate::growth::{ALL_EPOCHS, Entrant};
 use crate::id::TaskId;
 use crate::pace::{Done, Pace, hours, millis};
 use crate::task::TaskKind;
@@ -70,42 +70,30 @@ impl Forecast {
     /// `known` has what was done.
     pub fn of(plan: &Plan, gpus: u32, known: &BTreeMap<TaskId, Progress>) -> Self {
         let costs: Vec<Cost> = task_costs(plan.tasks.iter().map(|task| &task.spec)).collect();
+        let pace = pace(plan, &costs, known);
         let mut allowed = vec![ALL_EPOCHS; costs.len()];
         for (place, epochs) in plan.growth.allowances(&[]) {
             allowed[place as usize] = epochs;
         }
-        let pace = pace(plan, &costs, known);
-        let is_reused = reused(plan, known);
-        let left = |allowed: u32, place: usize| {
-            if is_reused[place] {
-                return Cost::default();
-            }
-            let trained = (known.get(&plan.tasks[place].id)).map_or(0, |it| it.epochs);
-            let (whole, spent) = (costs[place].up_to(allowed), costs[place].up_to(trained));
-            whole.without(spent)
-        };
-        let least: Vec<Cost> = (0..costs.len()).map(|at| left(allowed[at], at)).collect();
-        let most: Vec<Cost> = (0..costs.len()).map(|at| left(ALL_EPOCHS, at)).collect();
-        let mut needed = vec![ALL_EPOCHS; costs.len()];
-        for (place, epochs) in plan.growth.optional() {
-            needed[place as usize] = epochs;
-        }
-        let needed: Vec<Cost> = (0..costs.len()).map(|at| left(needed[at], at)).collect();
+        let is_reused = reused(plan, known, &allowed);
+        let least = left(plan, known, &costs, &allowed);
+        let most = left(plan, known, &costs, &vec![ALL_EPOCHS; costs.len()]);
+        let path = left(plan, known, &costs, &needed(plan, &allowed, &is_reused));
         let gpus = f64::from(gpus.max(1));
         let kind = |place: usize| plan.tasks[place].spec.kind();
         let saved_ms: u64 = (plan.tasks.iter().zip(&is_reused))
             .filter(|(_, is_reused)| **is_reused)
             .filter_map(|(task, _)| Some(millis(known.get(&task.id)?.seconds)))
             .sum();
-        let trained =
+        let is_trained =
             |(place, is_reused): &(usize, &bool)| **is_reused && kind(*place) != TaskKind::Evaluate;
         Self {
             reused: is_reused.iter().filter(|it| **it).count() as u64,
-            reused_trained: is_reused.iter().enumerate().filter(trained).count() as u64,
+            reused_trained: is_reused.iter().enumerate().filter(is_trained).count() as u64,
             saved_gpu_hours: hours(saved_ms as f64) * gpus,
             left: sum(plan, &least, &pace, gpus),
             most_left: sum(plan, &most, &pace, gpus),
-            critical_path: critical_path(plan, &needed, &pace),
+            critical_path: critical_path(plan, &path, &pace),
         }
     }
 }
@@ -123,8 +111,50 @@ fn pace(plan: &Plan, costs: &[Cost], known: &BTreeMap<TaskId, Progress>) -> Pace
     pace
 }
 
-/// Which tasks are done and stay so: the outputs of the others are gone, and somebody needs them.
-fn reused(plan: &Plan, known: &BTreeMap<TaskId, Progress>) -> Vec<bool> {
+/// The epochs that tasks are let train for at least, with those of searches of which nobody knows yet
+/// which: somebody comes to the end of each heat.
+fn needed(plan: &Plan, allowed: &[u32], is_reused: &[bool]) -> Vec<u32> {
+    let mut needed = allowed.to_vec();
+    for heat in &plan.growth.heats {
+        let has_ended = |entrant: &&Entrant| entrant.tasks.iter().all(|&at| is_reused[at as usize]);
+        let ended = heat.entrants.iter().filter(has_ended).count();
+        if ended < heat.going_on().last().copied().unwrap_or(0) {
+            for entrant in &heat.entrants {
+                for &place in entrant.tasks.iter().chain(&entrant.followers) {
+                    needed[place as usize] = ALL_EPOCHS;
+                }
+            }
+        }
+    }
+    needed
+}
+
+/// What is left of each task that is let train for so many epochs.
+fn left(
+    plan: &Plan,
+    known: &BTreeMap<TaskId, Progress>,
+    costs: &[Cost],
+    allowed: &[u32],
+) -> Vec<Cost> {
+    let is_reused = reused(plan, known, allowed);
+    let left = |(place, &cost): (usize, &Cost)| {
+        if is_reused[place] {
+            return Cost::default();
+        }
+        let trained = trained(&plan.tasks[place].id, known);
+        cost.up_to(allowed[place]).without(cost.up_to(trained))
+    };
+    costs.iter().enumerate().map(left).collect()
+}
+
+/// Epochs that a task has been trained for that is not done.
+fn trained(task: &TaskId, known: &BTreeMap<TaskId, Progress>) -> u32 {
+    known.get(task).map_or(0, |progress| progress.epochs)
+}
+
+/// Which tasks are done and stay so, where these are the epochs that tasks are let train for: the
+/// outputs of the others are gone, and something that is to train reads them.
+fn reused(plan: &Plan, known: &BTreeMap<TaskId, Progress>, allowed: &[u32]) -> Vec<bool> {
     let places: BTreeMap<TaskId, usize> =
         (plan.tasks.iter().map(|task| task.id)).zip(0..).collect();
     let mut is_needed = vec![false; plan.tasks.len()];
@@ -134,7 +164,9 @@ fn reused(plan: &Plan, known: &BTreeMap<TaskId, Progress>) -> Vec<bool> {
         let progress = known.get(&task.id);
         is_reused[place] =
             progress.is_some_and(|it| it.is_done && (it.is_readable || !is_needed[place]));
-        if !is_reused[place] {
+        let is_made_again = progress.is_some_and(|it| it.is_done) && is_needed[place];
+        let trains = is_made_again || allowed[place] > trained(&task.id, known);
+        if !is_reused[place] && trains {
             for input in task.spec.inputs() {
                 if let Some(&parent) = places.get(&input.task) {
                     is_needed[parent] = true;

@@ -400,7 +400,12 @@ fn write_forecast(text: &mut String, forecast: &Forecast, tasks: u64) -> std::fm
     }
     let path = &forecast.critical_path;
     if path.kinds.is_empty() {
-        return writeln!(text, "nothing is left to do");
+        let unless = if forecast.most_left == forecast.left {
+            ""
+        } else {
+            " unless the sweep grows"
+        };
+        return writeln!(text, "nothing is left to do{unless}");
     }
     let kinds: Vec<&str> = path.kinds.iter().map(|kind| kind.name()).collect();
     let time = path.hours.map(|it| format!(", about {}", hours(it)));

@@ -17,7 +17,7 @@ pub(crate) async fn read(store: &Path, sweep: &str) -> Result<Value> {
         .map(|point| json!([point.epochs, point.hypervolume]))
         .collect();
     Ok(json!({
-        "epochs": curve.points.last().map(|point| point.epochs),
+        "epochs": curve.epochs,
         "hypervolume": curve.points.last().map(|point| point.hypervolume),
         "of_seeds": curve.of_seeds,
         "of_seeds_mean": mean,

@@ -40,7 +40,12 @@ const RELU_TOTAL: u64 = 24_000;
 /// Milliseconds for a decision among 10,000 candidates.
 pub(crate) fn cost() -> Result<Value> {
     // A search that never comes to the first rung: the others go on one by one.
-    let halving = Growing::new("budgets: [1K]", "seeds: [0], halving: { grace: 1 }", 100, 0)?;
+    let halving = Growing::new(
+        "budgets: [1K]",
+        "seeds: [0]\n  halving: { grace: 1 }",
+        100,
+        0,
+    )?;
     let seeds = "seeds: { min: 2, max: 3, until: 0.9999 }";
     let seeds = Growing::new("budgets: [1K]", seeds, 100, 25)?;
     let budgets =
@@ -63,7 +68,6 @@ fn manifest(budgets: &str, more: &str, rates: u32) -> String {
         }
         values
     };
-    let more = more.replace(", halving", "\n  halving");
     format!(
         "apiVersion: autorep/v1
 kind: Sweep

@@ -186,22 +186,33 @@ fn the_table_names_what_is_under_trained_and_what_to_do() {
         "{text}"
     );
     let named = "under-trained, under a point with fewer ReLUs by more than noise: penalty=1 at \
-                 24,000 (under 3,000); raise finetune.epochs to train on\n";
+                 24,000 (under 3,000); raise finetune.epochs, or set under_trained, to train \
+                 on\n";
     assert!(text.contains(named), "{text}");
     let marked = text.lines().filter(|line| line.starts_with("!  "));
     assert_eq!(marked.count(), 1, "{text}");
 
-    // Nothing is proposed for a point that was trained on already.
-    let sample = (sample.point("penalty=1 trained_on=4", 24_000, &[8_500, 8_520])).point(
+    // Nothing is proposed for a point that was trained on already; another budget's or another
+    // setting's training on says nothing of it.
+    let sample = (sample.point("penalty=1 trained_on=4", 3_000, &[8_610, 8_630])).point(
         "penalty=2 trained_on=4",
-        3_000,
+        24_000,
         &[8_000, 8_020],
     );
+    assert!(text_of(&sample.report(), Format::Table).contains(named));
+    let sample = sample.point("penalty=1 trained_on=4", 24_000, &[8_700, 8_720]);
     let text = text_of(&sample.report(), Format::Table);
-    assert!(
-        text.contains("under-trained: 1\n") && !text.contains("raise"),
-        "{text}"
-    );
+    assert!(!text.contains("raise"), "{text}");
+    let plain = Sample::new("plain", 48_000)
+        .point("default", 1_000, &[8_600, 8_620])
+        .point("default", 2_000, &[8_300, 8_320]);
+    let advice = |sample: &Sample| text_of(&sample.report(), Format::Table).contains("raise");
+    assert!(advice(&plain));
+    assert!(!advice(&plain.point(
+        "trained_on=4",
+        2_000,
+        &[8_500, 8_520]
+    )));
 
     let series = (1..=12).fold(Sample::new("falling", 48_000), |sample, step| {
         let correct = 9_000 - 200 * step;

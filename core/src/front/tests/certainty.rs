@@ -128,3 +128,50 @@ fn what_lies_far_apart_is_certain() {
         assert!((row.front_high.unwrap() - (60.0 + 1.959_964 * error)).abs() < 1e-3);
     }
 }
+
+/// The probability of each row to be on the front by its definition: an integral over a fine grid, in
+/// which each density and distribution is worked out by itself.
+fn integrated(rows: &[FrontRow], spread: f64) -> Vec<f64> {
+    let z =
+        |row: &FrontRow, at: f64| (at - row.accuracy_mean) / (spread / f64::from(row.seeds).sqrt());
+    let below = |row: &FrontRow, at: f64| 0.5 * libm::erfc(-z(row, at) / 2.0_f64.sqrt());
+    let step = 0.02;
+    let integral = |row: &FrontRow| {
+        let error = spread / f64::from(row.seeds).sqrt();
+        let density = |at: f64| {
+            libm::exp(-0.5 * z(row, at).powi(2)) / (error * (2.0 * std::f64::consts::PI).sqrt())
+        };
+        let others = |at: f64| -> f64 {
+            let others = rows
+                .iter()
+                .filter(|other| other.relu_count <= row.relu_count && !std::ptr::eq(*other, row));
+            others.map(|other| below(other, at)).product()
+        };
+        let places = (-500..=500).map(|at| row.accuracy_mean + step * f64::from(at) * error);
+        places
+            .map(|at| density(at) * others(at) * step * error)
+            .sum()
+    };
+    rows.iter().map(integral).collect()
+}
+
+#[test]
+fn probabilities_are_the_integrals_they_stand_for_also_among_many() {
+    let mut draws = Draws(3);
+    let rows = (0..120)
+        .map(|at| {
+            let mean = 85.0 + (20.0 * draws.uniform()).round() / 10.0;
+            row(
+                100 * (1 + at / 24),
+                mean,
+                0.7,
+                2 + u32::try_from(at % 3).unwrap(),
+            )
+        })
+        .collect();
+    let rows = filled(rows);
+    for (row, expected) in rows.iter().zip(integrated(&rows, 0.7)) {
+        let found = row.p_on_front.unwrap();
+        assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+    }
+}

@@ -3,5 +3,6 @@
 mod budgets;
 mod halving;
 mod instant;
+mod outlook;
 mod seeds;
 mod training;

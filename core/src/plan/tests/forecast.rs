@@ -56,6 +56,34 @@ fn somebody_comes_to_the_end_of_a_heat() {
     assert_eq!(forecast.left.work.epochs, 2 + 4);
     let path = forecast.critical_path;
     assert_eq!((path.kinds.len(), path.work.epochs), (4, 2 + 3 + 2));
+    // Once one has, the others stay where they are, and what they would read need not be there.
+    let mut lost = BTreeSet::new();
+    for task in &plan.tasks {
+        let is_lost = match &task.spec.work {
+            Work::Replace { recipe, .. } => recipe.penalty > 1.5e-4,
+            Work::Baseline { .. } | Work::Finetune { .. } | Work::Evaluate { .. } => {
+                (task.spec.inputs().iter()).any(|input| lost.contains(&input.task))
+            }
+        };
+        if is_lost {
+            lost.insert(task.id);
+        }
+    }
+    let mut known = done(&plan, |spec| !lost.contains(&spec.id()), false);
+    for task in (plan.tasks.iter()).filter(|it| lost.contains(&it.id)) {
+        if task.spec.kind() == TaskKind::Replace {
+            let stopped = Progress {
+                seconds: 5.0,
+                epochs: 1,
+                is_done: false,
+                is_readable: false,
+            };
+            known.insert(task.id, stopped);
+        }
+    }
+    let table = PlanSummary::knowing(&manifest, &plan, &known).table();
+    let end = "nothing is left to do unless the sweep grows\n";
+    assert!(table.ends_with(end) && !table.contains("left: "), "{table}");
 }
 
 #[test]
