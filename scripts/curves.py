@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 190, 24, 52
 COLOURS = ["#1f5fa8", "#c2571a", "#2e7d4f", "#7b4ea3"]
-# The lowest hypervolume that is drawn: below it all curves are single points of single seeds.
-FLOOR = 0.6
+# The axis begins at this share of the best hypervolume: below it curves are single points of single seeds.
+DRAWN = 0.75
 
 
 def ticks(most, steps):
@@ -26,22 +26,26 @@ def main(target, *curves):
     named = []
     for argument in curves:
         label, _, path = argument.partition("=")
-        with open(path, encoding="utf-8") as file:
-            named.append((label, json.load(file)))
+        try:
+            with open(path, encoding="utf-8") as file:
+                named.append((label, json.load(file)))
+        except (OSError, ValueError) as error:
+            sys.exit(f"expected LABEL=CURVE.json, found {argument}: {error}")
     if len(named) > len(COLOURS):
         sys.exit(f"expected at most {len(COLOURS)} curves, found {len(named)}: draw fewer")
-    for label, curve in named:
-        if (curve["hypervolume"] or 0) <= FLOOR:
-            sys.exit(f"expected curves that end above {FLOOR}, found {label}, which does not")
     most = max(curve["epochs"] for _, curve in named)
-    best = max(curve["hypervolume"] for _, curve in named)
-    top = FLOOR + (best - FLOOR) * 1.06
+    best = max(curve["hypervolume"] or 0 for _, curve in named)
+    floor = int(best * DRAWN * 20) / 20
+    for label, curve in named:
+        if (curve["hypervolume"] or 0) <= floor:
+            sys.exit(f"expected curves that end above {floor}, found {label}, which does not")
+    top = floor + (best - floor) * 1.06
 
     def x(epochs):
         return LEFT + (WIDTH - LEFT - RIGHT) * epochs / most
 
     def y(hypervolume):
-        share = (max(hypervolume, FLOOR) - FLOOR) / (top - FLOOR)
+        share = (max(hypervolume, floor) - floor) / (top - floor)
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
 
     parts = [
@@ -55,7 +59,7 @@ def main(target, *curves):
             f'y2="{HEIGHT - BOTTOM + 5}" stroke="#888"/><text x="{x(tick):.1f}" '
             f'y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{tick:,}</text>'
         )
-    tick = FLOOR
+    tick = floor
     while tick < top:
         parts.append(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}" '
@@ -73,10 +77,10 @@ def main(target, *curves):
     for (label, curve), colour in zip(named, COLOURS):
         way, last = [], None
         for epochs, hypervolume in curve["curve"]:
-            if hypervolume < FLOOR:
+            if hypervolume < floor:
                 continue
             if last is None:
-                way.append(f"M{x(epochs):.1f} {y(FLOOR):.1f}")
+                way.append(f"M{x(epochs):.1f} {y(floor):.1f}")
             else:
                 way.append(f"H{x(epochs):.1f}")
             way.append(f"V{y(hypervolume):.1f}")

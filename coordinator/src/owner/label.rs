@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use autorep_core::candidate::{PLAIN_LABEL, TRAINED_ON_LABEL};
 use autorep_core::id::SweepName;
 use autorep_core::ledger::Task;
 use autorep_core::task::{TaskKind, Work};
@@ -47,9 +48,12 @@ impl<S: StateStore> Owner<S> {
             .filter_map(|number| plan.candidates.get(number as usize))
             .map(|candidate| candidate.label.as_str())
             .collect();
-        let mut labels = labels.into_iter();
+        // What a point is trained on from has that point's label.
+        let is_trained_on = |label: &&str| label.contains(TRAINED_ON_LABEL);
+        let all_are = labels.iter().all(is_trained_on);
+        let mut labels = (labels.into_iter()).filter(|label| all_are || !is_trained_on(label));
         match (labels.next(), labels.next()) {
-            (Some(label), None) if label != "default" => Some(label.to_owned()),
+            (Some(label), None) if label != PLAIN_LABEL => Some(label.to_owned()),
             _ => None,
         }
     }

@@ -77,7 +77,7 @@ pub struct FrontRow {
     /// Whether no other replaced candidate has at most as many ReLUs and at least the accuracy,
     /// and is better in one. Baselines are never on the front: they are its reference.
     pub on_front: bool,
-    /// The ReLUs of a point of the same series (equal but for the budget) that has fewer of them and
+    /// The ReLUs of a point of the same line (equal but for the budget) that has fewer of them and
     /// a mean test accuracy that is higher by more than noise. Then this one is under-trained. Of
     /// several such points the most accurate.
     pub lies_under: Option<u64>,

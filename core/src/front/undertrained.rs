@@ -2,7 +2,7 @@
 //!
 //! A net with more ReLUs can do all that one with fewer can. Where it is less accurate all the same
 //! it has been trained too little, and more epochs should lift it. Points are compared within a
-//! series: the same net and data, baselines, strategy and place in the grid, at other budgets.
+//! line: the same net and data, baselines, strategy and place in the grid, at other budgets.
 //!
 //! Noise is two standard errors of the difference of the means. Between two points with several
 //! seeds each, a mean's is that of the model of [`super::certainty`]: s/√n, s pooled over all
@@ -29,7 +29,7 @@ pub(super) fn fill(rows: &mut [Tested]) {
     let replaced = rows.iter().filter(|it| it.row.kind == PointKind::Replaced);
     let measured: Vec<Measured> = replaced.map(|it| Measured::of(&it.row)).collect();
     let spread = pooled_spread(&measured);
-    for places in series(rows) {
+    for places in lines(rows) {
         let points: Vec<Point> = (places.iter())
             .map(|&place| {
                 let Tested { row, images } = &rows[place];
@@ -42,17 +42,17 @@ pub(super) fn fill(rows: &mut [Tested]) {
     }
 }
 
-/// The places of the rows of each series, by rising ReLU count.
-fn series(rows: &[Tested]) -> Vec<Vec<usize>> {
-    let mut series: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+/// The places of the rows of each line, by rising ReLU count.
+fn lines(rows: &[Tested]) -> Vec<Vec<usize>> {
+    let mut lines: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (place, Tested { row, .. }) in rows.iter().enumerate() {
         if row.kind == PointKind::Replaced {
             let setting = (&row.candidate, row.strategy);
             let net = (&row.data, &row.net, row.relu_total);
-            series.entry((setting, net)).or_default().push(place);
+            lines.entry((setting, net)).or_default().push(place);
         }
     }
-    series.into_values().collect()
+    lines.into_values().collect()
 }
 
 /// What is compared.
@@ -120,17 +120,17 @@ impl Lower {
     }
 }
 
-/// Which of these points of a series, sorted by ReLU count and each with the images of its test set, lie
+/// Which of these points of a line, sorted by ReLU count and each with the images of its test set, lie
 /// under one with fewer ReLUs by more than noise. `spread` is the standard deviation over seeds, in
 /// percentage points, pooled over all candidates with several.
-pub fn under_trained(series: &[(Measured, u64)], spread: Option<f64>) -> Vec<bool> {
-    let points: Vec<Point> = (series.iter())
+pub fn under_trained(line: &[(Measured, u64)], spread: Option<f64>) -> Vec<bool> {
+    let points: Vec<Point> = (line.iter())
         .map(|(measured, images)| Point::of(measured, *images, spread))
         .collect();
     under(&points).iter().map(Option::is_some).collect()
 }
 
-/// Of each of these points of a series, sorted by ReLU count, the ReLUs of the most accurate of
+/// Of each of these points of a line, sorted by ReLU count, the ReLUs of the most accurate of
 /// those that it lies under.
 pub(super) fn under(points: &[Point]) -> Vec<Option<u64>> {
     // Points with several seeds by either error, and those with one.

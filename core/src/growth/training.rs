@@ -16,7 +16,7 @@ pub struct MoreTraining {
     /// Seeds that a candidate has.
     pub seeds: u32,
     /// Points that differ only in their budget, by rising budget.
-    pub series: Vec<Vec<Extension>>,
+    pub lines: Vec<Vec<Extension>>,
 }
 
 /// A point that may be trained on.
@@ -32,13 +32,13 @@ pub struct Extension {
 
 impl MoreTraining {
     pub(crate) fn held_back(&self) -> impl Iterator<Item = (u32, u32)> {
-        (self.series.iter().flatten())
+        (self.lines.iter().flatten())
             .flat_map(|extension| extension.places(self.seeds))
             .map(|place| (place, 0))
     }
 
     pub(super) fn allowed_by(&self, candidate: u32) -> Vec<(u32, u32)> {
-        let mut all = self.series.iter().flatten();
+        let mut all = self.lines.iter().flatten();
         let extension = all.find(|extension| extension.candidate == candidate);
         extension.map_or_else(Vec::new, |extension| {
             let places = extension.places(self.seeds);
@@ -52,10 +52,10 @@ impl MoreTraining {
         let measured = sight.known().iter().flat_map(|known| known.so_far);
         let spread = pooled_spread(&measured.flatten().collect::<Vec<_>>());
         let mut known = sight.known();
-        self.series.iter().find_map(|series| {
-            let (of_series, rest) = known.split_at(series.len());
+        self.lines.iter().find_map(|line| {
+            let (of_line, rest) = known.split_at(line.len());
             known = rest;
-            let points = (series.iter().zip(of_series))
+            let points = (line.iter().zip(of_line))
                 .filter_map(|(extension, known)| Some((known.measured?, extension, known)));
             let mut points: Vec<_> = points.collect();
             points.sort_by_key(|(measured, ..)| measured.0.relu_count);
@@ -69,9 +69,9 @@ impl MoreTraining {
         })
     }
 
-    /// What is known of the points, series by series.
+    /// What is known of the points, line by line.
     pub(super) fn sight(&self, standings: &impl Standings) -> Sight<Known> {
-        let points: Vec<&Extension> = self.series.iter().flatten().collect();
+        let points: Vec<&Extension> = self.lines.iter().flatten().collect();
         let places = points.iter().map(|point| point.watched());
         Sight::over(places, |at| points[at as usize].known(standings))
     }
@@ -83,7 +83,7 @@ impl MoreTraining {
         standings: &impl Standings,
         changed: &[u32],
     ) {
-        let points: Vec<&Extension> = self.series.iter().flatten().collect();
+        let points: Vec<&Extension> = self.lines.iter().flatten().collect();
         sight.renew(changed, |at| points[at as usize].known(standings));
     }
 }

@@ -1,6 +1,7 @@
 //! What a plan still has to do where some of it has been done already: what is reused, what is left,
 //! and the longest chain of work, which no number of workers makes shorter.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Plan;
 use super::summary::WorkSummary;
 use crate::cost::{Cost, task_costs};
-use crate::growth::{ALL_EPOCHS, Entrant};
+use crate::growth::ALL_EPOCHS;
 use crate::id::TaskId;
 use crate::pace::{Done, Pace, hours, millis};
 use crate::task::TaskKind;
@@ -71,14 +72,10 @@ impl Forecast {
     pub fn of(plan: &Plan, gpus: u32, known: &BTreeMap<TaskId, Progress>) -> Self {
         let costs: Vec<Cost> = task_costs(plan.tasks.iter().map(|task| &task.spec)).collect();
         let pace = pace(plan, &costs, known);
-        let mut allowed = vec![ALL_EPOCHS; costs.len()];
-        for (place, epochs) in plan.growth.allowances(&[]) {
-            allowed[place as usize] = epochs;
-        }
+        let allowed = at_least(plan, known);
         let is_reused = reused(plan, known, &allowed);
         let least = left(plan, known, &costs, &allowed);
         let most = left(plan, known, &costs, &vec![ALL_EPOCHS; costs.len()]);
-        let path = left(plan, known, &costs, &needed(plan, &allowed, &is_reused));
         let gpus = f64::from(gpus.max(1));
         let kind = |place: usize| plan.tasks[place].spec.kind();
         let saved_ms: u64 = (plan.tasks.iter().zip(&is_reused))
@@ -93,7 +90,7 @@ impl Forecast {
             saved_gpu_hours: hours(saved_ms as f64) * gpus,
             left: sum(plan, &least, &pace, gpus),
             most_left: sum(plan, &most, &pace, gpus),
-            critical_path: critical_path(plan, &path, &pace),
+            critical_path: critical_path(plan, &least, &pace),
         }
     }
 }
@@ -111,22 +108,44 @@ fn pace(plan: &Plan, costs: &[Cost], known: &BTreeMap<TaskId, Progress>) -> Pace
     pace
 }
 
-/// The epochs that tasks are let train for at least, with those of searches of which nobody knows yet
-/// which: somebody comes to the end of each heat.
-fn needed(plan: &Plan, allowed: &[u32], is_reused: &[bool]) -> Vec<u32> {
-    let mut needed = allowed.to_vec();
+/// The epochs that tasks are let train for at least, as far as they have come: what was begun was let,
+/// and of each heat those go on that have come farthest, no more than must.
+fn at_least(plan: &Plan, known: &BTreeMap<TaskId, Progress>) -> Vec<u32> {
+    let came = |place: u32| match known.get(&plan.tasks[place as usize].id) {
+        Some(progress) if progress.is_done => ALL_EPOCHS,
+        Some(progress) => progress.epochs,
+        None => 0,
+    };
+    let mut allowed = vec![ALL_EPOCHS; plan.tasks.len()];
+    for (place, epochs) in plan.growth.allowances(&[]) {
+        allowed[place as usize] = if epochs == 0 && came(place) > 0 {
+            ALL_EPOCHS
+        } else {
+            epochs
+        };
+    }
     for heat in &plan.growth.heats {
-        let has_ended = |entrant: &&Entrant| entrant.tasks.iter().all(|&at| is_reused[at as usize]);
-        let ended = heat.entrants.iter().filter(has_ended).count();
-        if ended < heat.going_on().last().copied().unwrap_or(0) {
-            for entrant in &heat.entrants {
-                for &place in entrant.tasks.iter().chain(&entrant.followers) {
-                    needed[place as usize] = ALL_EPOCHS;
+        let mut farthest: Vec<(u32, u32)> = (0..)
+            .zip(&heat.entrants)
+            .map(|(number, entrant)| {
+                let farthest = entrant.tasks.iter().map(|&place| came(place)).max();
+                (farthest.unwrap_or(0), number)
+            })
+            .collect();
+        farthest.sort_by_key(|&(came, number)| (Reverse(came), number));
+        let going_on = heat.going_on();
+        for (at, (came, entrant)) in farthest.into_iter().enumerate() {
+            let must = going_on.iter().take_while(|&&most| at < most).count();
+            let has = heat.rungs.iter().take_while(|&&rung| came > rung).count();
+            for rung in (0_u32..).take(must.max(has)) {
+                for (place, epochs) in heat.allowed_after(entrant, rung) {
+                    let known = &mut allowed[place as usize];
+                    *known = epochs.max(*known);
                 }
             }
         }
     }
-    needed
+    allowed
 }
 
 /// What is left of each task that is let train for so many epochs.
@@ -147,9 +166,10 @@ fn left(
     costs.iter().enumerate().map(left).collect()
 }
 
-/// Epochs that a task has been trained for that is not done.
+/// Epochs from which a task goes on that is not reused: none where it is done and made again.
 fn trained(task: &TaskId, known: &BTreeMap<TaskId, Progress>) -> u32 {
-    known.get(task).map_or(0, |progress| progress.epochs)
+    let progress = known.get(task).filter(|progress| !progress.is_done);
+    progress.map_or(0, |progress| progress.epochs)
 }
 
 /// Which tasks are done and stay so, where these are the epochs that tasks are let train for: the
@@ -164,8 +184,7 @@ fn reused(plan: &Plan, known: &BTreeMap<TaskId, Progress>, allowed: &[u32]) -> V
         let progress = known.get(&task.id);
         is_reused[place] =
             progress.is_some_and(|it| it.is_done && (it.is_readable || !is_needed[place]));
-        let is_made_again = progress.is_some_and(|it| it.is_done) && is_needed[place];
-        let trains = is_made_again || allowed[place] > trained(&task.id, known);
+        let trains = allowed[place] > trained(&task.id, known);
         if !is_reused[place] && trains {
             for input in task.spec.inputs() {
                 if let Some(&parent) = places.get(&input.task) {

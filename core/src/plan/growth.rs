@@ -93,16 +93,16 @@ fn more_budgets(
     }
 }
 
-/// The series of a plan's points, with what trains each on.
+/// The lines of a plan's points, with what trains each on.
 fn more_training(plan: &Plan, chains: &[Vec<Vec<u32>>], extended: &[usize]) -> MoreTraining {
-    let mut series: BTreeMap<(&str, u64), Vec<Extension>> = BTreeMap::new();
+    let mut lines: BTreeMap<(&str, u64), Vec<Extension>> = BTreeMap::new();
     for &at in extended {
         let candidate = &plan.candidates[at];
         let more = |(base, extension): (&Vec<u32>, &Vec<u32>)| {
             let own = extension.iter().filter(|place| !base.contains(place));
             own.copied().collect()
         };
-        let points = series.entry(line_of(candidate));
+        let points = lines.entry(line_of(candidate));
         points.or_default().push(Extension {
             candidate: u32::try_from(at).unwrap_or(u32::MAX),
             evaluations: chains[at]
@@ -114,7 +114,7 @@ fn more_training(plan: &Plan, chains: &[Vec<Vec<u32>>], extended: &[usize]) -> M
     }
     MoreTraining {
         seeds: plan.least_seeds(),
-        series: series.into_values().collect(),
+        lines: lines.into_values().collect(),
     }
 }
 

@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Forecast, GrowthSummary, Left, Plan, Progress, budgets};
+use crate::blank::is_default;
 use crate::candidate::PointKind;
 use crate::cost::{Cost, CostModel, task_costs};
 use crate::data::DataSpec;
 use crate::digest::Digest;
 use crate::id::{SweepName, TaskId};
+use crate::limit::CostLimit;
 use crate::manifest::Manifest;
 use crate::manifest::grid::{Parts, Subject};
 use crate::net::NetSpec;
@@ -44,6 +46,9 @@ pub struct PlanSummary {
     /// How the sweep may grow, and what of the plan it then runs; none where it runs all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<GrowthSummary>,
+    /// Within what the sweep ends with what it has, if that was asked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limit: CostLimit,
     /// What is left of it, where that was asked, and the longest chain of that.
     pub forecast: Forecast,
     /// Estimated training work of the whole plan.
@@ -154,6 +159,7 @@ impl PlanSummary {
                 .collect(),
             nets: nets.map(|variant| net(manifest, &variant.value)).collect(),
             growth: GrowthSummary::of(plan, manifest.seeds.len()),
+            limit: manifest.limit,
             forecast: Forecast::of(plan, manifest.resources.gpus, known),
             work: total(&shared).into(),
             work_without_sharing: total(&alone).into(),
@@ -315,21 +321,43 @@ impl PlanSummary {
             metric(self.work.images as f64),
         )?;
         (self.growth.iter()).try_for_each(|growth| write_growth(text, growth, self.work))?;
+        write_limit(text, self.limit)?;
         write_forecast(text, &self.forecast, self.tasks)
     }
+}
+
+fn write_limit(text: &mut String, limit: CostLimit) -> std::fmt::Result {
+    let bounds = [
+        (limit.gpu_hours, "of a GPU"),
+        (limit.hours, "from its submission on"),
+    ];
+    let bounds = bounds.into_iter().filter(|(bound, _)| *bound > 0.0);
+    let bounds: Vec<String> = bounds
+        .map(|(bound, of)| format!("{} {of}", hours(bound)))
+        .collect();
+    if bounds.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nlimit: {}; what is not expected to fit is parked",
+        bounds.join(" and ")
+    )
 }
 
 fn write_growth(text: &mut String, growth: &GrowthSummary, most: WorkSummary) -> std::fmt::Result {
     writeln!(text)?;
     if growth.heats > 0 {
-        let rungs: Vec<String> = growth.rungs.iter().map(u32::to_string).collect();
+        let (last, before) = growth.rungs.split_last().unwrap_or((&0, &[]));
+        let mut rungs: Vec<String> = before.iter().map(u32::to_string).collect();
+        rungs.push(counted(u64::from(*last), "epoch"));
         let groups = match growth.heats {
             1 => String::new(),
             heats => format!(" (in each of {} groups)", grouped(heats)),
         };
         writeln!(
             text,
-            "halving: {} to search are compared after {} epochs, {} trained to the end{groups}",
+            "halving: {} to search are compared after {}, {} trained to the end{groups}",
             counted(growth.searches, "way"),
             rungs.join(" and "),
             if growth.survivors == 1 {
@@ -391,21 +419,18 @@ fn write_forecast(text: &mut String, forecast: &Forecast, tasks: u64) -> std::fm
             grouped(forecast.reused_trained),
             hours(forecast.saved_gpu_hours),
         )?;
-        if forecast.left.work.macs > 0.0 {
+        let is_done = forecast.left.work.macs <= 0.0;
+        if !is_done {
             writeln!(text, "left: {}", amount(&forecast.left))?;
         }
         if forecast.most_left != forecast.left {
-            writeln!(text, "left at most: {}", amount(&forecast.most_left))?;
+            let what = if is_done { "parked" } else { "left at most" };
+            writeln!(text, "{what}: {}", amount(&forecast.most_left))?;
         }
     }
     let path = &forecast.critical_path;
     if path.kinds.is_empty() {
-        let unless = if forecast.most_left == forecast.left {
-            ""
-        } else {
-            " unless the sweep grows"
-        };
-        return writeln!(text, "nothing is left to do{unless}");
+        return writeln!(text, "nothing is left to do");
     }
     let kinds: Vec<&str> = path.kinds.iter().map(|kind| kind.name()).collect();
     let time = path.hours.map(|it| format!(", about {}", hours(it)));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 pub(crate) async fn read(store: &Path, sweep: &str) -> Result<Value> {
     let folder = LocalFileSystem::new_with_prefix(store)?;
     let curve = read_curve(Arc::new(folder), &sweep.parse()?).await?;
-    let mean = curve.of_seeds.iter().sum::<f64>() / curve.of_seeds.len().max(1) as f64;
+    let mean = mean(&curve.of_seeds);
     let points: Vec<Value> = (curve.points.iter())
         .map(|point| json!([point.epochs, point.hypervolume]))
         .collect();
@@ -21,9 +21,14 @@ pub(crate) async fn read(store: &Path, sweep: &str) -> Result<Value> {
         "hypervolume": curve.points.last().map(|point| point.hypervolume),
         "of_seeds": curve.of_seeds,
         "of_seeds_mean": mean,
-        "of_seeds_se": standard_error(&curve.of_seeds, mean),
+        "of_seeds_se": mean.and_then(|mean| standard_error(&curve.of_seeds, mean)),
         "curve": points,
     }))
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    let sum: f64 = values.iter().sum();
+    (!values.is_empty()).then(|| sum / values.len() as f64)
 }
 
 /// Standard error of a mean; none of fewer than two values.

@@ -67,7 +67,7 @@ fn training_on_starts_from_the_net_that_was_measured() {
     let world = World::new("[1K]", TRAINS_ON);
     let find = |place: u32| &world.plan.tasks[place as usize].spec;
     let training = world.plan.growth.training.as_ref().unwrap();
-    for extension in training.series.iter().flatten() {
+    for extension in training.lines.iter().flatten() {
         for (evaluation, more) in extension.evaluations.iter().zip(&extension.more) {
             let [finetune, evaluate] = more[..] else {
                 panic!("{more:?}");

@@ -52,8 +52,9 @@ fn somebody_comes_to_the_end_of_a_heat() {
     let manifest = manifest("[1K, 2K]", "[0]", 2, grid);
     let plan = Plan::expand(&manifest);
     let forecast = PlanSummary::knowing(&manifest, &plan, &BTreeMap::new()).forecast;
-    // Two epochs for the baseline, one for each of four searches.
-    assert_eq!(forecast.left.work.epochs, 2 + 4);
+    // Two epochs for the baseline; of two heats one search to its end with its finetuning, and one
+    // epoch of the other.
+    assert_eq!(forecast.left.work.epochs, 2 + 2 * (3 + 2 + 1));
     let path = forecast.critical_path;
     assert_eq!((path.kinds.len(), path.work.epochs), (4, 2 + 3 + 2));
     // Once one has, the others stay where they are, and what they would read need not be there.
@@ -82,8 +83,28 @@ fn somebody_comes_to_the_end_of_a_heat() {
         }
     }
     let table = PlanSummary::knowing(&manifest, &plan, &known).table();
-    let end = "nothing is left to do unless the sweep grows\n";
-    assert!(table.ends_with(end) && !table.contains("left: "), "{table}");
+    let end = "nothing is left to do\n";
+    assert!(table.ends_with(end) && !table.contains("\nleft"), "{table}");
+    // Two searches of which one epoch is done, two finetunings, and the baseline that they read.
+    assert!(table.contains("\nparked: 10 epochs"), "{table}");
+    // While what follows the search that went on is still to be done, that is left.
+    let is_last =
+        |task: &&PlannedTask| !lost.contains(&task.id) && task.spec.kind() == TaskKind::Finetune;
+    let finetune = plan.tasks.iter().rev().find(is_last).unwrap().id;
+    known.remove(&finetune);
+    let forecast = PlanSummary::knowing(&manifest, &plan, &known).forecast;
+    // Its search left no net, nor did the baseline.
+    assert_eq!(forecast.left.work.epochs, 2 + 3 + 2);
+    assert_eq!(forecast.critical_path.work.epochs, 2 + 3 + 2);
+}
+
+#[test]
+fn a_limit_is_said() {
+    let manifest = manifest("[1K]", "[0]", 2, "}\n  limit: {gpu_hours: 2, hours: 0.5");
+    let plan = Plan::expand(&manifest);
+    let table = PlanSummary::new(&manifest, &plan).table();
+    let said = "\nlimit: 2.0 h of a GPU and 30 min from its submission on; what is not expected to";
+    assert!(table.contains(said), "{table}");
 }
 
 #[test]
