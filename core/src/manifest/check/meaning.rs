@@ -38,6 +38,7 @@ impl Checker {
             self.arm_twins(&arms);
             self.halving(&parts);
             self.refinement_fits();
+            self.training_on();
         }
     }
 
@@ -46,8 +47,14 @@ impl Checker {
     fn halving(&mut self, parts: &Parts) {
         let halving = self.operations.halving;
         let path = "spec.halving.grace";
+        let is_given = |path: &str| self.places.contains_key(path);
+        if is_given("spec.halving") && !is_given(path) {
+            let message = "expected grace, the epochs of the first rung, found none: without it no \
+                           search is stopped (grace: 0 says so)";
+            return self.problem(self.place(path), path, message);
+        }
         let unknown = self.arms.is_empty() && self.broken.contains("spec.replace.epochs");
-        if halving.grace == 0 || unknown {
+        if halving.grace == 0 || self.broken.contains(path) || unknown {
             return;
         }
         if self.operations.strategy == Strategy::Ladder {
@@ -78,6 +85,24 @@ impl Checker {
             return;
         };
         self.problem(self.place(path), path, message);
+    }
+
+    /// What is trained on is finetuned once more: there must be a finetuning.
+    fn training_on(&mut self) {
+        let path = "spec.under_trained.epochs";
+        let varies = (self.axes.iter()).any(|axis| axis.field.name() == "finetune.epochs");
+        let broken = "spec.finetune.epochs";
+        let none = !varies
+            && self.arms.iter().all(|arm| {
+                !arm.broken.contains(broken)
+                    && !self.broken.contains(broken)
+                    && arm.settings.finetune.schedule.epochs == 0
+            });
+        if self.operations.train_on > 0 && none {
+            let message = "expected finetune.epochs above 0 where points are trained on, found 0: \
+                           they are finetuned once more, from the net that was measured";
+            self.problem(self.place(path), path, message);
+        }
     }
 
     /// What holds for every stage.
