@@ -21,7 +21,7 @@ use crate::candidate::PointKind;
 const REACH_BELOW: f64 = 5.5;
 
 /// Standard deviations above its mean from which on it is taken for 1. What lies there is left out
-/// once for each candidate: of a million less than what probabilities are rounded to.
+/// once for each candidate: of a hundred thousand less than what probabilities are rounded to.
 const REACH_ABOVE: f64 = 7.25;
 
 /// Places of the grid in one standard error. The trapezoidal rule over a normal density is exact to

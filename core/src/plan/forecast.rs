@@ -72,10 +72,14 @@ impl Forecast {
     pub fn of(plan: &Plan, gpus: u32, known: &BTreeMap<TaskId, Progress>) -> Self {
         let costs: Vec<Cost> = task_costs(plan.tasks.iter().map(|task| &task.spec)).collect();
         let pace = pace(plan, &costs, known);
+        let places: BTreeMap<TaskId, usize> =
+            (plan.tasks.iter().map(|task| task.id)).zip(0..).collect();
         let allowed = at_least(plan, known);
-        let is_reused = reused(plan, known, &allowed);
-        let least = left(plan, known, &costs, &allowed);
-        let most = left(plan, known, &costs, &vec![ALL_EPOCHS; costs.len()]);
+        let is_reused = reused(plan, &places, known, &allowed);
+        let least = left(plan, known, &costs, &allowed, &is_reused);
+        let all = vec![ALL_EPOCHS; costs.len()];
+        let is_reused_by_all = reused(plan, &places, known, &all);
+        let most = left(plan, known, &costs, &all, &is_reused_by_all);
         let gpus = f64::from(gpus.max(1));
         let kind = |place: usize| plan.tasks[place].spec.kind();
         let saved_ms: u64 = (plan.tasks.iter().zip(&is_reused))
@@ -90,7 +94,7 @@ impl Forecast {
             saved_gpu_hours: hours(saved_ms as f64) * gpus,
             left: sum(plan, &least, &pace, gpus),
             most_left: sum(plan, &most, &pace, gpus),
-            critical_path: critical_path(plan, &least, &pace),
+            critical_path: critical_path(plan, &places, &least, &pace),
         }
     }
 }
@@ -148,14 +152,14 @@ fn at_least(plan: &Plan, known: &BTreeMap<TaskId, Progress>) -> Vec<u32> {
     allowed
 }
 
-/// What is left of each task that is let train for so many epochs.
+/// What is left of each task that is let train for so many epochs, where these are reused.
 fn left(
     plan: &Plan,
     known: &BTreeMap<TaskId, Progress>,
     costs: &[Cost],
     allowed: &[u32],
+    is_reused: &[bool],
 ) -> Vec<Cost> {
-    let is_reused = reused(plan, known, allowed);
     let left = |(place, &cost): (usize, &Cost)| {
         if is_reused[place] {
             return Cost::default();
@@ -174,9 +178,12 @@ fn trained(task: &TaskId, known: &BTreeMap<TaskId, Progress>) -> u32 {
 
 /// Which tasks are done and stay so, where these are the epochs that tasks are let train for: the
 /// outputs of the others are gone, and something that is to train reads them.
-fn reused(plan: &Plan, known: &BTreeMap<TaskId, Progress>, allowed: &[u32]) -> Vec<bool> {
-    let places: BTreeMap<TaskId, usize> =
-        (plan.tasks.iter().map(|task| task.id)).zip(0..).collect();
+fn reused(
+    plan: &Plan,
+    places: &BTreeMap<TaskId, usize>,
+    known: &BTreeMap<TaskId, Progress>,
+    allowed: &[u32],
+) -> Vec<bool> {
     let mut is_needed = vec![false; plan.tasks.len()];
     let mut is_reused = vec![false; plan.tasks.len()];
     // Children before their parents.
@@ -210,9 +217,12 @@ fn sum(plan: &Plan, left: &[Cost], pace: &Pace, gpus: f64) -> Left {
 }
 
 /// The longest chain, by time where that can be foreseen, else by MACs.
-fn critical_path(plan: &Plan, left: &[Cost], pace: &Pace) -> CriticalPath {
-    let places: BTreeMap<TaskId, usize> =
-        (plan.tasks.iter().map(|task| task.id)).zip(0..).collect();
+fn critical_path(
+    plan: &Plan,
+    places: &BTreeMap<TaskId, usize>,
+    left: &[Cost],
+    pace: &Pace,
+) -> CriticalPath {
     // For each task the length of the longest chain that ends with it, and the one before it there.
     let mut chains: Vec<(f64, Option<usize>)> = Vec::with_capacity(left.len());
     for (task, cost) in plan.tasks.iter().zip(left) {

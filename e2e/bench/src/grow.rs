@@ -52,7 +52,7 @@ pub(crate) fn cost() -> Result<Value> {
         "budgets: { from: 240, to: 50%, points: 100, refine: { first: 4, until: 1.0e-9 } }";
     let budgets = Growing::new(budgets, "seeds: [0]", 1, 0)?;
     Ok(json!({
-        "candidates": [halving.candidates(), seeds.candidates(), budgets.candidates()],
+        "candidates": [halving.size, seeds.size, budgets.size],
         "halving_ms": halving.median_ms(true)?,
         "seeds_ms": seeds.median_ms(false)?,
         "budgets_ms": budgets.median_ms(false)?,
@@ -98,7 +98,8 @@ fn chance(of: u64, salt: u64) -> u64 {
 /// A sweep at work.
 struct Growing {
     ledger: Ledger,
-    plan: Arc<Plan>,
+    /// How many candidates the sweep has.
+    size: usize,
     /// The candidate that each evaluation measures.
     candidates: BTreeMap<TaskId, u64>,
     /// By how many percentage points candidates differ at most.
@@ -129,13 +130,9 @@ impl Growing {
             ledger,
             candidates: measured.collect(),
             spread,
-            plan,
+            size: plan.candidates.len(),
             now_ms: 1,
         })
-    }
-
-    fn candidates(&self) -> usize {
-        self.plan.candidates.len()
     }
 
     /// The median of what decisions cost with one worker, beside one that may have begun a search and
