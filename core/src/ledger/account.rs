@@ -114,18 +114,11 @@ impl Ledger {
             Some(_) => ALL_EPOCHS,
             None => state.curve().reached(),
         };
-        let running_macs = match state {
-            TaskState::Leased(_) => {
-                let done = cost.up_to(epochs).macs;
-                cost.up_to(member.allowed).macs.saturating_sub(done)
-            }
-            TaskState::Waiting(_)
-            | TaskState::Ready(_)
-            | TaskState::Done(_)
-            | TaskState::GaveUp(_)
-            | TaskState::Blocked(_)
-            | TaskState::Parked(_)
-            | TaskState::Cancelled(_) => 0,
+        let running_macs = if let TaskState::Leased(_) = state {
+            let done = cost.up_to(epochs).macs;
+            cost.up_to(member.allowed).macs.saturating_sub(done)
+        } else {
+            0
         };
         Entry {
             kind,

@@ -33,6 +33,23 @@ impl Standings for World {
     }
 }
 
+/// What an evaluation of a net with so many ReLUs has measured.
+pub(super) fn evaluated(relu_count: u64, test: Accuracy) -> Observation {
+    Observation {
+        relu_count,
+        relu_total: 24_000,
+        validation: None,
+        test: Some(test),
+        searched_count: None,
+        selected_epoch: None,
+        epochs: 1,
+        seconds: 1.0,
+        skipped_images: 0,
+        curve: LearningCurve::default(),
+        searched: None,
+    }
+}
+
 impl World {
     /// Three budgets, and these seeds.
     pub(super) fn seeds(seeds: &str) -> Self {
@@ -75,24 +92,11 @@ spec:
                 continue;
             }
             let correct = accuracy(budget, task.spec.seed);
-            let measured = Accuracy {
+            let test = Accuracy {
                 correct,
                 images: 10_000,
             };
-            let observation = Observation {
-                relu_count: budget,
-                relu_total: 24_000,
-                validation: None,
-                test: Some(measured),
-                searched_count: None,
-                selected_epoch: None,
-                epochs: 1,
-                seconds: 1.0,
-                skipped_images: 0,
-                curve: LearningCurve::default(),
-                searched: None,
-            };
-            self.results.insert(place, observation);
+            self.results.insert(place, evaluated(budget, test));
         }
     }
 

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::*;
+use super::instant::evaluated;
 use crate::manifest;
 use crate::observation::{Accuracy, EpochPoint};
 use crate::plan::Plan;
@@ -68,21 +69,9 @@ fn any_known() -> impl Strategy<Value = Known> {
                     })
                     .collect(),
             },
-            result: result.map(|(count, correct)| Observation {
-                relu_count: 1000 * (count + 1),
-                relu_total: 24_000,
-                validation: None,
-                test: Some(Accuracy {
-                    correct,
-                    images: 100,
-                }),
-                searched_count: None,
-                selected_epoch: None,
-                epochs: 1,
-                seconds: 1.0,
-                skipped_images: 0,
-                curve: LearningCurve::default(),
-                searched: None,
+            result: result.map(|(count, correct)| {
+                let images = 100;
+                evaluated(1000 * (count + 1), Accuracy { correct, images })
             }),
             lost,
         },
