@@ -8,6 +8,7 @@ use tch::{Device, Tensor};
 
 use super::in_order::InOrder;
 use super::order;
+use super::share::Share;
 use super::skips::Skipped;
 use super::source::{Change, Encoded, Preparer, Source, Subset};
 
@@ -61,8 +62,10 @@ pub struct Stream {
     pub images: Subset,
     /// Decides order and changes.
     pub seed: u64,
-    /// Images per batch; an epoch's last batch that is not full is left out.
+    /// Images per batch, over all ranks; an epoch's last batch that is not full is left out.
     pub batch: usize,
+    /// The part of each batch that is made here.
+    pub share: Share,
     /// Whether images are flipped and cropped.
     pub augment: bool,
     /// Pictures that may fail to decode: how far to look for others in their place.
@@ -77,10 +80,11 @@ impl Stream {
         self.images.len().checked_div(self.batch).unwrap_or(0) as u64
     }
 
-    /// The batch at `step`, counted from 0 over all epochs; `order` is its epoch's.
+    /// This rank's share of the batch at `step`, counted from 0 over all epochs; `order` is its
+    /// epoch's.
     ///
     /// In the place of a picture that does not decode comes the next one in the epoch's order
-    /// that does: a batch depends on its step and on the files alone. If none of as many others
+    /// that does, whichever rank's that is: a batch depends on its step and on the files alone. If none of as many others
     /// as may be corrupt decodes, the batch is one short, and what it skipped passes the limit.
     fn prepare(
         &self,
@@ -90,6 +94,8 @@ impl Stream {
     ) -> Result<Prepared, BatchError> {
         let per_epoch = self.per_epoch();
         let first = usize::try_from(step % per_epoch).unwrap_or(0) * self.batch;
+        let share = self.share.places(self.batch);
+        let places = first + share.start..first + share.end;
         let change = if self.augment {
             Change::Random {
                 seed: self.seed,
@@ -103,9 +109,9 @@ impl Stream {
             let at = order[place % order.len()];
             self.images.position(at as usize)
         };
-        let wanted: Vec<u32> = (first..first + self.batch).map(position).collect();
-        let mut prepared = Prepared::with_capacity(self.batch, preparer);
-        for (place, encoded) in (first..).zip(source.read(&wanted)) {
+        let wanted: Vec<u32> = places.clone().map(position).collect();
+        let mut prepared = Prepared::with_capacity(wanted.len(), preparer);
+        for (place, encoded) in places.zip(source.read(&wanted)) {
             let mut added = prepared.add(source, preparer, position(place), encoded, change)?;
             let mut others = (1..order.len()).take(self.max_corrupt as usize);
             while !added && let Some(further) = others.next() {
@@ -177,11 +183,14 @@ impl Prepared {
     fn into_batch(self, set: DataSet, device: Device) -> Batch {
         let input = set.input();
         let [channels, height, width] = [input.channels, input.height, input.width].map(i64::from);
+        let labels = Tensor::from_slice(&self.labels);
+        // Counted, not left to torch: a rank may have no image of a small batch.
+        let count = labels.size()[0];
         Batch {
             images: Tensor::from_slice(&self.pixels)
-                .view([-1, channels, height, width])
+                .view([count, channels, height, width])
                 .to_device(device),
-            labels: Tensor::from_slice(&self.labels).to_device(device),
+            labels: labels.to_device(device),
             skipped: self.skipped,
         }
     }

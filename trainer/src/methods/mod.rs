@@ -17,7 +17,7 @@ use autorep_core::recipe::{Distillation, Schedule};
 use autorep_core::task::{OutputRef, TaskSpec, Work};
 use tch::Device;
 
-use crate::data::{DataPlace, Skips, Stream, Subset, load_training};
+use crate::data::{DataPlace, Share, Skips, Stream, Subset, load_training};
 use crate::error::TrainError;
 use crate::nets::Net;
 use crate::training::{Lesson, Training};
@@ -90,6 +90,7 @@ impl Setup {
             images,
             seed: self.spec.seed,
             batch: schedule.batch as usize,
+            share: Share::WHOLE,
             augment: data.augment,
             max_corrupt: data.max_corrupt,
             threads: self.threads,

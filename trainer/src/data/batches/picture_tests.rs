@@ -88,6 +88,7 @@ fn stream_of(pictures: Pictures, threads: usize, max_corrupt: u32) -> Stream {
         images: Subset::whole(Arc::new(Source::Pictures(pictures))),
         seed: 11,
         batch: 4,
+        share: Share::WHOLE,
         augment: true,
         max_corrupt,
         threads,
@@ -236,6 +237,52 @@ fn a_picture_that_does_not_decode_is_named_or_replaced_by_the_next_in_order() {
             &take(&stream(folders.path(), threads, 1), 2, 4),
             &after[2..],
         );
+    }
+}
+
+/// Whole batches put together from those of all ranks.
+fn together(stream: &Stream, ranks: u32, from: u64, count: usize) -> Vec<Batch> {
+    let shares: Vec<Vec<Batch>> = (0..ranks)
+        .map(|rank| {
+            let share = Share::new(rank, ranks).unwrap();
+            take(
+                &Stream {
+                    share,
+                    ..stream.clone()
+                },
+                from,
+                count,
+            )
+        })
+        .collect();
+    (0..count)
+        .map(|step| {
+            let parts = || shares.iter().map(|batches| &batches[step]);
+            let images: Vec<&Tensor> = parts().map(|batch| &batch.images).collect();
+            let labels: Vec<&Tensor> = parts().map(|batch| &batch.labels).collect();
+            Batch {
+                images: Tensor::cat(&images, 0),
+                labels: Tensor::cat(&labels, 0),
+                skipped: parts().flat_map(|batch| batch.skipped.clone()).collect(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn ranks_together_see_the_batches_of_one_even_where_a_picture_is_replaced() {
+    let folders = folders();
+    fs::write(folders.path().join("train/c1/p2.JPEG"), &jpeg(1, 2)[..900]).unwrap();
+    let stream = stream(folders.path(), 2, 1);
+    let alone = take(&stream, 0, 6);
+    assert!(alone.iter().any(|batch| !batch.skipped.is_empty()));
+    for (ranks, from) in [(2, 0), (3, 2), (4, 1)] {
+        let all = together(&stream, ranks, from, 3);
+        let first = usize::try_from(from).unwrap();
+        assert_equal(&all, &alone[first..first + 3]);
+        for (alone, all) in alone[first..].iter().zip(&all) {
+            assert_eq!(all.skipped, alone.skipped);
+        }
     }
 }
 

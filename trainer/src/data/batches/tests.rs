@@ -1,8 +1,10 @@
 use std::sync::Arc;
 
 use autorep_core::data::Images;
+use proptest::prelude::*;
 
 use super::*;
+use crate::data::share_sizes;
 
 /// Image `n` is filled with byte `n` and has label `n` mod 10.
 fn stream(count: u8, batch: usize, augment: bool) -> Stream {
@@ -17,6 +19,7 @@ fn stream(count: u8, batch: usize, augment: bool) -> Stream {
         images: Subset::whole(Arc::new(Source::Memory(images))),
         seed: 5,
         batch,
+        share: Share::WHOLE,
         augment,
         max_corrupt: 0,
         threads: 1,
@@ -74,4 +77,34 @@ fn unchanged_batches_hold_every_image_in_order() {
     let all: Vec<i64> = batches.iter().flat_map(labels).collect();
     assert_eq!(all, [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(batches[2].images.size(), [1, 1, 28, 28]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn any_number_of_ranks_sees_the_batches_of_one_from_any_step_on(
+        batch in 1_usize..9,
+        ranks in 1_u32..6,
+        from in 0_u64..9,
+    ) {
+        let whole = stream(23, batch, true);
+        let mut alone = Batches::start(whole.clone(), from, Device::Cpu).unwrap();
+        let mut shares: Vec<Batches> = (0..ranks)
+            .map(|rank| {
+                let share = Share::new(rank, ranks).unwrap();
+                Batches::start(Stream { share, ..whole.clone() }, from, Device::Cpu).unwrap()
+            })
+            .collect();
+        for _ in 0..4 {
+            let wanted = alone.take().unwrap();
+            let parts: Vec<Batch> = shares.iter_mut().map(|it| it.take().unwrap()).collect();
+            let sizes: Vec<usize> = parts.iter().map(|part| labels(part).len()).collect();
+            prop_assert_eq!(sizes, share_sizes(batch, ranks));
+            let images: Vec<&Tensor> = parts.iter().map(|part| &part.images).collect();
+            prop_assert!(Tensor::cat(&images, 0).equal(&wanted.images));
+            let all: Vec<i64> = parts.iter().flat_map(labels).collect();
+            prop_assert_eq!(all, labels(&wanted));
+        }
+    }
 }
