@@ -342,8 +342,13 @@ pub struct CoordinatorArgs {
     /// How long a lease lives without a renewal, as in 30s; workers renew six times as often.
     #[arg(long, value_name = "TIME", default_value = "30s", env = "AUTOREP_LEASE_TTL", value_parser = lease_time)]
     pub lease_ttl: Duration,
+    /// The longest that a worker is kept idle for a task that needs several, while there is other work
+    /// for it; then it is let go for as long. About the time of a short task; 0s keeps nobody.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = paths::time)]
+    pub gather: Duration,
     /// What an owner of sweeps may have, as in alice:cap=4,weight=2: at most so many tasks at a
-    /// time, and so large a share of the workers. May be given several times.
+    /// time (one for several workers counts as so many), and so large a share of the workers. May be
+    /// given several times.
     #[arg(long = "owner", value_name = "NAME:cap=N,weight=N", value_parser = quota)]
     pub owners: Vec<(OwnerName, Quota)>,
     /// The most tasks at a time of an owner that no --owner names. Default: any number.

@@ -93,6 +93,7 @@ fn settings(args: &CoordinatorArgs) -> autorep_coordinator::Config {
     autorep_coordinator::Config {
         lease_ttl: args.lease_ttl,
         renew_every: args.lease_ttl / 6,
+        gather: args.gather,
         quotas: Quotas {
             others,
             owners: args.owners.iter().cloned().collect(),

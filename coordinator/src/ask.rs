@@ -7,7 +7,7 @@ use autorep_core::checkpoint::{CheckpointRef, Place};
 use autorep_core::digest::Digest;
 use autorep_core::front::FrontReport;
 use autorep_core::id::{Generation, SweepName, TaskId, WorkerId};
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart, Rendezvous};
 use autorep_core::ledger::retention::Verdict;
 use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Grant, Submitted};
 use autorep_core::manifest::Manifest;
@@ -36,9 +36,11 @@ pub(crate) enum Ask {
         reply: Reply<Work>,
     },
     Renew {
-        claim: LeaseClaim,
+        part: LeasePart,
         progress: Option<v1::Progress>,
-        reply: Reply<v1::Directive>,
+        /// Where the group meets, from its leader.
+        rendezvous: Option<Rendezvous>,
+        reply: Reply<v1::RenewResponse>,
     },
     Commit {
         claim: LeaseClaim,
@@ -54,12 +56,12 @@ pub(crate) enum Ask {
         reply: Reply<()>,
     },
     Fail {
-        claim: LeaseClaim,
+        part: LeasePart,
         report: FailureReport,
         reply: Reply<AfterFailure>,
     },
     Release {
-        claim: LeaseClaim,
+        part: LeasePart,
         /// What the task has come to.
         interim: Interim,
         reply: Reply<()>,
@@ -182,9 +184,11 @@ pub(crate) enum Work {
 }
 
 /// A lease with what its holder needs that is not in the ledger.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lease {
     pub(crate) grant: Grant,
+    /// The place of the worker that gets it among those that hold it.
+    pub(crate) node: u32,
     /// The canonical JSON of the task's spec.
     pub(crate) spec: String,
     /// Seconds of training between two resume checkpoints; 0 for never.

@@ -38,6 +38,9 @@ pub struct Config {
     pub max_connections: usize,
     /// The most streams at a time: fronts that are watched and logs that are followed.
     pub max_streams: usize,
+    /// The longest that a worker is kept idle for a task that needs several, while there is other work
+    /// for it; then it is let go for as long. Zero keeps nobody.
+    pub gather: Duration,
     /// What owners of sweeps may have.
     pub quotas: Quotas,
     /// How often checkpoints that nothing can reach are deleted; zero for never.
@@ -64,6 +67,7 @@ impl Default for Config {
             max_connections: 20_000,
             max_streams: 1024,
             batch: 1024,
+            gather: Duration::from_mins(1),
             quotas: Quotas::default(),
             gc_every: Duration::from_mins(10),
             gc_min_age: Duration::from_mins(10),

@@ -18,6 +18,7 @@ impl OnTheWire for NotHeld {
         match *self {
             Self::UnknownTask(task) => Refusal::UnknownTask(task),
             Self::Stale { held, current } => Refusal::Stale { held, current },
+            Self::NoPart { .. } => Refusal::BadRequest(self.to_string()),
         }
     }
 }

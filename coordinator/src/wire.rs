@@ -1,5 +1,6 @@
 //! The ledger's answers as messages.
 
+use autorep_core::lease::LeasePart;
 use autorep_core::ledger::{Adoption, SweepState, SweepView, TaskCounts};
 use autorep_proto::v1;
 
@@ -49,12 +50,20 @@ const fn counts(counts: TaskCounts) -> v1::TaskCounts {
 pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
     let Lease {
         grant,
+        node,
         spec,
         checkpoint_every_s,
         checkpoint_every_steps,
     } = lease;
+    let nodes = grant.nodes();
     v1::Assignment {
-        claim: Some(grant.claim.into()),
+        claim: Some(
+            (LeasePart {
+                node,
+                ..grant.claim.into()
+            })
+            .into(),
+        ),
         spec: spec.into_bytes(),
         inputs: grant.inputs.into_iter().map(Into::into).collect(),
         resume: grant.resume.map(Into::into),
@@ -63,6 +72,8 @@ pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
         checkpoint_every_s,
         checkpoint_every_steps,
         stop_after: grant.stop_after,
+        nodes,
+        ranks: grant.ranks,
     }
 }
 

@@ -22,6 +22,7 @@ pub mod net;
 pub mod observation;
 pub mod offer;
 pub mod pace;
+pub mod patience;
 pub mod plan;
 pub mod planted;
 pub mod recipe;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// What one worker trains on.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct Offer {
-    /// GPUs: zero for a worker that trains on the CPU.
+    /// Ranks that it can run at a time: GPUs, or processes on the CPU where it was told how many. Zero
+    /// for a worker that trains on the CPU and was not told.
     pub gpus: u32,
     /// The GPUs' name, as their driver gives it; empty if there is none or it is not known.
     pub gpu_type: String,
@@ -20,11 +21,15 @@ pub struct Offer {
     pub labels: BTreeSet<String>,
 }
 
-/// What a task needs of its worker. The default needs nothing.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+/// What a task needs of its worker, or of each of its workers. The default needs nothing.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Requirements {
-    /// GPUs per task; zero for tasks that may run on a CPU.
+    /// GPUs per task, over all of its workers: its ranks. Zero for tasks that may run on a CPU.
     pub gpus: u32,
+    /// Workers that the task is spread over, each with as many of the GPUs; at least one, and one
+    /// where no GPUs are asked for.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub nodes: u32,
     /// A part of the GPUs' name, in any case; empty for any.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gpu_type: String,
@@ -39,25 +44,65 @@ pub struct Requirements {
     pub labels: BTreeSet<String>,
 }
 
+impl Default for Requirements {
+    /// Any one worker.
+    fn default() -> Self {
+        Self {
+            gpus: 0,
+            nodes: 1,
+            gpu_type: String::new(),
+            gpu_memory_mib: 0,
+            memory_mib: 0,
+            labels: BTreeSet::new(),
+        }
+    }
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
 impl Requirements {
-    /// Whether a worker has all that is needed.
+    /// GPUs that each of the task's workers must have.
+    pub fn gpus_per_node(&self) -> u32 {
+        self.gpus / self.nodes.max(1)
+    }
+
+    /// Whether the task is for several workers at a time.
+    pub const fn is_for_a_group(&self) -> bool {
+        self.nodes > 1
+    }
+
+    /// Whether a worker has all that is needed of one.
     pub fn are_met_by(&self, offer: &Offer) -> bool {
-        offer.gpus >= self.gpus
+        offer.gpus >= self.gpus_per_node()
             && contains(&offer.gpu_type, &self.gpu_type)
             && offer.gpu_memory_mib >= self.gpu_memory_mib
             && offer.memory_mib >= self.memory_mib
             && self.labels.is_subset(&offer.labels)
     }
 
-    /// The single needs that none of the offers meets, in words; where each is met by one but no
-    /// offer meets them all, the whole.
+    /// Whether there are as many workers as are needed at a time.
+    pub fn are_met_among<'a>(&self, offers: impl Iterator<Item = &'a Offer>) -> bool {
+        let nodes = self.nodes as usize;
+        let able = offers.filter(|offer| self.are_met_by(offer));
+        able.take(nodes).count() == nodes
+    }
+
+    /// The single needs that none of the offers meets, or too few of them, in words; where each is
+    /// met but no offer meets them all, the whole.
     pub fn unmet_by<'a>(&self, offers: &(impl Iterator<Item = &'a Offer> + Clone)) -> Vec<String> {
-        if (offers.clone()).any(|offer| self.are_met_by(offer)) {
+        if self.are_met_among(offers.clone()) {
             return Vec::new();
         }
         let singles = self.singles();
@@ -65,7 +110,7 @@ impl Requirements {
             return Vec::new(); // Any worker will do; that none is there says nothing of the needs.
         }
         let unmet: Vec<String> = (singles.iter())
-            .filter(|single| !offers.clone().any(|offer| single.are_met_by(offer)))
+            .filter(|single| !single.are_met_among(offers.clone()))
             .map(ToString::to_string)
             .collect();
         if unmet.is_empty() {
@@ -77,8 +122,12 @@ impl Requirements {
 
     /// Each need on its own.
     fn singles(&self) -> Vec<Self> {
+        let nothing = Self {
+            nodes: self.nodes,
+            ..Self::default()
+        };
         let alone = |edit: &dyn Fn(&mut Self)| {
-            let mut single = Self::default();
+            let mut single = nothing.clone();
             edit(&mut single);
             single
         };
@@ -93,7 +142,7 @@ impl Requirements {
                 it.labels.insert(label.clone());
             })
         }));
-        singles.retain(|single| *single != Self::default());
+        singles.retain(|single| *single != nothing);
         singles
     }
 }
@@ -122,6 +171,7 @@ impl fmt::Display for Offer {
         // What a worker has is said in the words in which it is asked for.
         let same = Requirements {
             gpus: self.gpus,
+            nodes: 1,
             gpu_type: self.gpu_type.clone(),
             gpu_memory_mib: self.gpu_memory_mib,
             memory_mib: self.memory_mib,
@@ -136,6 +186,9 @@ impl fmt::Display for Requirements {
         let mut needs = Vec::new();
         if self.gpus > 0 {
             needs.push(format!("gpus: {}", self.gpus));
+        }
+        if self.nodes > 1 {
+            needs.push(format!("nodes: {}", self.nodes));
         }
         if !self.gpu_type.is_empty() {
             needs.push(format!("gpu_type: {}", self.gpu_type));
@@ -175,11 +228,35 @@ mod tests {
     fn needs() -> Requirements {
         Requirements {
             gpus: 1,
+            nodes: 1,
             gpu_type: "h100".to_owned(),
             gpu_memory_mib: 40 << 10,
             memory_mib: 64 << 10,
             labels: labels(&["zone=a"]),
         }
+    }
+
+    #[test]
+    fn a_group_needs_its_share_of_the_gpus_of_each_of_as_many_workers() {
+        let group = Requirements {
+            gpus: 8,
+            nodes: 2,
+            ..Requirements::default()
+        };
+        let with = |gpus| Offer { gpus, ..h100() };
+        assert!(group.are_met_by(&with(4)));
+        assert!(!group.are_met_by(&with(3)));
+        let unmet = |offers: &[Offer]| group.unmet_by(&offers.iter());
+        assert_eq!(unmet(&[with(4), with(3)]), ["gpus: 8, nodes: 2"]);
+        assert_eq!(unmet(&[with(8), with(4)]), [""; 0]);
+    }
+
+    #[test]
+    fn needs_that_were_written_down_before_there_were_groups_are_those_of_one_worker() {
+        let old = r#"{"gpus":1,"gpu_type":"h100"}"#;
+        let read: Requirements = serde_json::from_str(old).unwrap();
+        assert_eq!((read.gpus, read.nodes), (1, 1));
+        assert_eq!(serde_json::to_string(&read).unwrap(), old);
     }
 
     #[test]

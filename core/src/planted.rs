@@ -90,11 +90,19 @@ pub enum Bug {
     IdleTooEarly,
     /// A result does not reach the front.
     FrontForgetsResults,
+    /// A task for several workers is leased to one too few.
+    GroupTooSmall,
+    /// A lease lives on although one of its members is not heard of any more.
+    MemberLossIgnored,
+    /// A restart forgets who holds a lease with its leader.
+    MembersNotRestored,
+    /// Members are sent to where an earlier group met.
+    OlderRendezvous,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 46] = [
         Self::AnswersBeforeDurable,
         Self::LostFence,
         Self::RefusesUnowned,
@@ -137,6 +145,10 @@ impl Bug {
         Self::PauseIgnored,
         Self::IdleTooEarly,
         Self::FrontForgetsResults,
+        Self::GroupTooSmall,
+        Self::MemberLossIgnored,
+        Self::MembersNotRestored,
+        Self::OlderRendezvous,
     ];
 }
 

@@ -11,7 +11,7 @@ use autorep_core::digest::Digest;
 use autorep_core::failure::FailureClass;
 use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::{Accuracy, EpochPoint, Interim, LearningCurve, Observation};
 use autorep_core::searched::{Convergence, Effect, Projection, Searched};
 use autorep_core::strategy::Strategy;
@@ -159,21 +159,48 @@ fn at_most(field: &'static str, number: u64, limit: u64) -> Result<u64, BadMessa
 
 impl From<LeaseClaim> for v1::LeaseClaim {
     fn from(claim: LeaseClaim) -> Self {
+        LeasePart::from(claim).into()
+    }
+}
+
+impl From<LeasePart> for v1::LeaseClaim {
+    fn from(LeasePart { claim, node }: LeasePart) -> Self {
         Self {
             task: claim.task.to_string(),
             generation: claim.generation.0,
+            node,
         }
+    }
+}
+
+impl TryFrom<v1::LeaseClaim> for LeasePart {
+    type Error = BadMessage;
+
+    fn try_from(claim: v1::LeaseClaim) -> Result<Self, BadMessage> {
+        Ok(Self {
+            claim: LeaseClaim {
+                task: task_id("LeaseClaim.task", &claim.task)?,
+                generation: Generation(claim.generation),
+            },
+            node: claim.node,
+        })
     }
 }
 
 impl TryFrom<v1::LeaseClaim> for LeaseClaim {
     type Error = BadMessage;
 
+    /// The claim of a leader, who speaks for all that hold the lease.
     fn try_from(claim: v1::LeaseClaim) -> Result<Self, BadMessage> {
-        Ok(Self {
-            task: task_id("LeaseClaim.task", &claim.task)?,
-            generation: Generation(claim.generation),
-        })
+        let part = LeasePart::try_from(claim)?;
+        if part.is_leaders() {
+            return Ok(part.claim);
+        }
+        Err(BadMessage::new(
+            "LeaseClaim.node",
+            "0, the leader's: members neither commit nor finish",
+            part.node.to_string(),
+        ))
     }
 }
 

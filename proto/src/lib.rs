@@ -7,7 +7,7 @@ pub mod frame;
 pub mod status;
 
 /// Raised with every change that an older peer would misunderstand; compared at registration.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The object by which a store is told from others: a line of text that the first coordinator on it
 /// makes up, and nobody changes. A worker compares it with what its coordinator says.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::{Interim, Observation};
 use autorep_core::offer::Offer;
 use autorep_proto::convert::BadMessage;
@@ -128,6 +128,7 @@ impl Fleet {
         let request = v1::RenewRequest {
             claim: Some(claim.into()),
             progress,
+            rendezvous: String::new(),
         };
         let call = client.renew(Request::new(request));
         Ok(answer(call, within).await?.directive())
@@ -174,12 +175,12 @@ impl Fleet {
     /// Ends an attempt without a result; returns whether the task is tried again.
     pub(crate) async fn fail(
         &self,
-        claim: LeaseClaim,
+        part: impl Into<LeasePart>,
         failure: &Failure,
         stderr_tail: &str,
     ) -> Result<bool, Refusal> {
         let request = v1::FailRequest {
-            claim: Some(claim.into()),
+            claim: Some(part.into().into()),
             class: failure.class.into(),
             message: failure.message.clone(),
             stderr_tail: stderr_tail.to_owned(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::Interim;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
@@ -228,7 +228,8 @@ impl Session {
         assignment: v1::Assignment,
         terms: Terms,
     ) -> Result<Option<v1::Assignment>, RunError> {
-        let claim = task::claim(&assignment).map_err(RunError::Protocol)?;
+        let part = task::part(&assignment).map_err(RunError::Protocol)?;
+        let claim = part.claim;
         let span = tracing::info_span!(
             "attempt",
             task = claim.task.short(),
@@ -240,7 +241,7 @@ impl Session {
         let report = match Task::new(claim, assignment) {
             Ok(task) => self.attempt(task, terms).instrument(span).await,
             Err(error) => {
-                self.refuse(claim, &chain(&error), terms)
+                self.refuse(part, &chain(&error), terms)
                     .instrument(span)
                     .await
             }
@@ -294,14 +295,14 @@ impl Session {
     }
 
     /// Says that an assignment is not one that this worker can work on.
-    async fn refuse(&self, claim: LeaseClaim, message: &str, terms: Terms) -> Report {
+    async fn refuse(&self, part: LeasePart, message: &str, terms: Terms) -> Report {
         tracing::error!(message, "the assignment cannot be worked on");
         let failure = Failure {
             class: v1::FailureClass::TrainerError,
             message: message.to_owned(),
             bad_checkpoint: None,
         };
-        let fail = self.fleet.fail(claim, &failure, "");
+        let fail = self.fleet.fail(part, &failure, "");
         let outcome = match tokio::time::timeout(terms.lease_ttl, fail).await {
             Ok(Ok(_will_retry)) => Outcome::Failed,
             Ok(Err(_)) | Err(_) => Outcome::Lost,

@@ -2,7 +2,7 @@
 
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
 use autorep_core::id::TaskId;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::task::TaskSpec;
 use autorep_proto::convert::{BadMessage, required};
 use autorep_proto::v1;
@@ -47,6 +47,14 @@ pub(crate) enum BadAssignment {
         /// The task that the spec describes to this release.
         found: TaskId,
     },
+    /// The task is for several workers.
+    #[error(
+        "expected a task for one worker, found one for {nodes}; this release does not run those yet: set spec.resources.nodes to 1"
+    )]
+    Group {
+        /// Workers that it was leased to.
+        nodes: u32,
+    },
     /// The inputs are not those that the spec asks for.
     #[error("expected the inputs {expected}, found {found}")]
     Inputs {
@@ -57,9 +65,9 @@ pub(crate) enum BadAssignment {
     },
 }
 
-/// The claim of an assignment: without it nothing can be said about the lease, not even that it
+/// The claim of an assignment, with this worker's part in it: without it nothing can be said about the lease, not even that it
 /// is given back.
-pub(crate) fn claim(assignment: &v1::Assignment) -> Result<LeaseClaim, BadMessage> {
+pub(crate) fn part(assignment: &v1::Assignment) -> Result<LeasePart, BadMessage> {
     required("Assignment.claim", assignment.claim.clone())?.try_into()
 }
 
@@ -69,6 +77,11 @@ impl Task {
         claim: LeaseClaim,
         assignment: v1::Assignment,
     ) -> Result<Self, BadAssignment> {
+        if assignment.nodes > 1 {
+            return Err(BadAssignment::Group {
+                nodes: assignment.nodes,
+            });
+        }
         let spec_json = assignment.spec;
         let spec: TaskSpec = serde_json::from_slice(&spec_json).map_err(BadAssignment::Spec)?;
         // A field that this release does not know is lost in reading: the digest tells.

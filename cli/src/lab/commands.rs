@@ -314,7 +314,7 @@ fn describe(show: &v1::ShowResponse) -> String {
             "running  {}  {} on {}, attempt {}  {}",
             task.task.get(..8).unwrap_or(&task.task),
             text::task(&task.kind, &task.label),
-            task.worker,
+            text::workers(&task.worker, &task.members),
             task.attempt,
             task.progress
                 .as_ref()

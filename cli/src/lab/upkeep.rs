@@ -57,12 +57,13 @@ pub async fn workers(args: &ListArgs) -> Result<Exit> {
     let width = |name: fn(&v1::WorkerSummary) -> usize, least: usize| {
         workers.iter().map(name).max().unwrap_or(0).max(least)
     };
-    let (names, machines) = (
+    let (names, machines, tasks) = (
         width(|it| it.worker.len(), 6),
         width(|it| it.machine.len(), 7),
+        width(|it| held(it).len(), 8),
     );
     let mut table = format!(
-        "{:names$}  {:machines$}  {:7}  {:8}  {:16}  OFFERS\n",
+        "{:names$}  {:machines$}  {:7}  {:tasks$}  {:16}  OFFERS\n",
         "WORKER", "MACHINE", "DEVICE", "TASK", "HEARD OF"
     );
     for worker in &workers {
@@ -72,16 +73,25 @@ pub async fn workers(args: &ListArgs) -> Result<Exit> {
         };
         let _ = writeln!(
             table,
-            "{:names$}  {:machines$}  {:7}  {:8}  {heard:16}  {}",
+            "{:names$}  {:machines$}  {:7}  {:tasks$}  {heard:16}  {}",
             worker.worker,
             worker.machine,
             worker.device,
-            worker.task.get(..8).unwrap_or("-"),
+            held(worker),
             worker.offer
         );
     }
     output::stdout(table.as_bytes())?;
     Ok(Exit::Done)
+}
+
+/// The task that a worker holds, and which of several workers it is for it.
+fn held(worker: &v1::WorkerSummary) -> String {
+    let task = worker.task.get(..8).unwrap_or("-");
+    match worker.nodes {
+        0 | 1 => task.to_owned(),
+        nodes => format!("{task} (node {} of {nodes})", worker.node),
+    }
 }
 
 /// Asks the trainers of a sweep's running tasks for checkpoints.

@@ -125,6 +125,7 @@ mod tests {
                 worker: "w".to_owned(),
                 attempt: 1,
                 progress: None,
+                members: Vec::new(),
             }],
             ..v1::ShowResponse::default()
         }

@@ -43,6 +43,14 @@ pub fn tasks(number: u64) -> String {
     counted(number, "task")
 }
 
+/// Who does a task: its leader and those who do it with it.
+pub fn workers(leader: &str, members: &[String]) -> String {
+    std::iter::once(leader)
+        .chain(members.iter().map(String::as_str))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// What a task is, for people: its kind with its label.
 pub fn task(kind: &str, label: &str) -> String {
     match label {

@@ -26,8 +26,7 @@ impl<S: StateStore> Owner<S> {
                 tracing::info!(%sweep, "the sweep has come to its limit");
             }
             Event::Stopped { task, interim } => {
-                self.progress.remove(task);
-                self.checkpoints_wanted.remove(task);
+                self.forget_lease(*task);
                 measure::attempt_ended("released");
                 let epochs = interim.curve.reached();
                 tracing::info!(task = %task.short(), epochs, "lease given back");
@@ -37,8 +36,7 @@ impl<S: StateStore> Owner<S> {
                 failure,
                 next,
             } => {
-                self.progress.remove(task);
-                self.checkpoints_wanted.remove(task);
+                self.forget_lease(*task);
                 note_end(*task, failure.as_deref(), *next);
                 if let Some(failure) = failure {
                     self.judge_machine(*task, failure);
@@ -69,6 +67,13 @@ impl<S: StateStore> Owner<S> {
         }
     }
 
+    /// What was said under a task's lease that has ended.
+    fn forget_lease(&mut self, task: TaskId) {
+        self.progress.remove(&task);
+        self.checkpoints_wanted.remove(&task);
+        self.meetings.remove(task);
+    }
+
     /// Puts into a failure where the trainer was when it was last heard of: of a worker that is
     /// lost, nothing else is known.
     pub(super) fn add_evidence(&self, event: &mut Event) {
@@ -97,8 +102,7 @@ impl<S: StateStore> Owner<S> {
     }
 
     fn before_finish(&mut self, task: TaskId, observation: &Observation) {
-        self.progress.remove(&task);
-        self.checkpoints_wanted.remove(&task);
+        self.forget_lease(task);
         measure::attempt_ended("finished");
         let Some(known) = self.ledger.task(task) else {
             return;
@@ -106,8 +110,10 @@ impl<S: StateStore> Owner<S> {
         let TaskState::Leased(lease) = known.state() else {
             return;
         };
-        let worker = lease.worker.clone();
-        self.roster.succeeded(&worker);
+        for part in lease.parts() {
+            self.roster.succeeded(&part.worker);
+        }
+        let worker = lease.leader.worker.clone();
         tracing::info!(
             task = %task.short(),
             generation = known.generation().0,

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::id::WorkerId;
-use autorep_core::lease::LeaseClaim;
-use autorep_core::ledger::{Acquired, Adoption, AfterFailure, FailureReport, Renewal};
+use autorep_core::lease::{LeaseClaim, LeasePart, Rendezvous};
+use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Renewal};
 use autorep_core::observation::{Interim, Observation};
-use autorep_core::offer::Offer;
 use autorep_core::roster::Registered;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::Owner;
-use crate::ask::{Ask, Lease, Registration, Reply, Work, gone};
+use crate::ask::{Ask, Registration, Reply, Work};
 use crate::config::millis;
 use crate::refuse;
 use crate::state::StateStore;
@@ -24,7 +23,7 @@ const IDLE_HOLD_MS: u64 = 250;
 
 /// A request for work that waits for some.
 pub(super) struct Waiter {
-    worker: WorkerId,
+    pub(super) worker: WorkerId,
     deadline_ms: u64,
     idle_at_ms: u64,
     pub(super) reply: Reply<Work>,
@@ -97,102 +96,6 @@ impl<S: StateStore> Owner<S> {
         self.waiters.push_back(waiter);
     }
 
-    /// Leases what can be leased to those who have waited longest, and tells the others when
-    /// their time is over.
-    pub(super) fn serve_waiters(&mut self, now_ms: u64) {
-        // Once there is nothing for one waiter there is nothing for the next with the same offer,
-        // unless that one holds a lease, which then ends.
-        let mut dry: Vec<(Arc<Offer>, bool)> = Vec::new();
-        for _ in 0..self.waiters.len() {
-            let Some(waiter) = self.waiters.pop_front() else {
-                return;
-            };
-            if self.stopping {
-                drop(waiter.reply.send(Err(gone())));
-                continue;
-            }
-            if waiter.reply.is_closed() {
-                continue;
-            }
-            match self.next_for(&waiter.worker, now_ms, &mut dry) {
-                Acquired::Granted(grant) => self.grant(*grant, waiter),
-                Acquired::Nothing { idle } if waiter.wake_ms(idle) <= now_ms => {
-                    self.answer(waiter.reply, Ok(Work::Nothing { idle }));
-                }
-                Acquired::Nothing { .. } => self.waiters.push_back(waiter),
-            }
-        }
-    }
-
-    /// What a worker gets now. `dry` holds the offers for which there was nothing in this turn.
-    fn next_for(
-        &mut self,
-        worker: &WorkerId,
-        now_ms: u64,
-        dry: &mut Vec<(Arc<Offer>, bool)>,
-    ) -> Acquired {
-        let offer = match self.roster.get(worker) {
-            Some(known) => Arc::clone(&known.offer),
-            // Forgotten while it waited: it may have what needs nothing of it.
-            None => Arc::default(),
-        };
-        if !self.ledger.holds(worker) {
-            if let Some((_, idle)) = dry
-                .iter()
-                .find(|(other, _)| Arc::ptr_eq(other, &offer) || *other == offer)
-            {
-                return Acquired::Nothing { idle: *idle };
-            }
-            if self.roster.excluded_until_ms(worker, now_ms).is_some() {
-                let idle = self.ledger.is_idle();
-                return Acquired::Nothing { idle };
-            }
-        }
-        while !self.ledger.holds(worker)
-            && let Some(grown) = self.ledger.grow(&offer, now_ms)
-        {
-            self.apply(grown);
-        }
-        let decision = self.ledger.acquire(worker, &offer, now_ms);
-        let acquired = self.apply(decision);
-        if let Acquired::Nothing { idle } = acquired {
-            dry.push((offer, idle));
-        }
-        acquired
-    }
-
-    fn grant(&mut self, grant: autorep_core::ledger::Grant, waiter: Waiter) {
-        let claim = grant.claim;
-        let device = self.roster.get(&waiter.worker);
-        tracing::info!(
-            task = %claim.task.short(),
-            generation = claim.generation.0,
-            worker = %waiter.worker,
-            device = device.map_or("", |worker| &worker.device),
-            attempt = grant.attempt,
-            sweep = %grant.sweep,
-            "leased"
-        );
-        let spec = self.ledger.task(claim.task);
-        let spec = spec.map_or_else(String::new, |task| task.spec().canonical_json());
-        let manifest = self.sweeps.get(&grant.sweep).map(|it| &it.manifest);
-        let work = Work::Lease(Box::new(Lease {
-            checkpoint_every_s: manifest.map_or(0, |manifest| manifest.checkpoint.every_s),
-            checkpoint_every_steps: manifest.map_or(0, |it| it.checkpoint.every_steps),
-            grant,
-            spec,
-        }));
-        let reply = waiter.reply;
-        self.turn.answers.push(Box::new(move |refusal| {
-            let answer = refusal.map_or(Ok(work), Err);
-            // A worker that has hung up has not heard of its lease: it is taken back at once.
-            match reply.send(answer) {
-                Err(Ok(Work::Lease(_))) => Some(claim),
-                Err(_) | Ok(()) => None,
-            }
-        }));
-    }
-
     /// Ends a lease that its worker has never heard of.
     pub(super) fn take_back(&mut self, claim: LeaseClaim) {
         if let Ok(decision) = self.ledger.release(claim) {
@@ -200,65 +103,65 @@ impl<S: StateStore> Owner<S> {
         }
     }
 
-    pub(super) fn renew(
-        &mut self,
-        claim: LeaseClaim,
-        progress: Option<v1::Progress>,
-        now_ms: u64,
-        reply: Reply<v1::Directive>,
-    ) {
-        let answer = self.renewed(claim, progress, now_ms);
-        self.answer(reply, answer);
-    }
-
     /// Answers a renewal of a lease that lives, at once; gives everything else back. That a lease
     /// has ended may not be durable yet, so nobody is told.
     pub(super) fn renew_meanwhile(&mut self, ask: Ask) -> Option<Ask> {
-        if let Ask::Renew { claim, .. } = &ask
-            && self.ledger.holder(*claim).is_none()
+        if let Ask::Renew { part, .. } = &ask
+            && self.ledger.holder(*part).is_none()
         {
             return Some(ask);
         }
         let Ask::Renew {
-            claim,
+            part,
             progress,
+            rendezvous,
             reply,
         } = ask
         else {
             return Some(ask);
         };
         let now_ms = self.clock.now_ms();
-        let answer = self.renewed(claim, progress, now_ms);
+        let answer = self.renewed(part, progress, rendezvous, now_ms);
         // Nobody waits any more where sending fails.
         drop(reply.send(answer));
         None
     }
 
-    fn renewed(
+    pub(super) fn renewed(
         &mut self,
-        claim: LeaseClaim,
+        part: LeasePart,
         progress: Option<v1::Progress>,
+        rendezvous: Option<Rendezvous>,
         now_ms: u64,
-    ) -> Result<v1::Directive, Refusal> {
-        let answer = self.decide(self.ledger.renew(claim, now_ms));
+    ) -> Result<v1::RenewResponse, Refusal> {
+        let answer = self.decide(self.ledger.renew(part, now_ms));
         let answer = answer.map(|renewal| match renewal {
             Renewal::Stop => v1::Directive::Stop,
+            Renewal::Continue if !part.is_leaders() => v1::Directive::Continue,
             Renewal::Continue => {
+                let task = part.claim.task;
                 if let Some(progress) = progress {
-                    self.progress.insert(claim.task, progress);
+                    self.progress.insert(task, progress);
+                }
+                if let Some(place) = rendezvous {
+                    self.meetings.set(part.claim, place);
                 }
                 // A directive that gets lost on its way is not repeated: the person asks again.
-                if self.checkpoints_wanted.remove(&claim.task) {
+                if self.checkpoints_wanted.remove(&task) {
                     v1::Directive::Checkpoint
                 } else {
                     v1::Directive::Continue
                 }
             }
         });
-        if let Some(worker) = self.ledger.holder(claim).cloned() {
+        if let Some(worker) = self.ledger.holder(part).cloned() {
             self.roster.heard(&worker, now_ms);
         }
-        answer
+        let place = self.meetings.of(part).map(ToString::to_string);
+        answer.map(|directive| v1::RenewResponse {
+            directive: directive.into(),
+            rendezvous: place.unwrap_or_default(),
+        })
     }
 
     pub(super) fn commit(
@@ -293,17 +196,17 @@ impl<S: StateStore> Owner<S> {
 
     pub(super) fn fail(
         &mut self,
-        claim: LeaseClaim,
+        part: LeasePart,
         report: FailureReport,
         now_ms: u64,
         reply: Reply<AfterFailure>,
     ) {
-        let answer = self.decide(self.ledger.fail(claim, report, now_ms));
+        let answer = self.decide(self.ledger.fail(part, report, now_ms));
         self.answer(reply, answer);
     }
 
-    pub(super) fn release(&mut self, claim: LeaseClaim, interim: Interim, reply: Reply<()>) {
-        let answer = self.decide(self.ledger.stop(claim, interim));
+    pub(super) fn release(&mut self, part: LeasePart, interim: Interim, reply: Reply<()>) {
+        let answer = self.decide(self.ledger.stop(part, interim));
         self.answer(reply, answer.map(|_release| ()));
     }
 

@@ -173,7 +173,10 @@ impl<S: StateStore> Owner<S> {
                 task: task.id().to_string(),
                 kind: task.spec().kind().to_string(),
                 label: self.label(sweep, task),
-                worker: lease.worker.to_string(),
+                worker: lease.leader.worker.to_string(),
+                members: (lease.members.iter())
+                    .map(|it| it.worker.to_string())
+                    .collect(),
                 attempt: lease.kept.spent.attempts() + 1,
                 progress: self.progress.get(&task.id()).copied(),
             })

@@ -13,6 +13,7 @@ use std::time::Duration;
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::lease::LeaseClaim;
 use autorep_core::ledger::{Decision, Event, Ledger};
+use autorep_core::patience::Patience;
 use autorep_core::planted::{Bug, planted};
 use autorep_core::roster::Roster;
 use autorep_proto::status::Refusal;
@@ -29,6 +30,7 @@ use crate::restore::Restored;
 use crate::state::{Batch, StateStore, SweepRecord, WriteError};
 use fleet::Waiter;
 use fronts::{Finished, LiveFront};
+use meetings::Meetings;
 use pace::Pace;
 use points::{Decided, When};
 
@@ -37,8 +39,10 @@ mod fleet;
 mod fronts;
 mod lab;
 mod label;
+mod meetings;
 mod pace;
 mod points;
+mod serve;
 mod storage;
 mod workers;
 
@@ -61,6 +65,10 @@ pub(crate) struct Owner<S> {
     checkpoints_wanted: BTreeSet<TaskId>,
     /// What the trainers of leased tasks have said last.
     progress: BTreeMap<TaskId, v1::Progress>,
+    /// Where the groups of leased tasks meet.
+    meetings: Meetings,
+    /// Since when workers have been kept for groups.
+    patience: Patience,
     /// The latest results of each sweep, since the start.
     finished: BTreeMap<SweepName, VecDeque<Finished>>,
     waiters: VecDeque<Waiter>,
@@ -106,6 +114,7 @@ impl<S: StateStore> Owner<S> {
                 (sweep.name().clone(), live)
             })
             .collect();
+        let patience = Patience::new(millis(config.gather));
         let sweeps = (sweeps.into_iter())
             .map(|record| (record.manifest.name.clone(), record))
             .collect();
@@ -119,6 +128,8 @@ impl<S: StateStore> Owner<S> {
             roster: Roster::default(),
             checkpoints_wanted: BTreeSet::new(),
             progress: BTreeMap::new(),
+            meetings: Meetings::default(),
+            patience,
             finished: BTreeMap::new(),
             waiters: VecDeque::new(),
             turn: Turn::default(),
@@ -307,10 +318,14 @@ impl<S: StateStore> Owner<S> {
                 reply,
             } => self.acquire(worker, wait_ms, now_ms, reply),
             Ask::Renew {
-                claim,
+                part,
                 progress,
+                rendezvous,
                 reply,
-            } => self.renew(claim, progress, now_ms, reply),
+            } => {
+                let answer = self.renewed(part, progress, rendezvous, now_ms);
+                self.answer(reply, answer);
+            }
             Ask::Commit {
                 claim,
                 checkpoint,
@@ -323,15 +338,15 @@ impl<S: StateStore> Owner<S> {
                 reply,
             } => self.finish(claim, observation, next, now_ms, reply),
             Ask::Fail {
-                claim,
+                part,
                 report,
                 reply,
-            } => self.fail(claim, report, now_ms, reply),
+            } => self.fail(part, report, now_ms, reply),
             Ask::Release {
-                claim,
+                part,
                 interim,
                 reply,
-            } => self.release(claim, interim, reply),
+            } => self.release(part, interim, reply),
             Ask::Submit {
                 sweep,
                 dry_run,
@@ -382,6 +397,7 @@ impl<S: StateStore> Owner<S> {
                 let ledger = &self.ledger;
                 let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();
                 self.progress.retain(|task, _| leased.contains(task));
+                self.meetings.retain(&leased);
                 (self.checkpoints_wanted).retain(|task| leased.contains(task));
             }
         }
@@ -457,7 +473,8 @@ impl<S: StateStore> Owner<S> {
         let deadline = self.ledger.next_deadline_ms(now_ms);
         let deadline = deadline.map(|at_ms| at_ms.max(self.expire_from_ms));
         let exclusion = self.roster.next_deadline_ms(now_ms);
-        (waiters.chain(deadline).chain(exclusion))
+        let patience = self.patience.next_deadline_ms(now_ms);
+        (waiters.chain(deadline).chain(exclusion).chain(patience))
             .chain([now_ms + MAX_SLEEP_MS])
             .min()
             .map_or(now_ms, |at_ms| at_ms.max(now_ms))

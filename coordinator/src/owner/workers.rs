@@ -15,12 +15,18 @@ impl<S: StateStore> Owner<S> {
         let known = (self.roster.workers())
             .map(|(worker, known)| self.worker_summary(worker, known, now_ms));
         // They hold leases from before a restart, and register when their tasks end.
-        let unknown = (self.ledger.leased())
-            .filter(|(_, lease)| self.roster.get(&lease.worker).is_none())
-            .map(|(task, lease)| v1::WorkerSummary {
-                worker: lease.worker.to_string(),
+        let parts = (self.ledger.leased()).flat_map(|(task, lease)| {
+            let parts = (0..).zip(lease.parts());
+            parts.map(move |(node, part)| (task, &part.worker, node, lease.nodes()))
+        });
+        let unknown = parts
+            .filter(|(_, worker, ..)| self.roster.get(worker).is_none())
+            .map(|(task, worker, node, nodes)| v1::WorkerSummary {
+                worker: worker.to_string(),
                 task: task.id().to_string(),
                 offer: "not known until it registers again".to_owned(),
+                node,
+                nodes,
                 ..v1::WorkerSummary::default()
             });
         let all = known.chain(unknown).collect();
@@ -34,6 +40,7 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
     ) -> v1::WorkerSummary {
         let held = (self.ledger.held_by(worker)).map(|task| task.to_string());
+        let (node, nodes) = self.ledger.place_of(worker).unwrap_or_default();
         let excluded_until_ms = self.roster.excluded_until_ms(worker, now_ms);
         v1::WorkerSummary {
             worker: worker.to_string(),
@@ -42,19 +49,33 @@ impl<S: StateStore> Owner<S> {
             offer: known.offer.to_string(),
             silent_ms: now_ms.saturating_sub(known.seen_ms),
             task: held.unwrap_or_default(),
+            node,
+            nodes,
             excluded_ms: excluded_until_ms.map_or(0, |until_ms| until_ms - now_ms),
         }
     }
 
     /// That tasks wait because their owner has as many as may be.
     fn cap_note(&self, sweep: SweepView<'_>) -> Option<String> {
-        let owner = &sweep.terms().owner;
-        let cap = self.ledger.cap_reached(owner)?;
+        let (owner, nodes) = (&sweep.terms().owner, sweep.terms().needs.nodes);
+        let cap = self.ledger.cap_reached(sweep.terms())?;
         let ready = sweep.counts().ready;
+        if nodes > cap {
+            return Some(format!(
+                "its tasks never run: each is for {nodes} workers, and {owner} may have {cap} at a \
+                 time; raise the coordinator's --owner or --owner-cap"
+            ));
+        }
+        let running = self.ledger.owner_leases(owner);
+        let counted = if nodes > 1 {
+            format!("; of the {cap} at a time a task for {nodes} workers counts as {nodes}")
+        } else {
+            String::new()
+        };
         (ready > 0).then(|| {
             format!(
-                "{ready} of its tasks are ready and wait, because {owner} has {cap} running, as many \
-                 as the coordinator's --owner or --owner-cap allows"
+                "{ready} of its tasks are ready and wait, because {owner} has {running} running, as many \
+                 as the coordinator's --owner or --owner-cap allows{counted}"
             )
         })
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use autorep_core::failure::FailureClass;
 use autorep_core::id::WorkerId;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{BadRendezvous, LeaseClaim, LeasePart, Rendezvous};
 use autorep_core::ledger::{AfterFailure, FailureReport};
 use autorep_core::offer::{LABEL, Offer, is_label};
 use autorep_proto::PROTOCOL_VERSION;
@@ -136,19 +136,23 @@ impl Fleet for FleetService {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::RenewResponse>, Status> {
-        let v1::RenewRequest { claim, progress } = request.into_inner();
-        let claim = lease_claim("RenewRequest.claim", claim)?;
+        let v1::RenewRequest {
+            claim,
+            progress,
+            rendezvous,
+        } = request.into_inner();
+        let part = lease_part("RenewRequest.claim", claim)?;
         let progress = progress.map(plausible);
-        let directive = (self.desk)
+        let rendezvous = checked_rendezvous(&rendezvous)?;
+        let answer = (self.desk)
             .ask(|reply| Ask::Renew {
-                claim,
+                part,
                 progress,
+                rendezvous,
                 reply,
             })
             .await?;
-        Ok(Response::new(v1::RenewResponse {
-            directive: directive.into(),
-        }))
+        Ok(Response::new(answer))
     }
 
     async fn commit(
@@ -209,7 +213,7 @@ impl Fleet for FleetService {
             stderr_tail,
             bad_checkpoint,
         } = request.into_inner();
-        let claim = lease_claim("FailRequest.claim", claim)?;
+        let part = lease_part("FailRequest.claim", claim)?;
         let report = FailureReport {
             class: reported_class(class)?,
             message: beginning_of(&message, MESSAGE_BYTES),
@@ -218,7 +222,7 @@ impl Fleet for FleetService {
         };
         let after = (self.desk)
             .ask(|reply| Ask::Fail {
-                claim,
+                part,
                 report,
                 reply,
             })
@@ -237,11 +241,11 @@ impl Fleet for FleetService {
             curve,
             seconds,
         } = request.into_inner();
-        let claim = lease_claim("ReleaseRequest.claim", claim)?;
+        let part = lease_part("ReleaseRequest.claim", claim)?;
         let interim = interim("ReleaseRequest.seconds", curve, seconds)?;
         (self.desk)
             .ask(|reply| Ask::Release {
-                claim,
+                part,
                 interim,
                 reply,
             })
@@ -250,11 +254,32 @@ impl Fleet for FleetService {
     }
 }
 
+/// The claim of a worker that speaks for all that hold its lease.
 fn lease_claim(
     field: &'static str,
     claim: Option<v1::LeaseClaim>,
 ) -> Result<LeaseClaim, BadMessage> {
     required(field, claim)?.try_into()
+}
+
+/// The claim of any of them.
+fn lease_part(field: &'static str, claim: Option<v1::LeaseClaim>) -> Result<LeasePart, BadMessage> {
+    required(field, claim)?.try_into()
+}
+
+fn checked_rendezvous(text: &str) -> Result<Option<Rendezvous>, BadMessage> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let read = text.parse().map(Some);
+    read.map_err(|bad: BadRendezvous| {
+        let expected = "a host and a port, as in worker-3:29400, or nothing";
+        BadMessage::new(
+            "RenewRequest.rendezvous",
+            expected,
+            format!("{:?}", bad.found),
+        )
+    })
 }
 
 /// What a worker may say of its own attempt: that it was lost is the coordinator's to say.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use autorep_coordinator::{Config, RunError};
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
 use autorep_core::digest::Digest;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::{Accuracy, LearningCurve, Observation};
 use autorep_core::task::{TaskSpec, Work};
 use autorep_proto::PROTOCOL_VERSION;
@@ -132,11 +132,17 @@ impl Running {
     }
 
     pub(crate) async fn worker(&self, name: &str) -> Worker {
+        self.worker_with(name, 0).await
+    }
+
+    /// A worker that can run so many ranks.
+    pub(crate) async fn worker_with(&self, name: &str, gpus: u32) -> Worker {
         let mut fleet = FleetClient::new(self.channel().await);
         let request = v1::RegisterRequest {
             worker: name.to_owned(),
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
+            gpus,
             ..v1::RegisterRequest::default()
         };
         fleet.register(request).await.unwrap();
@@ -147,7 +153,10 @@ impl Running {
     }
 
     pub(crate) async fn submit(&self, name: &str) -> v1::SubmitResponse {
-        let manifest = manifest(name);
+        self.submit_text(manifest(name)).await
+    }
+
+    pub(crate) async fn submit_text(&self, manifest: String) -> v1::SubmitResponse {
         let mut people = self.people().await;
         let request = v1::SubmitRequest {
             manifest,
@@ -188,7 +197,7 @@ impl Running {
 
 /// A worker whose trainers are made up.
 pub(crate) struct Worker {
-    name: String,
+    pub(crate) name: String,
     pub(crate) fleet: FleetClient<Channel>,
 }
 
@@ -196,17 +205,21 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) claim: LeaseClaim,
+    /// The worker's own part of it.
+    pub(crate) part: LeasePart,
     pub(crate) spec: TaskSpec,
     pub(crate) assignment: v1::Assignment,
 }
 
 impl Held {
     fn of(assignment: v1::Assignment) -> Self {
-        let claim: LeaseClaim = assignment.claim.clone().unwrap().try_into().unwrap();
+        let part: LeasePart = assignment.claim.clone().unwrap().try_into().unwrap();
+        let claim = part.claim;
         let spec: TaskSpec = serde_json::from_slice(&assignment.spec).unwrap();
         assert_eq!(spec.id(), claim.task);
         Self {
             claim,
+            part,
             spec,
             assignment,
         }
@@ -230,8 +243,18 @@ impl Worker {
     }
 
     pub(crate) async fn renew(&mut self, held: &Held) -> Result<v1::Directive, Refusal> {
+        Ok(self.renew_at(held, "").await?.directive())
+    }
+
+    /// Renews, and says where the group meets.
+    pub(crate) async fn renew_at(
+        &mut self,
+        held: &Held,
+        rendezvous: &str,
+    ) -> Result<v1::RenewResponse, Refusal> {
         let request = v1::RenewRequest {
-            claim: Some(held.claim.into()),
+            claim: Some(held.part.into()),
+            rendezvous: rendezvous.to_owned(),
             progress: Some(v1::Progress {
                 epoch: 1,
                 epochs: 2,
@@ -240,7 +263,7 @@ impl Worker {
             }),
         };
         let answer = self.fleet.renew(request).await;
-        Ok(answer.map_err(Refusal::from)?.into_inner().directive())
+        Ok(answer.map_err(Refusal::from)?.into_inner())
     }
 
     pub(crate) async fn commit(
@@ -249,7 +272,7 @@ impl Worker {
         checkpoint: &CheckpointRef,
     ) -> Result<v1::Adoption, Refusal> {
         let request = v1::CommitRequest {
-            claim: Some(held.claim.into()),
+            claim: Some(held.part.into()),
             checkpoint: Some(checkpoint.clone().into()),
         };
         let answer = self.fleet.commit(request).await;
@@ -275,7 +298,7 @@ impl Worker {
         take_next: bool,
     ) -> Result<Option<v1::Assignment>, Refusal> {
         let request = v1::FinishRequest {
-            claim: Some(held.claim.into()),
+            claim: Some(held.part.into()),
             observation: Some(observation(&held.spec).into()),
             take_next,
         };
@@ -290,7 +313,7 @@ impl Worker {
         bad: Option<v1::CheckpointRef>,
     ) -> Result<bool, Refusal> {
         let request = v1::FailRequest {
-            claim: Some(held.claim.into()),
+            claim: Some(held.part.into()),
             class: class.into(),
             message: "it broke".to_owned(),
             stderr_tail: "at line 7".to_owned(),

@@ -348,6 +348,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
         Refusal::BadRequest(_)
     ));
     let no_digest = v1::LeaseClaim {
+        node: 0,
         task: "task".to_owned(),
         generation: 1,
     };

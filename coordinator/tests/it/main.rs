@@ -3,6 +3,7 @@
 
 mod fence;
 mod gate;
+mod groups;
 mod lab;
 mod leases;
 mod people;

@@ -51,18 +51,7 @@ impl Ledger {
                 self.promote(claim.task, *at_ms);
                 self.apply_leased(event);
             }
-            Event::Renewed {
-                task,
-                expires_at_ms,
-            } => {
-                // The most frequent event by far, and one that changes nothing but the time.
-                let slot = self.slot(*task);
-                self.unindex(slot);
-                let state = std::mem::take(&mut self.at_mut(slot).state);
-                let renewed = lease(event, state).renew(*expires_at_ms);
-                self.at_mut(slot).state = TaskState::Leased(renewed);
-                self.index(slot);
-            }
+            Event::Renewed { .. } => self.apply_renewed(event),
             Event::Adopted { checkpoint } => self.apply_adopted(checkpoint),
             Event::Finished { task, observation } => {
                 let slot = self.slot(*task);
@@ -126,6 +115,7 @@ impl Ledger {
         let Event::Leased {
             claim,
             worker,
+            members,
             expires_at_ms,
             ..
         } = event
@@ -139,8 +129,28 @@ impl Ledger {
             let TaskState::Ready(ready) = state else {
                 misfit(event, name)
             };
-            TaskState::Leased(ready.lease(worker.clone(), *expires_at_ms))
+            TaskState::Leased(ready.lease(worker.clone(), members, *expires_at_ms))
         });
+    }
+
+    /// The most frequent event by far, and one that changes nothing but the time.
+    fn apply_renewed(&mut self, event: &Event) {
+        let Event::Renewed {
+            task,
+            node,
+            expires_at_ms,
+        } = event
+        else {
+            return;
+        };
+        let slot = self.slot(*task);
+        let state = std::mem::take(&mut self.at_mut(slot).state);
+        let old = lease(event, state);
+        let ended_at_ms = old.expires_at_ms();
+        let new = old.renew(*node, *expires_at_ms);
+        self.expiries.remove(&(ended_at_ms, slot));
+        self.expiries.insert((new.expires_at_ms(), slot));
+        self.at_mut(slot).state = TaskState::Leased(new);
     }
 
     fn apply_submitted(&mut self, submission: &Submission) {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::turn::Pick;
 use super::{
-    Acquired, CancelRefusal, Change, Decision, Event, Grant, Ledger, Next, PauseRefusal,
-    Submission, SubmitRefusal, Submitted, TaskState,
+    Acquired, Asker, CancelRefusal, Change, Company, Decision, Event, Grant, Ledger, Next,
+    PauseRefusal, Submission, SubmitRefusal, Submitted, TaskState,
 };
 use crate::checkpoint::CheckpointRole;
 use crate::growth::ALL_EPOCHS;
@@ -111,20 +112,32 @@ impl Ledger {
         })
     }
 
-    /// Leases the next task to a worker.
+    /// Leases the next task to a worker that asks alone: none that is for several.
+    pub fn acquire(&self, worker: &WorkerId, offer: &Offer, now_ms: u64) -> Decision<Acquired> {
+        self.acquire_among(Asker::alone(worker, offer), Company::default(), now_ms)
+    }
+
+    /// Leases the next task to a worker, or to it and others that wait.
     ///
     /// A worker holds one lease at a time: one that asks while it holds one has lost the answer or
     /// its own memory. Its lease ends, as a failure if it had begun to work on it, and it gets the
-    /// same task with the next generation, unless that cannot run any more.
-    pub fn acquire(&self, worker: &WorkerId, offer: &Offer, now_ms: u64) -> Decision<Acquired> {
+    /// same task with the next generation, unless that cannot run any more or is for several.
+    pub fn acquire_among(
+        &self,
+        asker: Asker<'_>,
+        company: Company<'_>,
+        now_ms: u64,
+    ) -> Decision<Acquired> {
         let mut events = Vec::new();
-        let mut again = None;
-        if let Some(&slot) = self.holders.get(worker)
+        let mut picked = None;
+        if let Some(&slot) = self.holders.get(asker.worker)
             && !planted(Bug::SecondLease)
             && let TaskState::Leased(lease) = &self.at(slot).state
+            && let Some(part) = lease.parts().find(|part| part.worker == *asker.worker)
         {
-            let event = if lease.renewed {
-                self.lose(slot, lease, "its worker asked for another task", now_ms)
+            let event = if part.renewed {
+                let why = "its worker asked for another task";
+                self.lose(slot, lease, part, why, now_ms)
             } else {
                 Event::Ended {
                     task: self.at(slot).id(),
@@ -132,29 +145,31 @@ impl Ledger {
                     next: Next::Again { not_before_ms: 0 },
                 }
             };
-            let task = self.at(slot);
-            if let Event::Ended { failure, next, .. } = &event
-                && let Next::Again { not_before_ms } = next
-                && *not_before_ms <= now_ms
-                && (task.parents_left, task.parents_lost) == (0, 0)
-                && let Some(sweep) = self.grantor(slot)
-                && self.has_room(sweep, slot, now_ms)
-            {
-                let counted = failure.as_ref().is_some_and(|it| it.counted);
-                again = Some(((slot, sweep), counted));
-            }
+            let counted = self.again(slot, &event, now_ms);
+            picked = counted.map(|(sweep, counted)| (slot, sweep, Box::default(), counted));
             events.push(event);
         }
-        let picked = again.or_else(|| Some((self.pick(offer, now_ms)?, false)));
-        let Some(((slot, sweep), counted)) = picked else {
-            // A lease that just ended may have made a task ready; the next call will see it.
-            let idle = events.is_empty() && self.is_idle();
-            return Decision {
-                events,
-                outcome: Acquired::Nothing { idle },
-            };
+        let (slot, sweep, members, counted) = match picked {
+            Some(picked) => picked,
+            None => match self.pick(asker, company, now_ms) {
+                Pick::Task {
+                    slot,
+                    sweep,
+                    members,
+                } => (slot, sweep, members, false),
+                Pick::Wait => {
+                    let outcome = Acquired::Kept;
+                    return Decision { events, outcome };
+                }
+                Pick::Nothing => {
+                    // A lease that just ended may have made a task ready; the next call will see it.
+                    let idle = events.is_empty() && self.is_idle();
+                    let outcome = Acquired::Nothing { idle };
+                    return Decision { events, outcome };
+                }
+            },
         };
-        let (event, grant) = self.grant(slot, sweep, counted, worker, now_ms);
+        let (event, grant) = self.grant(slot, sweep, counted, (asker.worker, members), now_ms);
         events.push(event);
         Decision {
             events,
@@ -162,14 +177,33 @@ impl Ledger {
         }
     }
 
-    /// A lease on the task at `slot` for a sweep; one more of the task's attempts has just been
-    /// `counted`, or not.
+    /// Whether the worker whose lease ends by this event gets the same task again at once: for which
+    /// sweep, and whether one more attempt counts by then.
+    fn again(&self, slot: u32, event: &Event, now_ms: u64) -> Option<(u32, bool)> {
+        let task = self.at(slot);
+        let Event::Ended {
+            failure,
+            next: Next::Again { not_before_ms },
+            ..
+        } = event
+        else {
+            return None;
+        };
+        let sweep = self.grantor(slot)?;
+        let needs = &self.sweeps[sweep as usize].terms.needs;
+        let is_ready = *not_before_ms <= now_ms && (task.parents_left, task.parents_lost) == (0, 0);
+        let is_its_own = is_ready && !needs.is_for_a_group() && self.has_room(sweep, slot, now_ms);
+        is_its_own.then(|| (sweep, failure.as_ref().is_some_and(|it| it.counted)))
+    }
+
+    /// A lease on the task at `slot` for a sweep, to a worker and its members; one more of the task's
+    /// attempts has just been `counted`, or not.
     fn grant(
         &self,
         slot: u32,
         sweep: u32,
         counted: bool,
-        worker: &WorkerId,
+        (worker, members): (&WorkerId, Box<[WorkerId]>),
         now_ms: u64,
     ) -> (Event, Grant) {
         let task = self.at(slot);
@@ -184,6 +218,7 @@ impl Ledger {
         let event = Event::Leased {
             claim,
             worker: worker.clone(),
+            members: members.clone(),
             at_ms: now_ms,
             expires_at_ms: self.lives_until(Bug::UnheardLivesForEver, now_ms),
         };
@@ -202,6 +237,8 @@ impl Ledger {
             .map(|head| head.reference(claim.task, CheckpointRole::Resume));
         let grant = Grant {
             claim,
+            members,
+            ranks: self.sweeps[sweep as usize].terms.needs.gpus_per_node(),
             attempt: attempts + u32::from(counted) + 1,
             sweep: self.sweeps[sweep as usize].name.clone(),
             inputs,

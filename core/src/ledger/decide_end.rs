@@ -2,13 +2,13 @@
 
 use super::{
     Adoption, AfterFailure, CommitRefusal, Decision, Event, FailRefusal, Failure, FailureReport,
-    Finish, FinishRefusal, Head, Leased, Ledger, Next, NotHeld, RecordedState, Release,
+    Finish, FinishRefusal, Head, Held, Leased, Ledger, Next, NotHeld, RecordedState, Release,
     ReleaseRefusal, RenewRefusal, Renewal, Task, TaskRecord, TaskState,
 };
 use crate::checkpoint::{CheckpointRef, CheckpointRole};
 use crate::failure::FailureClass;
 use crate::id::WorkerId;
-use crate::lease::LeaseClaim;
+use crate::lease::{LeaseClaim, LeasePart};
 use crate::observation::{Interim, Observation};
 use crate::planted::{Bug, planted};
 use crate::recipe::Granularity;
@@ -26,19 +26,32 @@ enum Hold<'a> {
 }
 
 impl Ledger {
-    /// Extends a lease.
-    pub fn renew(&self, claim: LeaseClaim, now_ms: u64) -> Result<Decision<Renewal>, RenewRefusal> {
+    /// Extends one worker's part of a lease.
+    ///
+    /// A member whose group's lease has ended under its generation is told to stop: how it ended is for
+    /// the leader to know.
+    pub fn renew(
+        &self,
+        part: impl Into<LeasePart>,
+        now_ms: u64,
+    ) -> Result<Decision<Renewal>, RenewRefusal> {
+        let LeasePart { claim, node } = part.into();
         match self.hold(self.believed(Bug::RenewUnfenced, claim))? {
-            Hold::Held(..) => Ok(Decision {
-                events: vec![Event::Renewed {
-                    task: claim.task,
-                    expires_at_ms: self.lives_until(Bug::RenewedLivesForEver, now_ms),
-                }],
-                outcome: Renewal::Continue,
-            }),
-            Hold::Ended(_, task) if matches!(task.state, TaskState::Cancelled(_)) => {
+            Hold::Held(_, lease) => {
+                part_of(lease, node)?;
+                Ok(Decision {
+                    events: vec![Event::Renewed {
+                        task: claim.task,
+                        node,
+                        expires_at_ms: self.lives_until(Bug::RenewedLivesForEver, now_ms),
+                    }],
+                    outcome: Renewal::Continue,
+                })
+            }
+            Hold::Ended(_, task) if node > 0 || matches!(task.state, TaskState::Cancelled(_)) => {
                 Ok(Decision::unchanged(Renewal::Stop))
             }
+            Hold::Stray(_) if node > 0 => Ok(Decision::unchanged(Renewal::Stop)),
             Hold::Ended(_, task) => Err(ended(task).into()),
             Hold::Stray(record) if record.is_done() => Err(record.ended().into()),
             Hold::Stray(_) => Ok(Decision::unchanged(Renewal::Stop)),
@@ -154,7 +167,7 @@ impl Ledger {
         }
     }
 
-    /// Ends an attempt without a result.
+    /// Ends an attempt without a result, for all of its workers by the word of one.
     ///
     /// A checkpoint that was refused by its digest is set aside if it still is what the next
     /// attempt would start from: the task's own resume head is dropped, and the output of another
@@ -162,10 +175,11 @@ impl Ledger {
     /// meantime costs no attempt, and neither does a store that cannot be reached.
     pub fn fail(
         &self,
-        claim: LeaseClaim,
+        part: impl Into<LeasePart>,
         report: FailureReport,
         now_ms: u64,
     ) -> Result<Decision<AfterFailure>, FailRefusal> {
+        let LeasePart { claim, node } = part.into();
         let (slot, lease) = match self.hold(self.believed(Bug::FailUnfenced, claim))? {
             Hold::Held(slot, lease) => (slot, lease),
             Hold::Ended(_, task) => return Ok(Decision::unchanged(repeated_failure(task)?)),
@@ -173,6 +187,7 @@ impl Ledger {
             // As for a task that was cancelled.
             Hold::Stray(_) => return Ok(Decision::unchanged(AfterFailure::GaveUp)),
         };
+        let worker = part_of(lease, node)?.worker.clone();
         let mut events = Vec::new();
         let mut counted = true;
         if let Some(checkpoint) = report.bad_checkpoint
@@ -191,7 +206,7 @@ impl Ledger {
             serial: self.next_failure_serial,
             generation: claim.generation,
             attempt: lease.kept.spent.attempts() + 1,
-            worker: lease.worker.clone(),
+            worker,
             class: report.class,
             message: report.message,
             stderr_tail: report.stderr_tail,
@@ -241,31 +256,42 @@ impl Ledger {
             == Some(Head::of(checkpoint))
     }
 
-    /// Gives a lease back unhurt. The worker is stopping; the task has lost nothing.
-    pub fn release(&self, claim: LeaseClaim) -> Result<Decision<Release>, ReleaseRefusal> {
-        self.stop(claim, Interim::default())
+    /// Gives a lease back unhurt, for all of its workers. One of them is stopping; the task has lost
+    /// nothing.
+    pub fn release(&self, part: impl Into<LeasePart>) -> Result<Decision<Release>, ReleaseRefusal> {
+        self.stop(part, Interim::default())
     }
 
     /// Takes back the lease of an attempt that stopped where it was told to, or because its worker is
-    /// stopping, with what it has come to.
+    /// stopping, with what it has come to. What that is, only the leader says.
     pub fn stop(
         &self,
-        claim: LeaseClaim,
+        part: impl Into<LeasePart>,
         interim: Interim,
     ) -> Result<Decision<Release>, ReleaseRefusal> {
+        let part = part.into();
+        let claim = part.claim;
         match self.hold(self.believed(Bug::ReleaseUnfenced, claim))? {
-            Hold::Held(..) => Ok(Decision {
-                events: vec![Event::Stopped {
-                    task: claim.task,
-                    interim,
-                }],
-                outcome: Release::Released,
-            }),
+            Hold::Held(_, lease) => {
+                part_of(lease, part.node)?;
+                let interim = if part.is_leaders() {
+                    interim
+                } else {
+                    Interim::default()
+                };
+                Ok(Decision {
+                    events: vec![Event::Stopped {
+                        task: claim.task,
+                        interim,
+                    }],
+                    outcome: Release::Released,
+                })
+            }
             Hold::Ended(..) | Hold::Stray(_) => Ok(Decision::unchanged(Release::Repeated)),
         }
     }
 
-    /// Ends every lease whose time is over. The outcome says how many.
+    /// Ends every lease of which one part's time is over. The outcome says how many.
     ///
     /// Workers may vanish at any time, so an attempt that has committed a checkpoint costs
     /// nothing: the next one goes on from there. One that has not counts, or else a task that
@@ -275,7 +301,9 @@ impl Ledger {
         let events: Vec<Event> = (self.expiries.range(..=(now_ms, u32::MAX)))
             .filter_map(|&(_, slot)| match &self.at(slot).state {
                 TaskState::Leased(lease) => {
-                    Some(self.lose(slot, lease, "its lease expired", now_ms))
+                    let is_over = |part: &&Held| part.expires_at_ms <= now_ms;
+                    let lost = lease.parts().find(is_over).unwrap_or(&lease.leader);
+                    Some(self.lose(slot, lease, lost, "its lease expired", now_ms))
                 }
                 TaskState::Waiting(_)
                 | TaskState::Ready(_)
@@ -301,8 +329,15 @@ impl Ledger {
         Decision { events, outcome }
     }
 
-    /// The end of a lease whose worker is lost.
-    pub(super) fn lose(&self, slot: u32, lease: &Leased, why: &str, now_ms: u64) -> Event {
+    /// The end of a lease of which one worker is lost.
+    pub(super) fn lose(
+        &self,
+        slot: u32,
+        lease: &Leased,
+        lost: &Held,
+        why: &str,
+        now_ms: u64,
+    ) -> Event {
         let task = self.at(slot);
         let generation = task.generation;
         let made_here = |head: &Head| head.generation == generation;
@@ -312,9 +347,9 @@ impl Ledger {
             serial: self.next_failure_serial,
             generation,
             attempt: lease.kept.spent.attempts() + 1,
-            worker: lease.worker.clone(),
+            worker: lost.worker.clone(),
             class: FailureClass::WorkerLost,
-            message: format!("the worker {} was lost: {why}", lease.worker),
+            message: format!("the worker {} was lost: {why}", lost.worker),
             stderr_tail: String::new(),
             last_progress: String::new(),
             counted: !progressed,
@@ -373,10 +408,11 @@ impl Ledger {
         }
     }
 
-    /// The worker that holds a claim's lease, if it lives.
-    pub fn holder(&self, claim: LeaseClaim) -> Option<&WorkerId> {
+    /// The worker that holds a part of a lease, if that lives.
+    pub fn holder(&self, part: impl Into<LeasePart>) -> Option<&WorkerId> {
+        let LeasePart { claim, node } = part.into();
         match self.hold(claim) {
-            Ok(Hold::Held(_, lease)) => Some(&lease.worker),
+            Ok(Hold::Held(_, lease)) => lease.part(node).map(|part| &part.worker),
             Ok(Hold::Ended(..) | Hold::Stray(_)) | Err(_) => None,
         }
     }
@@ -450,6 +486,11 @@ impl TaskRecord {
             current: self.generation,
         }
     }
+}
+
+fn part_of(lease: &Leased, node: u32) -> Result<&Held, NotHeld> {
+    let nodes = lease.nodes();
+    lease.part(node).ok_or(NotHeld::NoPart { node, nodes })
 }
 
 const fn ended(task: &Task) -> NotHeld {

@@ -67,17 +67,22 @@ pub enum Event {
     Leased {
         /// Task and generation.
         claim: LeaseClaim,
-        /// Who holds it.
+        /// Who holds it and speaks for all.
         worker: WorkerId,
+        /// Who holds it with them, from node 1 on; empty where one worker does the task.
+        members: Box<[WorkerId]>,
         /// When it was granted.
         at_ms: u64,
         /// Until when it lives.
         expires_at_ms: u64,
     },
-    /// A lease lives longer. Not worth writing down: a restart extends every lease.
+    /// One worker's part of a lease lives longer. Not worth writing down: a restart extends every
+    /// lease.
     Renewed {
         /// The task.
         task: TaskId,
+        /// Whose part.
+        node: u32,
         /// Until when it lives.
         expires_at_ms: u64,
     },
@@ -189,8 +194,11 @@ pub struct Submitted {
 /// The answer to a request for work.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Acquired {
-    /// A task to work on.
+    /// A task to work on, alone or with others.
     Granted(Box<Grant>),
+    /// It is the turn of a task for several workers, of which too few are waiting: this one is to wait
+    /// for the others.
+    Kept,
     /// Nothing can be leased now.
     Nothing {
         /// Whether nothing is running or waiting either, so that nothing comes of waiting.
@@ -203,6 +211,10 @@ pub enum Acquired {
 pub struct Grant {
     /// Task and generation.
     pub claim: LeaseClaim,
+    /// The workers that have it with the one that asked, from node 1 on.
+    pub members: Box<[WorkerId]>,
+    /// GPUs that each of its workers is to use: ranks that it is to run; 0 where it is free to choose.
+    pub ranks: u32,
     /// The attempt's number, counted from 1.
     pub attempt: u32,
     /// A sweep that wants the task.
@@ -215,12 +227,19 @@ pub struct Grant {
     pub stop_after: Option<u32>,
 }
 
+impl Grant {
+    /// Workers that have it.
+    pub fn nodes(&self) -> u32 {
+        u32::try_from(self.members.len()).map_or(u32::MAX, |members| members.saturating_add(1))
+    }
+}
+
 /// The answer to a renewal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Renewal {
     /// The lease lives on.
     Continue,
-    /// The task was cancelled: stop.
+    /// The task was cancelled, or a member's group has ended: stop.
     Stop,
 }
 

@@ -333,7 +333,9 @@ impl Checked {
     pub(crate) fn acquire(&mut self, name: &str, now_ms: u64) -> Grant {
         match self.try_acquire(name, now_ms) {
             super::Acquired::Granted(grant) => *grant,
-            nothing @ super::Acquired::Nothing { .. } => panic!("{nothing:?}"),
+            nothing @ (super::Acquired::Kept | super::Acquired::Nothing { .. }) => {
+                panic!("{nothing:?}")
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! How sweeps grow: which tasks of their plans they let train, and for how long.
 
-use super::{Decision, Event, Ledger, Sweep};
+use super::{Asker, Company, Decision, Event, Ledger, Sweep};
 use crate::growth::{Outlook, Standing, Standings, Step};
-use crate::id::SweepName;
+use crate::id::{SweepName, WorkerId};
 use crate::offer::Offer;
 use crate::planted::{Bug, planted};
 
@@ -74,6 +74,17 @@ impl Ledger {
     ///
     /// A sweep that has come to its limit ends instead.
     pub fn grow(&self, offer: &Offer, now_ms: u64) -> Option<Decision<()>> {
+        let nobody = WorkerId(String::new());
+        self.grow_among(Asker::alone(&nobody, offer), Company::default(), now_ms)
+    }
+
+    /// The same for a worker among others.
+    pub fn grow_among(
+        &self,
+        asker: Asker<'_>,
+        company: Company<'_>,
+        now_ms: u64,
+    ) -> Option<Decision<()>> {
         if let Some(sweep) = self.at_its_limit(now_ms) {
             return Some(Decision {
                 events: vec![Event::LimitReached {
@@ -85,7 +96,7 @@ impl Ledger {
         if self.growing.is_empty() {
             return None;
         }
-        let sweep = self.first_to_grow(offer, now_ms)?;
+        let sweep = self.first_to_grow(asker, company, now_ms)?;
         Some(Decision {
             events: vec![Event::Grown {
                 sweep: sweep.name.clone(),

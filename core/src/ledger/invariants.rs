@@ -103,8 +103,9 @@ fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation>
         TaskState::Leased(lease) => {
             hold(2, &id, "a lease has a generation", task.generation.0 > 0)?;
             hold(6, &id, "a leased task is wanted", ledger.needs(slot).wanted)?;
-            let holds = ledger.holders.get(&lease.worker) == Some(&slot);
-            hold(3, &id, "its holder holds it alone", holds)
+            let mut parts = lease.parts();
+            let hold_it = parts.all(|part| ledger.holders.get(&part.worker) == Some(&slot));
+            hold(3, &id, "its holders hold nothing else", hold_it)
         }
         TaskState::Done(done) => {
             let complete = done.outputs.len() == task.spec().outputs().len();
@@ -140,14 +141,16 @@ fn check_state(ledger: &Ledger, slot: u32, task: &Task) -> Result<(), Violation>
 fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
     let mut expiries = BTreeSet::new();
     let mut owner_leases = vec![0; ledger.owner_leases.len()];
+    let mut holders = 0;
     // What can be leased: once for each sweep that it can be leased for.
     let (mut ready, mut ready_tasks) = (0, 0);
     for (slot, task) in (0..).zip(&ledger.tasks) {
         match &task.state {
             TaskState::Leased(lease) => {
-                expiries.insert((lease.expires_at_ms, slot));
+                expiries.insert((lease.expires_at_ms(), slot));
+                holders += lease.parts().count();
                 for owner in ledger.owners(slot) {
-                    owner_leases[owner as usize] += 1;
+                    owner_leases[owner as usize] += lease.nodes();
                 }
             }
             TaskState::Ready(state) => {
@@ -178,12 +181,9 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
     let idle = (ledger.active.iter()).all(|&at| !ledger.sweeps[at as usize].ready.is_empty());
     hold(6, all, "only sweeps with a task to lease have a turn", idle)?;
     hold(3, all, "each lease has a time", ledger.expiries == expiries)?;
-    hold(
-        3,
-        all,
-        "each worker holds one lease",
-        ledger.holders.len() == expiries.len(),
-    )?;
+    // A worker that had two parts would be counted twice and known once.
+    let once = ledger.holders.len() == holders;
+    hold(3, all, "each worker holds one part of one lease", once)?;
     let shares = ledger.owner_leases == owner_leases;
     hold(11, all, "each owner's leases are counted", shares)?;
     let strays = ledger
@@ -274,15 +274,28 @@ pub fn check_step(before: &Ledger, event: &Event, after: &Ledger) -> Result<(), 
             let same = !new.state.is_done() || new.state == old.state || dropped;
             hold(4, &id, "a result does not change", same)?;
         }
-        if let Event::Leased { claim, at_ms, .. } = event
+        if let Event::Leased {
+            claim,
+            at_ms,
+            members,
+            ..
+        } = event
             && claim.task == id
         {
             let slot = before.slots[&id];
-            let mut members = old.sweeps.iter();
-            let fits = members.any(|member| {
-                before.is_granted(slot, *member) && before.has_room(member.sweep, slot, *at_ms)
-            });
+            let granting = (old.sweeps.iter()).filter(|it| before.is_granted(slot, **it));
+            let mut within = granting
+                .filter(|it| before.has_room(it.sweep, slot, *at_ms))
+                .peekable();
+            let fits = within.peek().is_some();
             hold(13, &id, "a task is leased within its sweeps' limits", fits)?;
+            let nodes = members.len() + 1;
+            let whole = within.any(|it| {
+                let needs = &before.sweeps[it.sweep as usize].terms.needs;
+                needs.nodes as usize == nodes
+            });
+            let what = "a task is leased to as many workers as its sweep asks for";
+            hold(14, &id, what, whole)?;
         }
         if is_its_lease {
             let was_ready = matches!(old.state, TaskState::Ready(_));

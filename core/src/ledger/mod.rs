@@ -26,11 +26,13 @@ use crate::terms::Terms;
 
 mod account;
 mod apply;
+mod counts;
 mod decide;
 mod decide_end;
 mod event;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod group;
 mod grow;
 pub mod invariants;
 mod outputs;
@@ -43,10 +45,12 @@ mod tests;
 mod turn;
 mod view;
 
+pub use counts::TaskCounts;
 pub use event::{
     Acquired, Adoption, AfterFailure, Change, Decision, Event, Failure, FailureReport, Finish,
     Grant, Next, Release, Renewal, Submission, Submitted,
 };
+pub use group::{Asker, Company};
 pub use outputs::Outputs;
 pub use record::{RecordedState, RestoredSweep, TaskRecord};
 pub use refusal::{
@@ -54,8 +58,8 @@ pub use refusal::{
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
 pub use state::{
-    Blocked, Cancelled, Done, GaveUp, Head, Kept, Leased, Needs, Parked, RESUMES_KEPT, Ready,
-    StateName, TaskCounts, TaskState, Waiting,
+    Blocked, Cancelled, Done, GaveUp, Head, Held, Kept, Leased, Needs, Parked, RESUMES_KEPT, Ready,
+    StateName, TaskState, Waiting,
 };
 pub use turn::{Quota, Quotas};
 pub use view::{SweepState, SweepView};
@@ -79,11 +83,11 @@ pub struct Ledger {
     /// Tasks that may be leased now or after their time to wait.
     ready_tasks: usize,
     owner_slots: BTreeMap<OwnerName, u32>,
-    /// By owner: the leases on tasks that their sweeps want.
+    /// By owner: the leases on tasks that their sweeps want, each as often as it has workers.
     owner_leases: Vec<u32>,
     /// Leases by the time at which they expire.
     expiries: BTreeSet<(u64, u32)>,
-    /// The task that each worker holds: one at a time.
+    /// The task that each worker holds, as leader or member: one at a time.
     holders: BTreeMap<WorkerId, u32>,
     /// Records of tasks that no known sweep has; a later one may.
     strays: BTreeMap<TaskId, TaskRecord>,

@@ -62,6 +62,9 @@ pub enum RecordedState {
     Leased {
         /// To whom.
         worker: WorkerId,
+        /// Who has it with them, from node 1 on.
+        #[serde(default, skip_serializing_if = "<[WorkerId]>::is_empty")]
+        members: Box<[WorkerId]>,
     },
     /// Done.
     Done {
@@ -114,7 +117,8 @@ impl Task {
                 | TaskState::Parked(_)
                 | TaskState::Cancelled(_) => RecordedState::Open,
                 TaskState::Leased(lease) => RecordedState::Leased {
-                    worker: lease.worker.clone(),
+                    worker: lease.leader.worker.clone(),
+                    members: (lease.members.iter()).map(|it| it.worker.clone()).collect(),
                 },
                 TaskState::Done(done) => RecordedState::Done {
                     observation: done.observation.clone(),
@@ -177,13 +181,13 @@ impl Task {
                 dropped,
             }),
             (RecordedState::GaveUp, _, _) => TaskState::GaveUp(GaveUp { kept }),
-            (RecordedState::Leased { worker }, _, Some(expires_at_ms)) => {
-                TaskState::Leased(Leased {
-                    kept,
-                    worker,
-                    expires_at_ms,
-                    renewed: false,
-                })
+            (RecordedState::Leased { worker, members }, _, Some(expires_at_ms)) => {
+                let members = if planted(Bug::MembersNotRestored) {
+                    Box::default()
+                } else {
+                    members
+                };
+                TaskState::Leased(Leased::new(kept, worker, &members, expires_at_ms))
             }
             (
                 RecordedState::Open | RecordedState::Leased { .. } | RecordedState::Done { .. },

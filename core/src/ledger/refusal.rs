@@ -16,6 +16,16 @@ pub enum NotHeld {
         /// The task's latest generation; equal to `held` if no other was granted since.
         current: Generation,
     },
+    /// The lease lives, and has no such part.
+    #[error(
+        "expected a node below {nodes}, the workers that hold the lease, found {node}; workers say the node of their assignment"
+    )]
+    NoPart {
+        /// The node that was named.
+        node: u32,
+        /// Workers that hold the lease.
+        nodes: u32,
+    },
 }
 
 /// Why a submission is refused. `Plan::expand` makes no such plan.

@@ -108,7 +108,7 @@ pub enum TaskState {
     Waiting(Waiting),
     /// May be leased.
     Ready(Ready),
-    /// A worker has the right to it.
+    /// A worker, or a group, has the right to it.
     Leased(Leased),
     /// Has its result.
     Done(Done),
@@ -138,17 +138,37 @@ pub struct Ready {
     pub not_before_ms: u64,
 }
 
-/// A worker has the right to it. The lease's generation is the task's latest.
+/// A worker, or several together, have the right to it. The lease's generation is the task's latest.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Leased {
     /// What earlier attempts and this one have left.
     pub kept: Kept,
+    /// The worker that commits and finishes.
+    pub leader: Held,
+    /// The others, from node 1 on.
+    pub members: Box<[Held]>,
+}
+
+/// One worker's part of a lease.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Held {
     /// Who.
     pub worker: WorkerId,
     /// Until when, unless renewed.
     pub expires_at_ms: u64,
     /// Whether the worker has renewed it: before that it may not know that it has it.
     pub renewed: bool,
+}
+
+impl Held {
+    /// A part that its worker has not been heard of yet.
+    pub(super) const fn new(worker: WorkerId, expires_at_ms: u64) -> Self {
+        Self {
+            worker,
+            expires_at_ms,
+            renewed: false,
+        }
+    }
 }
 
 /// Has its result.
@@ -242,26 +262,62 @@ impl Kept {
 }
 
 impl Ready {
-    /// Gives a worker the right to the task.
-    pub fn lease(self, worker: WorkerId, expires_at_ms: u64) -> Leased {
-        Leased {
-            kept: self.kept,
-            worker,
-            expires_at_ms,
-            renewed: false,
-        }
+    /// Gives a worker the right to the task, and its members with it.
+    pub fn lease(self, worker: WorkerId, members: &[WorkerId], expires_at_ms: u64) -> Leased {
+        Leased::new(self.kept, worker, members, expires_at_ms)
     }
 }
 
 impl Leased {
-    /// Extends the right.
-    #[must_use]
-    pub fn renew(self, expires_at_ms: u64) -> Self {
+    /// A lease of which nobody has been heard.
+    pub(super) fn new(
+        kept: Kept,
+        worker: WorkerId,
+        members: &[WorkerId],
+        expires_at_ms: u64,
+    ) -> Self {
+        let held = |worker: &WorkerId| Held::new(worker.clone(), expires_at_ms);
         Self {
-            expires_at_ms,
-            renewed: true,
-            ..self
+            kept,
+            leader: Held::new(worker, expires_at_ms),
+            members: members.iter().map(held).collect(),
         }
+    }
+
+    /// The parts of its workers in the order of their nodes.
+    pub fn parts(&self) -> impl Iterator<Item = &Held> + Clone {
+        std::iter::once(&self.leader).chain(&self.members)
+    }
+
+    /// Workers that hold it.
+    pub fn nodes(&self) -> u32 {
+        u32::try_from(self.members.len()).map_or(u32::MAX, |members| members.saturating_add(1))
+    }
+
+    /// The part of one worker, by its place.
+    pub fn part(&self, node: u32) -> Option<&Held> {
+        self.parts().nth(node as usize)
+    }
+
+    /// Until when it lives unless it is renewed: for as long as every part does.
+    pub fn expires_at_ms(&self) -> u64 {
+        let members = (self.members.iter()).filter(|_| !planted(Bug::MemberLossIgnored));
+        let ends = members.map(|part| part.expires_at_ms);
+        ends.fold(self.leader.expires_at_ms, u64::min)
+    }
+
+    /// Extends the right of one worker, by its place.
+    #[must_use]
+    pub fn renew(mut self, node: u32, expires_at_ms: u64) -> Self {
+        let part = match (node as usize).checked_sub(1) {
+            None => Some(&mut self.leader),
+            Some(member) => self.members.get_mut(member),
+        };
+        if let Some(part) = part {
+            part.expires_at_ms = expires_at_ms;
+            part.renewed = true;
+        }
+        self
     }
 
     /// Ends the task with its result, or returns the lease if an output is missing. The resume
@@ -520,53 +576,5 @@ impl Default for TaskState {
         Self::Cancelled(Cancelled {
             kept: Kept::default(),
         })
-    }
-}
-
-/// Tasks by state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct TaskCounts {
-    /// Waiting for other tasks.
-    pub waiting: u64,
-    /// Ready to be leased.
-    pub ready: u64,
-    /// Leased to a worker.
-    pub leased: u64,
-    /// Done, with a result.
-    pub done: u64,
-    /// Given up after too many failures.
-    pub gave_up: u64,
-    /// Needing a task that gave up.
-    pub blocked: u64,
-    /// Not let go further by the sweep.
-    #[serde(default)]
-    pub parked: u64,
-    /// Cancelled with the sweep.
-    pub cancelled: u64,
-}
-
-impl TaskCounts {
-    /// The count of one state.
-    pub const fn of(&mut self, state: StateName) -> &mut u64 {
-        match state {
-            StateName::Waiting => &mut self.waiting,
-            StateName::Ready => &mut self.ready,
-            StateName::Leased => &mut self.leased,
-            StateName::Done => &mut self.done,
-            StateName::GaveUp => &mut self.gave_up,
-            StateName::Blocked => &mut self.blocked,
-            StateName::Parked => &mut self.parked,
-            StateName::Cancelled => &mut self.cancelled,
-        }
-    }
-
-    /// Tasks in all states.
-    pub const fn total(&self) -> u64 {
-        self.unfinished() + self.done + self.gave_up + self.blocked + self.parked + self.cancelled
-    }
-
-    /// Tasks that are running or will run: waiting, ready and leased ones.
-    pub const fn unfinished(&self) -> u64 {
-        self.waiting + self.ready + self.leased
     }
 }

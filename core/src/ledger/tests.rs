@@ -11,6 +11,7 @@ use crate::task::TaskKind;
 mod checkpoints;
 mod early;
 mod failures;
+mod groups;
 mod growth;
 mod ladder;
 mod limits;

@@ -12,9 +12,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::group::{Asker, Company, Turned};
 use super::{Ledger, Member, Sweep, TaskState};
-use crate::id::OwnerName;
+use crate::id::{OwnerName, WorkerId};
 use crate::offer::{Offer, Requirements};
+use crate::terms::Terms;
 
 /// What owners may have.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,7 +30,7 @@ pub struct Quotas {
 /// What one owner may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
-    /// The most leases at a time.
+    /// The most leases at a time; one that is for several workers counts as so many.
     pub cap: Option<u32>,
     /// The share of the workers, in relation to that of other owners; at least one.
     pub weight: u32,
@@ -53,38 +55,78 @@ impl Quotas {
 
 /// A sweep's place in the order of turns: smaller goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Turn {
+pub(super) struct Turn {
     priority: Reverse<i32>,
     /// The owner's leases in proportion to their weight.
     owner_share: u64,
     sweep_leases: u64,
-    sweep: u32,
+    pub(super) sweep: u32,
+}
+
+/// What a worker that asks for a task gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Pick {
+    /// A task for a sweep, with these.
+    Task {
+        slot: u32,
+        sweep: u32,
+        members: Box<[WorkerId]>,
+    },
+    /// It is to wait for others.
+    Wait,
+    /// There is none.
+    Nothing,
 }
 
 impl Ledger {
-    /// The task that a worker with this offer gets now, with the sweep whose turn it is.
-    pub(super) fn pick(&self, offer: &Offer, now_ms: u64) -> Option<(u32, u32)> {
+    /// The task that a worker gets now, with the sweep whose turn it is.
+    pub(super) fn pick(&self, asker: Asker<'_>, company: Company<'_>, now_ms: u64) -> Pick {
+        for Turn { sweep, .. } in self.turns(asker.offer) {
+            let Some(slot) = self.next_of(sweep, now_ms) else {
+                continue;
+            };
+            match self.turned(sweep, asker, company, now_ms) {
+                Turned::Takes(members) => {
+                    return Pick::Task {
+                        slot,
+                        sweep,
+                        members,
+                    };
+                }
+                Turned::Waits => return Pick::Wait,
+                Turned::Passes => {}
+            }
+        }
+        Pick::Nothing
+    }
+
+    /// The sweeps with a task to lease that a worker with this offer may get, in the order of their
+    /// turns.
+    pub(super) fn turns(&self, offer: &Offer) -> Vec<Turn> {
         let mut turns: Vec<Turn> = (self.active.iter())
             .filter_map(|&sweep| self.turn(sweep, offer))
             .collect();
         turns.sort_unstable();
-        (turns.into_iter()).find_map(|Turn { sweep, .. }| {
-            let slot = self.next_of(sweep, now_ms)?;
-            Some((slot, sweep))
-        })
+        turns
     }
 
     /// The sweep that is to grow before this worker gets a task: of those that grant something, the
-    /// one whose turn it is, unless it has a task to lease.
-    pub(super) fn first_to_grow(&self, offer: &Offer, now_ms: u64) -> Option<&Sweep> {
+    /// one whose turn it is, unless it has a task for the worker.
+    pub(super) fn first_to_grow(
+        &self,
+        asker: Asker<'_>,
+        company: Company<'_>,
+        now_ms: u64,
+    ) -> Option<&Sweep> {
         let both: BTreeSet<u32> = self.active.union(&self.growing).copied().collect();
         let mut turns: Vec<Turn> = (both.into_iter())
-            .filter_map(|sweep| self.turn(sweep, offer))
+            .filter_map(|sweep| self.turn(sweep, asker.offer))
             .collect();
         turns.sort_unstable();
-        let first = (turns.into_iter()).find_map(|turn| {
-            let sweep = &self.sweeps[turn.sweep as usize];
-            let has_a_task = self.next_of(turn.sweep, now_ms).is_some();
+        let first = (turns.into_iter()).find_map(|Turn { sweep: number, .. }| {
+            let sweep = &self.sweeps[number as usize];
+            let has_a_task = self.next_of(number, now_ms).is_some()
+                && self.turned(number, asker, company, now_ms) != Turned::Passes;
             (has_a_task || !sweep.growth.is_empty()).then_some((sweep, has_a_task))
         });
         first.and_then(|(sweep, has_a_task)| (!has_a_task).then_some(sweep))
@@ -93,11 +135,11 @@ impl Ledger {
     /// A sweep's place in the order, unless it is passed over.
     fn turn(&self, number: u32, offer: &Offer) -> Option<Turn> {
         let sweep = &self.sweeps[number as usize];
-        let owner = &sweep.terms.owner;
-        if self.cap_reached(owner).is_some() || !sweep.terms.needs.are_met_by(offer) {
+        let needs = &sweep.terms.needs;
+        if self.cap_reached(&sweep.terms).is_some() || !needs.are_met_by(offer) {
             return None;
         }
-        let quota = self.quotas.of(owner);
+        let quota = self.quotas.of(&sweep.terms.owner);
         let leases = self.owner_leases[sweep.owner as usize];
         // Shares are compared as fractions of a large number, in which weights divide well.
         let owner_share = (u64::from(leases) << 32) / u64::from(quota.weight.max(1));
@@ -109,15 +151,16 @@ impl Ledger {
         })
     }
 
-    /// The leases on tasks that an owner's sweeps want.
+    /// The leases on tasks that an owner's sweeps want, each as often as it has workers.
     pub fn owner_leases(&self, owner: &OwnerName) -> u32 {
         (self.owner_slots.get(owner)).map_or(0, |&owner| self.owner_leases[owner as usize])
     }
 
-    /// The most leases that an owner may have, where there are as many.
-    pub fn cap_reached(&self, owner: &OwnerName) -> Option<u32> {
-        let cap = self.quotas.of(owner).cap?;
-        (self.owner_leases(owner) >= cap).then_some(cap)
+    /// The most leases that an owner may have, where one more of these terms would be too many.
+    pub fn cap_reached(&self, terms: &Terms) -> Option<u32> {
+        let cap = self.quotas.of(&terms.owner).cap?;
+        let leases = self.owner_leases(&terms.owner);
+        (leases.saturating_add(terms.needs.nodes) > cap).then_some(cap)
     }
 
     /// The owners of the sweeps that want a task, each once.
@@ -134,12 +177,17 @@ impl Ledger {
         })
     }
 
-    /// Counts a lease more, or one less, for each owner whose sweeps want the task.
-    fn count_lease(&mut self, slot: u32, more: bool) {
+    /// Counts the workers of a lease, or counts them no more, for each owner whose sweeps want the
+    /// task.
+    fn count_lease(&mut self, slot: u32, nodes: u32, more: bool) {
         let owners: Vec<u32> = self.owners(slot).collect();
         for owner in owners {
             let leases = &mut self.owner_leases[owner as usize];
-            *leases = if more { *leases + 1 } else { *leases - 1 };
+            *leases = if more {
+                *leases + nodes
+            } else {
+                *leases - nodes
+            };
         }
     }
 
@@ -172,9 +220,12 @@ impl Ledger {
                 self.ready_tasks += usize::from(is_in_one);
             }
             TaskState::Leased(lease) => {
-                self.expiries.insert((lease.expires_at_ms, slot));
-                self.holders.insert(lease.worker.clone(), slot);
-                self.count_lease(slot, true);
+                self.expiries.insert((lease.expires_at_ms(), slot));
+                for part in lease.parts() {
+                    self.holders.insert(part.worker.clone(), slot);
+                }
+                let nodes = lease.nodes();
+                self.count_lease(slot, nodes, true);
             }
             TaskState::Waiting(_)
             | TaskState::Done(_)
@@ -207,9 +258,12 @@ impl Ledger {
                 self.ready_tasks -= usize::from(was_in_one);
             }
             TaskState::Leased(lease) => {
-                self.expiries.remove(&(lease.expires_at_ms, slot));
-                self.holders.remove(&lease.worker);
-                self.count_lease(slot, false);
+                self.expiries.remove(&(lease.expires_at_ms(), slot));
+                for part in lease.parts() {
+                    self.holders.remove(&part.worker);
+                }
+                let nodes = lease.nodes();
+                self.count_lease(slot, nodes, false);
             }
             TaskState::Waiting(_)
             | TaskState::Done(_)

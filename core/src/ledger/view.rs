@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState};
 use crate::growth::Step;
 use crate::id::{SweepName, TaskId, WorkerId};
+use crate::offer::Requirements;
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::terms::Terms;
@@ -211,6 +212,26 @@ impl Ledger {
                 None
             }
         })
+    }
+
+    /// Whether a task that may be leased now, or after its time to wait, is for several workers.
+    pub fn has_groups(&self) -> bool {
+        let needs = |&sweep: &u32| &self.sweeps[sweep as usize].terms.needs;
+        self.active
+            .iter()
+            .map(needs)
+            .any(Requirements::is_for_a_group)
+    }
+
+    /// The place of a worker among those that hold its task, and how many they are.
+    pub fn place_of(&self, worker: &WorkerId) -> Option<(u32, u32)> {
+        let &slot = self.holders.get(worker)?;
+        let TaskState::Leased(lease) = &self.at(slot).state else {
+            return None;
+        };
+        let mut parts = (0..).zip(lease.parts());
+        let (node, _) = parts.find(|(_, part)| part.worker == *worker)?;
+        Some((node, lease.nodes()))
     }
 
     /// The task that a worker holds.

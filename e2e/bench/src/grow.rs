@@ -179,7 +179,7 @@ impl Growing {
         let acquired = self.ledger.acquire(&worker, &offer, self.now_ms);
         match self.apply(acquired) {
             Acquired::Granted(grant) => (Some(*grant), steps),
-            Acquired::Nothing { .. } => (None, steps),
+            Acquired::Kept | Acquired::Nothing { .. } => (None, steps),
         }
     }
 

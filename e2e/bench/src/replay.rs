@@ -253,6 +253,7 @@ impl<'a> Attempt<'a> {
         let (relu_count, validation) = after.context("an epoch of the curve")?;
         let request = v1::RenewRequest {
             claim: Some(self.claim.into()),
+            rendezvous: String::new(),
             progress: Some(v1::Progress {
                 epoch: self.done,
                 epochs: self.measures.curve.reached(),

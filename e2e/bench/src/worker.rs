@@ -86,6 +86,7 @@ impl Worker {
     pub(crate) async fn renew(&mut self, held: &Held) -> Result<()> {
         let request = v1::RenewRequest {
             claim: Some(held.claim.into()),
+            rendezvous: String::new(),
             progress: Some(v1::Progress {
                 epoch: 1,
                 epochs: 4,

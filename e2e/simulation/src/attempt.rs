@@ -111,6 +111,7 @@ impl<'a> Attempt<'a> {
             let request = Request::Renew(v1::RenewRequest {
                 claim: Some(self.claim.into()),
                 progress: None,
+                rendezvous: String::new(),
             });
             let within = (terms.lease_ttl / 4).max(terms.renew_every);
             let renewing = worker.call(request, within);

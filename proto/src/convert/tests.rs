@@ -106,6 +106,14 @@ fn everything_comes_back_from_the_wire_as_it_was() {
         generation: Generation(u64::MAX),
     };
     assert_eq!(LeaseClaim::try_from(v1::LeaseClaim::from(claim)), Ok(claim));
+    let member = LeasePart { claim, node: 3 };
+    assert_eq!(
+        LeasePart::try_from(v1::LeaseClaim::from(member)),
+        Ok(member)
+    );
+    // What only a leader may say, a member cannot even ask for.
+    let refused = LeaseClaim::try_from(v1::LeaseClaim::from(member)).unwrap_err();
+    assert_eq!(refused.field, "LeaseClaim.node");
 
     for role in [
         CheckpointRole::Resume,
@@ -159,6 +167,7 @@ fn a_claim_for_something_that_is_no_task_is_refused() {
             v1::LeaseClaim {
                 task: text.to_owned(),
                 generation: 1,
+                node: 0,
             },
             "LeaseClaim.task",
         );

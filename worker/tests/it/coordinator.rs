@@ -198,6 +198,7 @@ impl Fleet for Recorder {
         match self.look(|it| it.renewals) {
             Renewals::Directive(directive) => Ok(Response::new(v1::RenewResponse {
                 directive: directive.into(),
+                rendezvous: String::new(),
             })),
             Renewals::Stale => {
                 let held = Generation(request.claim.unwrap_or_default().generation);

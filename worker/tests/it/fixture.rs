@@ -96,6 +96,8 @@ impl Lab {
             checkpoint_every_s: 60,
             checkpoint_every_steps: 0,
             stop_after: None,
+            nodes: 1,
+            ranks: 0,
         };
         self.recorder.change(|it| it.offers.push_back(assignment));
         claim.task

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::WorkerId;
+use crate::lease::LeasePart;
 use crate::ledger::fixture::{halved_plan, interim, whole_plan};
 use crate::manifest::Keep;
 use crate::offer::Offer;
@@ -11,37 +12,81 @@ use crate::offer::Offer;
 /// A command with small numbers that pick among what there is.
 #[derive(Clone, Debug)]
 enum Command {
-    Submit { sweep: u8, budgets: u8, limit: u8 },
-    Acquire { worker: u8 },
-    Renew { claim: u8 },
-    Commit { claim: u8, output: u8, step: u8 },
-    Finish { claim: u8 },
-    Complete { claim: u8 },
-    Fail { claim: u8, class: u8, bad: u8 },
-    Release { claim: u8 },
-    Stop { claim: u8 },
-    Wait { ms: u16 },
-    Pause { sweep: u8, paused: bool },
-    Cancel { sweep: u8 },
-    Pin { claim: u8, pinned: bool },
-    Drop { claim: u8 },
+    Submit {
+        sweep: u8,
+        budgets: u8,
+        limit: u8,
+        nodes: u8,
+    },
+    /// The others of the three wait, too, where their bit is set.
+    Acquire {
+        worker: u8,
+        others: u8,
+        patient: bool,
+    },
+    Renew {
+        claim: u8,
+        node: u8,
+    },
+    Commit {
+        claim: u8,
+        output: u8,
+        step: u8,
+    },
+    Finish {
+        claim: u8,
+    },
+    Complete {
+        claim: u8,
+    },
+    Fail {
+        claim: u8,
+        node: u8,
+        class: u8,
+        bad: u8,
+    },
+    Release {
+        claim: u8,
+        node: u8,
+    },
+    Stop {
+        claim: u8,
+    },
+    Wait {
+        ms: u16,
+    },
+    Pause {
+        sweep: u8,
+        paused: bool,
+    },
+    Cancel {
+        sweep: u8,
+    },
+    Pin {
+        claim: u8,
+        pinned: bool,
+    },
+    Drop {
+        claim: u8,
+    },
     Restart,
 }
 
 fn command() -> impl Strategy<Value = Command> {
     use Command as C;
     prop_oneof![
-        1 => (0..2_u8, 0..5_u8, 0..8_u8)
-            .prop_map(|(sweep, budgets, limit)| C::Submit { sweep, budgets, limit }),
-        6 => (0..3_u8).prop_map(|worker| C::Acquire { worker }),
-        2 => any::<u8>().prop_map(|claim| C::Renew { claim }),
+        1 => (0..2_u8, 0..5_u8, 0..8_u8, 1..4_u8)
+            .prop_map(|(sweep, budgets, limit, nodes)| C::Submit { sweep, budgets, limit, nodes }),
+        6 => (0..3_u8, 0..8_u8, any::<bool>())
+            .prop_map(|(worker, others, patient)| C::Acquire { worker, others, patient }),
+        3 => (any::<u8>(), 0..3_u8).prop_map(|(claim, node)| C::Renew { claim, node }),
         3 => (any::<u8>(), 0..4_u8, 0..4_u8)
             .prop_map(|(claim, output, step)| C::Commit { claim, output, step }),
         1 => any::<u8>().prop_map(|claim| C::Finish { claim }),
         6 => any::<u8>().prop_map(|claim| C::Complete { claim }),
-        3 => (any::<u8>(), 0..3_u8, any::<u8>())
-            .prop_map(|(claim, class, bad)| C::Fail { claim, class, bad }),
-        1 => any::<u8>().prop_map(|claim| C::Release { claim }),
+        3 => (any::<u8>(), 0..3_u8, 0..3_u8, any::<u8>())
+            .prop_map(|(claim, node, class, bad)| C::Fail { claim, node, class, bad }),
+        1 => (any::<u8>(), 0..3_u8).prop_map(|(claim, node)| C::Release { claim, node }),
         4 => any::<u8>().prop_map(|claim| C::Stop { claim }),
         2 => (0..1500_u16).prop_map(|ms| C::Wait { ms }),
         1 => (0..2_u8, any::<bool>()).prop_map(|(sweep, paused)| C::Pause { sweep, paused }),
@@ -62,8 +107,9 @@ fn some_plan(number: u8) -> Plan {
     }
 }
 
-/// A sweep in these numbers: one of two names, with some plan and limit.
-fn some_submission(sweep: u8, budgets: u8, limit: u8) -> crate::ledger::Submission {
+/// A sweep in these numbers: one of two names, with some plan and limit, the second for so many
+/// workers.
+fn some_submission(sweep: u8, budgets: u8, limit: u8, nodes: u8) -> crate::ledger::Submission {
     let name = ["s", "t"][usize::from(sweep)];
     let mut submission = submission(name, some_plan(budgets), 2);
     submission.terms.keep = Keep::Front;
@@ -75,7 +121,8 @@ fn some_submission(sweep: u8, budgets: u8, limit: u8) -> crate::ledger::Submissi
         // The two share their first tasks, which go to whoever is asked by either.
         submission.terms.owner = "bob".parse().unwrap();
         submission.terms.priority = 1;
-        submission.terms.needs.gpus = 1;
+        submission.terms.needs.gpus = nodes.into();
+        submission.terms.needs.nodes = nodes.into();
     }
     submission
 }
@@ -121,23 +168,16 @@ impl World {
                 sweep,
                 budgets,
                 limit,
+                nodes,
             } => {
                 self.checked
-                    .submit(some_submission(*sweep, *budgets, *limit));
+                    .submit(some_submission(*sweep, *budgets, *limit, *nodes));
             }
-            Command::Acquire { worker } => {
-                let offer = Offer {
-                    gpus: u32::from(*worker == 0),
-                    ..Offer::default()
-                };
-                let name = WorkerId(format!("w{worker}"));
-                self.checked.grow(&offer, self.now_ms);
-                let decision = self.checked.ledger.acquire(&name, &offer, self.now_ms);
-                let acquired = self.checked.apply(decision);
-                if let Acquired::Granted(grant) = acquired {
-                    self.grants.push(*grant);
-                }
-            }
+            Command::Acquire {
+                worker,
+                others,
+                patient,
+            } => self.acquire(*worker, *others, *patient),
             Command::Wait { ms } => {
                 self.now_ms += u64::from(*ms);
                 let expired = self.checked.ledger.expire(self.now_ms);
@@ -167,17 +207,51 @@ impl World {
                 self.checked.apply(decision);
             }
             Command::Restart => self.restart(),
-            Command::Renew { claim }
+            Command::Renew { claim, .. }
             | Command::Commit { claim, .. }
             | Command::Finish { claim }
             | Command::Complete { claim }
             | Command::Fail { claim, .. }
-            | Command::Release { claim }
+            | Command::Release { claim, .. }
             | Command::Stop { claim } => {
                 if let Some(grant) = self.grant(*claim) {
                     self.speak(command, &grant);
                 }
             }
+        }
+    }
+
+    /// A worker asks while others wait: two of the three have a GPU.
+    fn acquire(&mut self, worker: u8, others: u8, patient: bool) {
+        let offers = [0, 1, 2].map(|number| Offer {
+            gpus: u32::from(number < 2),
+            ..Offer::default()
+        });
+        let names = [0, 1, 2].map(|number| WorkerId(format!("w{number}")));
+        let asker = |number: u8| Asker {
+            worker: &names[usize::from(number)],
+            offer: &offers[usize::from(number)],
+            patient,
+        };
+        let waiting: Vec<Asker<'_>> = (0..3_u8)
+            .filter(|number| others & (1 << number) != 0)
+            .map(asker)
+            .collect();
+        let there: Vec<&Offer> = offers.iter().collect();
+        let company = Company {
+            waiting: &waiting,
+            there: &there,
+        };
+        let asker = asker(worker);
+        while let Some(decision) = self.checked.ledger.grow_among(asker, company, self.now_ms) {
+            self.checked.apply(decision);
+        }
+        let decision = self
+            .checked
+            .ledger
+            .acquire_among(asker, company, self.now_ms);
+        if let Acquired::Granted(grant) = self.checked.apply(decision) {
+            self.grants.push(*grant);
         }
     }
 
@@ -187,9 +261,13 @@ impl World {
         let live = self.is_live(claim);
         let before = (!live).then(|| self.checked.ledger.clone());
         let Checked { ledger, .. } = &self.checked;
+        let part = |node: &u8| LeasePart {
+            claim,
+            node: (*node).into(),
+        };
         match command {
-            Command::Renew { .. } => {
-                if let Ok(decision) = ledger.renew(claim, self.now_ms) {
+            Command::Renew { node, .. } => {
+                if let Ok(decision) = ledger.renew(part(node), self.now_ms) {
                     self.checked.apply(decision);
                 }
             }
@@ -206,24 +284,17 @@ impl World {
                 }
             }
             Command::Complete { .. } if live => self.checked.commit_outputs(claim),
-            Command::Fail { class, bad, .. } => {
-                let inputs = grant.inputs.iter().chain(&grant.resume);
-                let bad = inputs
-                    .clone()
-                    .nth(usize::from(*bad) % inputs.count().max(1));
-                let report = failure(*class, bad.cloned());
-                if let Ok(decision) = ledger.fail(claim, report, self.now_ms) {
-                    self.checked.apply(decision);
-                }
-            }
+            Command::Fail {
+                node, class, bad, ..
+            } => self.fail(part(node), grant, *class, *bad),
             Command::Stop { .. } => {
                 let interim = interim(claim.task, grant.stop_after.unwrap_or(1));
                 if let Ok(decision) = ledger.stop(claim, interim) {
                     self.checked.apply(decision);
                 }
             }
-            Command::Release { .. } => {
-                if let Ok(decision) = ledger.release(claim) {
+            Command::Release { node, .. } => {
+                if let Ok(decision) = ledger.release(part(node)) {
                     self.checked.apply(decision);
                 }
             }
@@ -249,6 +320,15 @@ impl World {
                 self.checked.ledger, before,
                 "a claim without a lease changed something"
             );
+        }
+    }
+
+    fn fail(&mut self, part: LeasePart, grant: &Grant, class: u8, bad: u8) {
+        let inputs = grant.inputs.iter().chain(&grant.resume);
+        let bad = (inputs.clone()).nth(usize::from(bad) % inputs.count().max(1));
+        let report = failure(class, bad.cloned());
+        if let Ok(decision) = self.checked.ledger.fail(part, report, self.now_ms) {
+            self.checked.apply(decision);
         }
     }
 

@@ -29,6 +29,7 @@ impl Checker {
             checker.ordered("replace.refresh_every", "replace.refresh_until");
         });
         self.net_settings();
+        self.nodes();
         self.spread_budgets();
         let (axes, arms) = (self.plain_axes(), self.plain_arms());
         if self.size(&arms, &axes, task_limit) {
@@ -103,6 +104,26 @@ impl Checker {
                            they are finetuned once more, from the net that was measured";
             self.problem(self.place(path), path, message);
         }
+    }
+
+    /// Each of a task's workers has as many of its GPUs.
+    fn nodes(&mut self) {
+        let path = "spec.resources.nodes";
+        let (gpus, nodes) = {
+            let needs = &self.operations.resources;
+            (needs.gpus, needs.nodes)
+        };
+        let unknown = self.broken.contains(path) || self.broken.contains("spec.resources.gpus");
+        if unknown || nodes <= 1 || (gpus > 0 && gpus % nodes == 0) {
+            return;
+        }
+        let least = gpus.div_ceil(nodes).max(1);
+        let message = format!(
+            "expected resources.gpus to be a multiple of {nodes} nodes, so that each has as many, found \
+             {gpus}; {least} on each are gpus: {}",
+            least * nodes
+        );
+        self.problem(self.place(path), path, message);
     }
 
     /// What holds for every stage.

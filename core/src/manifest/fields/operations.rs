@@ -35,10 +35,17 @@ pub(super) const PRIORITY: &[Field] = &[Field {
 pub(super) const RESOURCES: &[Field] = &[
     Field {
         key: "gpus",
-        kind: Kind::Count { min: 0, max: 1 },
+        kind: Kind::Count { min: 0, max: 4096 },
         default: Fallback::Count(0),
-        doc: "GPUs per task; 0 for tasks that may run on a CPU.",
+        doc: "GPUs per task, one rank on each, over all of its workers; 0 for tasks that may run on a CPU.",
         place: Target::Operation(count!(resources.gpus)),
+    },
+    Field {
+        key: "nodes",
+        kind: Kind::Count { min: 1, max: 512 },
+        default: Fallback::Count(1),
+        doc: "Workers that a task's GPUs are spread over, leased together; gpus is a multiple of it.",
+        place: Target::Operation(count!(resources.nodes)),
     },
     Field {
         key: "gpu_type",

@@ -292,11 +292,12 @@ fn seeds_are_a_list_or_a_number_of_them() {
 
 #[test]
 fn what_a_task_needs_of_its_worker_has_its_units() {
-    let resources = "resources: {gpus: 1, gpu_type: h100, gpu_memory: 40GiB, memory: 512MiB, labels: [zone=a, spot=no]}";
+    let resources = "resources: {gpus: 8, nodes: 2, gpu_type: h100, gpu_memory: 40GiB, memory: 512MiB, labels: [zone=a, spot=no]}";
     assert_eq!(
         good(&with_spec(resources)).resources,
         Requirements {
-            gpus: 1,
+            gpus: 8,
+            nodes: 2,
             gpu_type: "h100".to_owned(),
             gpu_memory_mib: 40 << 10,
             memory_mib: 512,

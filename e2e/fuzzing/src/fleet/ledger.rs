@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use autorep_core::id::WorkerId;
+use autorep_core::lease::LeasePart;
 use autorep_core::ledger::{Decision, Event, FailureReport, Ledger, Submission, invariants};
 use autorep_core::offer::Offer;
 use autorep_core::retry::Retry;
@@ -51,7 +52,7 @@ impl World {
                 self.apply(&decision);
             }
             Request::Renew(v1::RenewRequest { claim, .. }) => {
-                let claim = required("claim", claim)?.try_into()?;
+                let claim: LeasePart = required("claim", claim)?.try_into()?;
                 let decision = self.ledger.renew(claim, now_ms);
                 self.try_apply(decision);
             }
@@ -70,7 +71,7 @@ impl World {
                 self.try_apply(decision);
             }
             Request::Fail(fail) => {
-                let claim = required("claim", fail.claim)?.try_into()?;
+                let claim: LeasePart = required("claim", fail.claim)?.try_into()?;
                 let bad = fail.bad_checkpoint.map(TryInto::try_into).transpose()?;
                 let report = FailureReport {
                     class: failure_class("class", fail.class)?,
@@ -86,7 +87,7 @@ impl World {
                 curve,
                 seconds,
             }) => {
-                let claim = required("claim", claim)?.try_into()?;
+                let claim: LeasePart = required("claim", claim)?.try_into()?;
                 let interim = interim("seconds", curve, seconds)?;
                 let decision = self.ledger.stop(claim, interim);
                 self.try_apply(decision);

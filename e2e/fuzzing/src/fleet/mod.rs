@@ -234,6 +234,7 @@ fn claim(place: u8, generation: u64) -> v1::LeaseClaim {
     v1::LeaseClaim {
         task: char::from(place).to_string(),
         generation,
+        node: 0,
     }
 }
 
@@ -270,6 +271,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let renew = v1::RenewRequest {
         claim: Some(claim(0, 1)),
         progress: Some(progress),
+        rendezvous: String::new(),
     };
     let resume = v1::CheckpointRole::Resume;
     let fail = |class: v1::FailureClass, generation, bad| v1::FailRequest {

@@ -404,6 +404,7 @@ impl Knowledge {
         };
         let state = RecordedState::Leased {
             worker: autorep_core::id::WorkerId(worker.to_owned()),
+            members: Box::default(),
         };
         let exact = record.generation == generation && record.state == state;
         if record.generation < generation || (newest && !exact) {

@@ -77,7 +77,9 @@ impl Knowledge {
         let line = |what: &str| format!("{} g{}: {what}", task.short(), new.generation);
         let state = match &new.state {
             RecordedState::Open => "open",
-            RecordedState::Leased { worker } => &format!("leased to {worker}"),
+            RecordedState::Leased { worker, members } => {
+                &format!("leased to {worker} and {} others", members.len())
+            }
             RecordedState::Done { .. } => "done",
             RecordedState::GaveUp => "gave up",
         };
@@ -250,7 +252,7 @@ impl Knowledge {
                 );
             }
         }
-        if let RecordedState::Leased { worker } = &new.state
+        if let RecordedState::Leased { worker, .. } = &new.state
             && (old.generation != new.generation
                 || !matches!(old.state, RecordedState::Leased { .. }))
         {
