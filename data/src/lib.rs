@@ -5,6 +5,8 @@
 pub mod bucket;
 mod error;
 mod folders;
+mod framer;
+mod jpeg;
 pub mod picture;
 mod pictures;
 pub mod shards;
@@ -13,6 +15,7 @@ pub mod verify;
 pub use bucket::{Bucket, CacheSettings};
 pub use error::OpenError;
 pub use folders::is_there;
+pub use framer::{FrameError, Framer};
 pub use pictures::Pictures;
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use crate::jpeg::{Decoder, Refused, Shrink};
+
 /// The longest side of a picture that is decoded: a small file may claim to hold a huge picture.
 pub const MAX_SIDE: usize = 16_384;
 
@@ -36,6 +38,12 @@ pub struct Picture {
 #[error("expected a complete JPEG file, found {0}")]
 pub struct DecodeError(String);
 
+impl DecodeError {
+    pub(crate) fn of(found: &str) -> Self {
+        Self(found.to_owned())
+    }
+}
+
 /// How a picture is resized.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Filter {
@@ -56,6 +64,20 @@ pub struct Window {
     pub width: u32,
     /// Its rows.
     pub height: u32,
+}
+
+impl Window {
+    /// The part of it inside a picture of this size.
+    pub(crate) fn inside(self, width: u32, height: u32) -> Self {
+        let left = self.left.min(width);
+        let top = self.top.min(height);
+        Self {
+            left,
+            top,
+            width: self.width.min(width - left),
+            height: self.height.min(height - top),
+        }
+    }
 }
 
 impl Picture {
@@ -88,7 +110,8 @@ impl Picture {
     }
 
     /// Decodes a JPEG file: baseline or progressive; grey, RGB, `YCbCr`, CMYK or YCCK; without
-    /// regard to EXIF. A file that is cut short or damaged is an error, never a picture with grey
+    /// regard to EXIF. The pixels of baseline grey and `YCbCr` files, which nearly all are, are those
+    /// of libjpeg-turbo, and so of Pillow; of others, a pixel may differ by a few levels. A file that is cut short or damaged is an error, never a picture with grey
     /// in it. A PNG file is decoded too, its transparency dropped: the training part of ImageNet
     /// holds one under the name of a JPEG (`n02105855_2933.JPEG`).
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -102,10 +125,12 @@ impl Picture {
     /// The part of the picture inside the window, which is cut off at the picture's edges.
     #[must_use]
     pub fn crop(&self, window: Window) -> Self {
-        let left = window.left.min(self.width);
-        let top = window.top.min(self.height);
-        let width = window.width.min(self.width - left);
-        let height = window.height.min(self.height - top);
+        let Window {
+            left,
+            top,
+            width,
+            height,
+        } = window.inside(self.width, self.height);
         let row = self.width as usize * 3;
         let (from, bytes) = (left as usize * 3, width as usize * 3);
         let rows = self.pixels.chunks_exact(row.max(1)).skip(top as usize);
@@ -166,13 +191,8 @@ impl Picture {
         );
         let source = source.map_err(|error| failed(&error))?;
         let mut target = Image::new(width, height, PixelType::U8x3);
-        let filter = match filter {
-            Filter::Bilinear => FilterType::Bilinear,
-            Filter::Bicubic => FilterType::CatmullRom,
-        };
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
         Resizer::new()
-            .resize(&source, &mut target, &options)
+            .resize(&source, &mut target, &convolution(filter))
             .map_err(|error| failed(&error))?;
         Ok(Self {
             width,
@@ -215,6 +235,15 @@ pub struct ResizeError {
     pub why: String,
 }
 
+/// How the resizing library is told of a filter.
+pub(crate) fn convolution(filter: Filter) -> ResizeOptions {
+    let filter = match filter {
+        Filter::Bilinear => FilterType::Bilinear,
+        Filter::Bicubic => FilterType::CatmullRom,
+    };
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter))
+}
+
 /// Half of a number, rounded to the even neighbour where it is odd.
 const fn half_to_even(number: u32) -> u32 {
     let half = number / 2;
@@ -225,7 +254,8 @@ const fn half_to_even(number: u32) -> u32 {
     }
 }
 
-fn check_size(width: usize, height: usize) -> Result<(u32, u32), DecodeError> {
+/// Columns and rows of a picture, if it is one and no larger than one may be.
+pub(crate) fn check_size(width: usize, height: usize) -> Result<(u32, u32), DecodeError> {
     let fits = width.max(height) <= MAX_SIDE && width.saturating_mul(height) <= MAX_PIXELS;
     match (u32::try_from(width), u32::try_from(height)) {
         (Ok(columns @ 1..), Ok(rows @ 1..)) if fits => Ok((columns, rows)),
@@ -241,6 +271,32 @@ fn decode_jpeg(bytes: &[u8]) -> Result<Picture, DecodeError> {
             bytes.len()
         )));
     }
+    let mut decoder = Decoder::default();
+    match decoder.open(bytes) {
+        Ok(opened) => {
+            let (width, height) = opened.size();
+            let (width, height) = check_size(width, height)?;
+            let whole = Window {
+                left: 0,
+                top: 0,
+                width,
+                height,
+            };
+            let mut pixels = Vec::new();
+            match opened.decode(whole, Shrink::Whole, &mut pixels) {
+                Ok(_) => Picture::new(width, height, pixels)
+                    .ok_or_else(|| DecodeError::of("one of another size than it says")),
+                Err(Refused::Damaged(why)) => Err(DecodeError::of(why)),
+                Err(Refused::Unusual) => decode_unusual(bytes),
+            }
+        }
+        Err(Refused::Damaged(why)) => Err(DecodeError::of(why)),
+        Err(Refused::Unusual) => decode_unusual(bytes),
+    }
+}
+
+/// Decodes a JPEG file in one of the forms that are rare among photographs.
+fn decode_unusual(bytes: &[u8]) -> Result<Picture, DecodeError> {
     // The decoder notices a cut in the entropy-coded data, but not one behind the last row.
     if !bytes.windows(2).any(|pair| pair == [0xff, 0xd9]) {
         return Err(DecodeError("one without its end marker".to_owned()));

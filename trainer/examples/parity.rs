@@ -120,7 +120,7 @@ fn lite0(reference: &Path) -> anyhow::Result<()> {
 
 /// The net's input of a JPEG file, as the loader prepares it for the family's published weights.
 fn prepared(bytes: &[u8]) -> anyhow::Result<Tensor> {
-    let preparer = Preparer::new(Inputs {
+    let mut preparer = Preparer::new(Inputs {
         set: DataSet::Imagenet,
         preparation: Preparation::published(Family::EfficientnetLite0),
     });

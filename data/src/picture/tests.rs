@@ -23,7 +23,7 @@ fn a_grey_jpeg_becomes_a_colour_picture() {
 }
 
 #[test]
-fn a_progressive_jpeg_decodes_as_a_baseline_one() {
+fn a_progressive_jpeg_decodes_nearly_as_a_baseline_one() {
     let original = picture(40, 40, 1);
     let mut bytes = Vec::new();
     let mut encoder = jpeg_encoder::Encoder::new(&mut bytes, 95);
@@ -32,10 +32,11 @@ fn a_progressive_jpeg_decodes_as_a_baseline_one() {
     encoder
         .encode(original.pixels(), 40, 40, jpeg_encoder::ColorType::Rgb)
         .unwrap();
-    assert_eq!(
-        Picture::decode(&bytes).unwrap(),
-        Picture::decode(&jpeg(&original)).unwrap()
-    );
+    let [one, other] = [&bytes, &jpeg(&original)].map(|file| Picture::decode(file).unwrap());
+    let differences = one.pixels().iter().zip(other.pixels());
+    // Another decoder than that of baseline files rounds a cosine otherwise.
+    let worst = differences.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(worst <= 2, "a pixel differs by {worst}");
 }
 
 #[test]

