@@ -5,6 +5,18 @@
 use std::env;
 use std::path::PathBuf;
 
+/// The C++.
+const SOURCES: [&str; 5] = [
+    "src/autocast.cpp",
+    "src/ranks/batch_norm.cpp",
+    "src/ranks/buckets.cpp",
+    "src/ranks/group.cpp",
+    "src/ranks/nccl.cpp",
+];
+
+/// What they include beside libtorch's headers.
+const HEADERS: [&str; 2] = ["src/ranks/native.h", "src/ranks/declared"];
+
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_LIB");
@@ -24,15 +36,20 @@ fn main() {
     };
     let headers = env::var_os("LIBTORCH_INCLUDE").or_else(|| env::var_os("LIBTORCH"));
     let include = PathBuf::from(headers.unwrap_or(root)).join("include");
-    println!("cargo:rerun-if-changed=src/autocast.cpp");
+    for source in SOURCES.iter().chain(&HEADERS) {
+        println!("cargo:rerun-if-changed={source}");
+    }
     cc::Build::new()
         .cpp(true)
         .std("c++17")
         .warnings(false)
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/autocast.cpp")
-        .compile("autorep_autocast");
+        // Before libtorch's: Gloo's headers are not among those.
+        .include("src/ranks/declared")
+        .define("USE_C10D_GLOO", None)
+        .files(SOURCES)
+        .compile("autorep_native");
     if let Some(folder) = cpu.parent() {
         println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags");
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());

@@ -119,17 +119,23 @@ pub struct RunArgs {
         value_parser = store::local_folder
     )]
     pub store: PathBuf,
-    /// Workers to start. Default: one per core, at most 8; one per device with --device cuda.
+    /// Workers to start. Default: one per core, at most 8; one per device with --device cuda; with
+    /// --ranks one for each so many cores or devices.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
     /// Where to train.
     #[arg(long, value_enum, default_value = "cpu")]
     pub device: DeviceKind,
+    /// Ranks that train each task together here, whatever spec.resources.gpus says: GPUs, or
+    /// processes with --device cpu. Default: as many GPUs as spec.resources.gpus asks for, 1 on the
+    /// CPU.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub ranks: Option<u16>,
     /// What is true of this machine, for a sweep whose resources ask for it, as in zone=a. May be
     /// given several times.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
-    /// CPU threads of each trainer. Default: this machine's cores over the workers.
+    /// CPU threads of each trainer. Default: this machine's cores over the workers and their ranks.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     #[command(flatten)]
@@ -417,7 +423,22 @@ pub struct WorkerArgs {
         env = "AUTOREP_DEVICE"
     )]
     pub device: String,
-    /// CPU threads of the trainer; 0 leaves the choice to libtorch.
+    /// Ranks that train one task together, each in a trainer of its own: with cuda:K the GPUs from
+    /// the Kth on, with cpu as many processes. A sweep whose resources ask for fewer gets fewer.
+    /// Default: 1.
+    #[arg(
+        long,
+        value_name = "N",
+        env = "AUTOREP_RANKS",
+        value_parser = clap::value_parser!(u16).range(1..=1024)
+    )]
+    pub ranks: Option<u16>,
+    /// Says that this worker has so many GPUs, whatever it has: `autorep run --ranks` trains here
+    /// what was written for a larger machine.
+    #[arg(long, value_name = "N", hide = true)]
+    pub offer_gpus: Option<u32>,
+    /// CPU threads of each trainer; 0 leaves the choice to libtorch, or shares the cores out to the
+    /// ranks.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: u16,
     /// This worker's name, unique among living workers. Default: host name and process id.

@@ -159,6 +159,7 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
         machine: args.machine.clone().unwrap_or_else(machine::host_name),
         offer: offer(args),
         device: args.device.clone(),
+        ranks: args.ranks.map_or(1, u32::from),
         threads: u32::from(args.threads),
         library_path: args.trainer.torch_lib.clone(),
         data_cache_folder: Some(args.cache.folder()),
@@ -169,8 +170,9 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
 
 /// What this worker has for sweeps that need something.
 fn offer(args: &WorkerArgs) -> Offer {
-    let found = machine::offer_of(&args.device);
+    let found = machine::offer_of(&args.device, args.ranks.map(u32::from));
     Offer {
+        gpus: args.offer_gpus.unwrap_or(found.gpus),
         gpu_type: args.gpu_type.clone().unwrap_or(found.gpu_type),
         labels: args.labels.iter().cloned().collect(),
         ..found

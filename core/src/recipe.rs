@@ -82,6 +82,21 @@ pub struct Schedule {
     pub lookahead_alpha: f64,
     /// In which numbers to compute.
     pub precision: Precision,
+    /// Whether batch normalisation has the statistics of the whole batch where several ranks train
+    /// on parts of it, so that a result does not depend on their number. Without it each rank has
+    /// those of its own part, and the running statistics are the first one's. It is left out of the
+    /// JSON where it is so, as in the specs written before there were ranks.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub sync_bn: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 impl Default for Schedule {
@@ -104,6 +119,7 @@ impl Default for Schedule {
             lookahead_steps: 0,
             lookahead_alpha: 0.5,
             precision: Precision::Fp32,
+            sync_bn: true,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::data::DataSpec;
 use crate::digest::Digest;
 use crate::id::TaskId;
 use crate::net::NetSpec;
-use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe};
+use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe, Schedule};
 
 /// Part of every task's identity. Raise it with any change to the trainer that changes results,
 /// so that results of different mathematics are never taken for one another.
@@ -123,6 +123,18 @@ pub enum Work {
         /// ReLUs that it must have.
         budget: u64,
     },
+}
+
+impl Work {
+    /// How it trains; none if it only measures.
+    pub const fn schedule(&self) -> Option<&Schedule> {
+        match self {
+            Self::Baseline { recipe } => Some(&recipe.schedule),
+            Self::Replace { recipe, .. } => Some(&recipe.schedule),
+            Self::Finetune { recipe, .. } => Some(&recipe.schedule),
+            Self::Evaluate { .. } => None,
+        }
+    }
 }
 
 /// All that decides a task's result.

@@ -148,6 +148,7 @@ fn main() -> anyhow::Result<()> {
                 device,
                 threads: 1,
                 spec,
+                ranks: autorep_trainer::ranks::Ranks::alone(),
                 begun: std::time::Instant::now(),
             };
             let started = Instant::now();

@@ -232,6 +232,7 @@ fn setup(spec: &TaskSpec, input_folders: Vec<PathBuf>, folder: &Path) -> Setup {
         check: Check::Format,
         device: Device::Cpu,
         threads: 1,
+        ranks: autorep_trainer::ranks::Ranks::alone(),
         begun: std::time::Instant::now(),
     }
 }

@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 
 use crate::dapa::{self, Moments};
 use crate::nets::Activate;
+use crate::ranks::{Ranks, RanksError};
 use crate::sites::Sites;
 
 /// Sums of one site's pre-activations by channel, in f64.
@@ -35,6 +36,27 @@ impl Measuring {
             sums: (0..sites).map(|_| None).collect(),
             higher,
         }
+    }
+
+    /// Takes in what the other ranks have seen.
+    pub fn sum(&mut self, ranks: &Ranks) -> Result<(), RanksError> {
+        if ranks.are_one() {
+            return Ok(());
+        }
+        for sums in self.sums.iter_mut().flatten() {
+            let count = sums.sum.ones_like() * sums.count;
+            let mut all = vec![&count, &sums.sum, &sums.squares];
+            all.extend(sums.higher.iter().flatten());
+            let all = Tensor::stack(&all, 0);
+            ranks.sum(&all)?;
+            sums.count = all.double_value(&[0, 0]);
+            sums.sum = all.get(1);
+            sums.squares = all.get(2);
+            for (higher, at) in sums.higher.iter_mut().flatten().zip(3..) {
+                *higher = all.get(at);
+            }
+        }
+        Ok(())
     }
 
     /// Mean and variance by channel at a site; empty if the site was never reached.

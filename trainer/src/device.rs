@@ -54,11 +54,8 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 
 /// Refuses float16 on a CPU, where libtorch computes few of its operations.
 pub fn check_precision(work: &Work, device: Device) -> Result<(), DeviceError> {
-    let schedule = match work {
-        Work::Baseline { recipe } => &recipe.schedule,
-        Work::Replace { recipe, .. } => &recipe.schedule,
-        Work::Finetune { recipe, .. } => &recipe.schedule,
-        Work::Evaluate { .. } => return Ok(()),
+    let Some(schedule) = work.schedule() else {
+        return Ok(());
     };
     if schedule.precision == Precision::Fp16 && device == Device::Cpu {
         return Err(DeviceError::HalfOnCpu);

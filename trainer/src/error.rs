@@ -6,6 +6,7 @@ use crate::checkpoint::CheckpointError;
 use crate::data::{BatchError, LoadError, TooManySkipped};
 use crate::device::DeviceError;
 use crate::host::HostGone;
+use crate::ranks::RanksError;
 use crate::weights::WeightsError;
 
 /// Why a task cannot go on.
@@ -65,12 +66,39 @@ pub enum TrainError {
     /// More images do not decode than the task allows.
     #[error(transparent)]
     Corrupt(#[from] TooManySkipped),
+    /// Another rank of the group is gone, or did not answer in time.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
+    /// The ranks do not train the same net any more.
+    #[error(
+        "expected the same weights on every rank after epoch {epoch}, found others on rank {rank} than on rank 0: nothing trained since the last checkpoint can be trusted; a machine that computes wrong, or a bug in this program"
+    )]
+    RanksDiffer {
+        /// The epoch, counted from 1.
+        epoch: u32,
+        /// The first rank that differs.
+        rank: usize,
+    },
     /// Nobody is there to report to.
     #[error(transparent)]
     Host(#[from] HostGone),
 }
 
 impl TrainError {
+    /// Whether it says no more than that another rank has failed.
+    pub const fn is_of_ranks(&self) -> bool {
+        matches!(self, Self::Ranks(_))
+    }
+
+    /// Whether every rank comes to it alike, at the same step: then rank 0 says it, once it has
+    /// written what comes before it.
+    pub const fn is_shared(&self) -> bool {
+        matches!(
+            self,
+            Self::BudgetUnreached { .. } | Self::Corrupt(_) | Self::RanksDiffer { .. }
+        )
+    }
+
     /// What a scheduler may conclude from it.
     pub fn class(&self) -> FailureClass {
         match self {
@@ -89,14 +117,18 @@ impl TrainError {
             | Self::Weights(
                 WeightsError::Io { .. } | WeightsError::NotInBucket(_) | WeightsError::NoPlace { .. },
             ) => FailureClass::BadData,
-            Self::Weights(WeightsError::Unreachable(_)) => FailureClass::TrainerError,
+            Self::Spec(_)
+            | Self::Device(_)
+            | Self::Write(_)
+            | Self::Batches(_)
+            | Self::Ranks(_)
+            | Self::RanksDiffer { .. }
+            | Self::Host(_)
+            | Self::Weights(WeightsError::Unreachable(_)) => FailureClass::TrainerError,
             Self::Weights(_) => FailureClass::BadWeights,
             Self::BadCheckpoint(_) | Self::WrongCount { .. } => FailureClass::BadCheckpoint,
             Self::Diverged { .. } => FailureClass::Diverged,
             Self::BudgetUnreached { .. } => FailureClass::BudgetUnreached,
-            Self::Spec(_) | Self::Device(_) | Self::Write(_) | Self::Batches(_) | Self::Host(_) => {
-                FailureClass::TrainerError
-            }
         }
     }
 }

@@ -40,6 +40,7 @@ pub mod penalty;
 pub mod precision;
 pub mod probe;
 pub mod projection;
+pub mod ranks;
 pub mod rng;
 pub mod running;
 pub mod schedule;

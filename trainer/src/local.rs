@@ -110,7 +110,9 @@ impl Host for Terminal {
         let line = match event {
             Event::Progress(progress) => progress_line(&progress),
             Event::CheckpointReady(ready) => format!("checkpoint {}", ready.folder),
-            Event::Done(_) | Event::Stopped(_) | Event::Failed(_) => return Ok(()),
+            Event::Done(_) | Event::Stopped(_) | Event::Failed(_) | Event::Meeting(_) => {
+                return Ok(());
+            }
         };
         writeln!(std::io::stderr(), "{line}").map_err(|error| HostGone(error.to_string()))
     }

@@ -5,7 +5,8 @@ use autorep_core::recipe::{CoefficientRates, Precision, Schedule};
 use tch::{Device, Kind, Tensor};
 
 use crate::activation::Mixed;
-use crate::data::{BatchError, Skipped, Subset, batches};
+use crate::data::{BatchError, Skipped, Subset, batches, skips};
+use crate::error::TrainError;
 use crate::nets::{Net, Phase};
 use crate::optim::Trainable;
 use crate::precision::compute;
@@ -93,6 +94,7 @@ impl MaskedNet {
                     let mut watched = Watched {
                         searching: &mut searching,
                         sites: &self.sites,
+                        ranks: self.net.ranks(),
                         watch,
                     };
                     self.net.forward(images, Phase::Train, &mut watched)
@@ -117,16 +119,19 @@ impl MaskedNet {
     }
 
     /// How many of the images are classified correctly, of those that decode; the others are
-    /// returned with it. `threads` decode pictures.
+    /// returned with it. `threads` decode pictures. Each rank measures its part of the images.
     pub fn accuracy(
         &self,
         images: &Subset,
         inputs: autorep_core::data::Inputs,
         threads: usize,
-    ) -> Result<(Accuracy, Vec<Skipped>), BatchError> {
+    ) -> Result<(Accuracy, Vec<Skipped>), TrainError> {
+        let ranks = self.net.ranks();
+        self.net.share_statistics()?;
+        let own = images.part(ranks.share().places(images.len()));
         let mut correct = Tensor::zeros([], (Kind::Int64, self.device));
         let mut skipped = Vec::new();
-        for batch in batches::unchanged(images, inputs, MEASURE_BATCH, threads, self.device)? {
+        for batch in batches::unchanged(&own, inputs, MEASURE_BATCH, threads, self.device)? {
             let batch = batch?;
             skipped.extend(batch.skipped);
             if batch.labels.numel() == 0 {
@@ -135,15 +140,17 @@ impl MaskedNet {
             let classes = self.measure(&batch.images).argmax(1, false);
             correct += classes.eq_tensor(&batch.labels).sum(Kind::Int64);
         }
+        let [correct] = ranks.agree([correct.int64_value(&[])])?;
+        let mut skipped = skips::of_all(ranks, skipped)?;
         let measured = images.len().saturating_sub(skipped.len());
         if let (0, Some(last)) = (measured, skipped.pop()) {
-            return Err(BatchError::NoneDecodes {
+            return Err(TrainError::Batches(BatchError::NoneDecodes {
                 name: last.name,
                 why: last.why,
-            });
+            }));
         }
         let accuracy = Accuracy {
-            correct: u64::try_from(correct.int64_value(&[])).unwrap_or(0),
+            correct: u64::try_from(correct).unwrap_or(0),
             images: measured as u64,
         };
         Ok((accuracy, skipped))

@@ -14,6 +14,7 @@ use tch::{Device, Kind, Tensor};
 use crate::calibrate::{Statistics, mean_statistics, set_damped};
 use crate::dapa;
 use crate::nets::Activate;
+use crate::ranks::Ranks;
 use crate::rng::Rng;
 use crate::sites::{Searching, Sites};
 use crate::tensors::Named;
@@ -92,12 +93,25 @@ impl Running {
         set_damped(sites, at, &coefficients, recipe);
     }
 
-    fn watch(&self, site: usize, x: &Tensor) {
+    /// Moves the averages towards what all ranks see together.
+    ///
+    /// # Panics
+    ///
+    /// If the group of ranks fails: see [`Ranks::batch_norm`].
+    fn watch(&self, site: usize, x: &Tensor, ranks: &Ranks) {
         tch::no_grad(|| {
             let x = x.detach().to_kind(Kind::Float);
             let over = &[0_i64, 2, 3][..];
             let mean = x.mean_dim(over, false, Kind::Float);
-            let variance = x.var_dim(over, true, false);
+            let (mean, variance) = if ranks.are_one() {
+                (mean, x.var_dim(over, true, false))
+            } else {
+                let count = x.numel() as f64 / x.size()[1] as f64;
+                let moments = ranks.moments(count, &mean, &x.var_dim(over, false, false));
+                let (mean, variance, all) = moments.unwrap_or_else(|error| panic!("{error}"));
+                let unbiased = variance * (&all / (&all - 1.0));
+                (mean.to_kind(Kind::Float), unbiased.to_kind(Kind::Float))
+            };
             let batch = Tensor::stack(&[mean, variance], 0);
             let _in_place = self.sites[site].shallow_clone().lerp_(&batch, MOMENTUM);
         });
@@ -129,6 +143,8 @@ pub struct Watched<'a> {
     pub searching: &'a mut Searching,
     /// Whose polynomials are computed anew when it is time.
     pub sites: &'a Sites,
+    /// Whose batch it is.
+    pub ranks: &'a Ranks,
     /// What is watched.
     pub watch: Watch<'a>,
 }
@@ -140,7 +156,7 @@ impl Activate for Watched<'_> {
             recipe,
             done,
         } = self.watch;
-        running.watch(site, x);
+        running.watch(site, x, self.ranks);
         if Running::refreshes(recipe, done) {
             running.refresh(self.sites, recipe, site);
             self.searching.renew(self.sites, site);
@@ -181,7 +197,7 @@ mod tests {
         };
         let batch = Tensor::from_slice(&[2.0_f32, 4.0]).view([1, 1, 1, 2]);
         for _pass in 0..10 {
-            running.watch(0, &batch);
+            running.watch(0, &batch, &Ranks::alone());
         }
         running.refresh(&sites, &recipe, 0);
         let kept = 0.9_f64.powi(10);
@@ -216,6 +232,7 @@ mod tests {
             let mut watched = Watched {
                 searching: &mut searching,
                 sites: &sites,
+                ranks: &Ranks::alone(),
                 watch: Watch {
                     running: &running,
                     recipe: &recipe,

@@ -10,6 +10,7 @@ use crate::activation::Mixture;
 use crate::data::Batch;
 use crate::masked::MaskedNet;
 use crate::nets::{Activate, Phase};
+use crate::ranks::{Ranks, RanksError};
 use crate::training::Lesson;
 
 /// Sums over batches, by site, f64 of shape [channels, height, width].
@@ -51,8 +52,16 @@ impl Scores {
         }
     }
 
-    /// Takes in a batch, with its own statistics in batch normalisation.
-    pub fn add(&mut self, masked: &MaskedNet, lesson: &Lesson, batch: &Batch) {
+    /// Takes in a rank's part of a batch, with the batch's statistics in batch normalisation.
+    pub fn add(
+        &mut self,
+        masked: &MaskedNet,
+        lesson: &Lesson,
+        batch: &Batch,
+    ) -> Result<(), RanksError> {
+        let own = batch.labels.size()[0];
+        let [images] = masked.net.ranks().agree([own])?;
+        let (own, images) = (own as f64, images as f64);
         let coefficients = masked.sites.coefficients().iter();
         let mut probe = Probe {
             coefficients: coefficients.map(Tensor::detach).collect(),
@@ -63,15 +72,19 @@ impl Scores {
             .net
             .forward(&batch.images, Phase::Measure, &mut probe);
         let loss = lesson.terms(&logits, batch, 0.0).sum();
+        let loss = if masked.net.ranks().are_one() {
+            loss
+        } else {
+            loss * (own / images)
+        };
         let gradients = Tensor::run_backward(&[&loss], &probe.keep, false, false);
-        let images = batch.labels.size()[0] as f64;
         for (site, gradient) in gradients.iter().enumerate() {
-            // The loss is a mean over the batch.
+            // The loss is a mean over the batch, of which this rank has its part.
             let gradient = gradient.to_kind(Kind::Double);
             let over = &[0_i64][..];
             let first = gradient.sum_dim_intlist(over, false, Kind::Double);
-            let own = &gradient * images;
-            let second = own.square().mean_dim(over, false, Kind::Double);
+            let squares = (&gradient * images).square();
+            let second = squares.sum_dim_intlist(over, false, Kind::Double) / images;
             if let (Some(sum), Some(squares)) =
                 (self.first.get_mut(site), self.second.get_mut(site))
             {
@@ -83,6 +96,13 @@ impl Scores {
             }
         }
         self.batches += 1.0;
+        Ok(())
+    }
+
+    /// Takes in what the other ranks have of the same batches.
+    pub fn sum(&mut self, ranks: &Ranks) -> Result<(), RanksError> {
+        let mut all = self.first.iter().chain(&self.second);
+        all.try_for_each(|site| ranks.sum(site))
     }
 
     /// `|E[δ (relu(x) - g(x))]|` in flat order.
@@ -213,7 +233,7 @@ mod tests {
             teacher: None,
         };
         let mut scores = Scores::new();
-        scores.add(&masked, &lesson, &batch);
+        scores.add(&masked, &lesson, &batch).unwrap();
         let first = scores.first_order();
         assert_eq!(first.len() as u64, masked.sites.total());
         // By central differences at the first site.

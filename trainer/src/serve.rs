@@ -17,6 +17,7 @@ use autorep_proto::v1::trainer_event::Event;
 
 use crate::error::is_out_of_memory;
 use crate::host::{Command, Host, HostGone, Outcome};
+use crate::ranks::is_lost;
 use crate::task;
 
 /// Commands that may wait; a worker that sends more waits until they are taken.
@@ -43,7 +44,7 @@ pub enum ServeError {
 }
 
 /// Takes a task from `stream`, works on it and reports how it ended. Returns once the end has
-/// been reported; an error means that it could not be. A panic inside libtorch goes on as one,
+/// been reported, which of a rank other than 0 is only its own failure; an error means that it could not be. A panic inside libtorch goes on as one,
 /// unless it says that memory ran out.
 pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
     let mut reader = stream.try_clone()?;
@@ -54,17 +55,27 @@ pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
         .spawn(move || listen(reader, sender))?;
     let mut host = WorkerHost { stream, commands };
     let worked = catch_unwind(AssertUnwindSafe(|| task::work(&start, &mut host)));
+    let follows = start.group.is_some_and(|group| group.rank > 0);
     let ending = match worked {
+        Ok(Ok(_)) if follows => return Ok(()),
+        Ok(Err(error)) if follows && error.is_shared() => return Ok(()),
         Ok(Ok(Outcome::Done(observation))) => Event::Done(observation.into()),
         Ok(Ok(Outcome::Stopped(interim))) => Event::Stopped(v1::Stopped {
             curve: Some(interim.curve.into()),
             seconds: interim.seconds,
         }),
-        Ok(Err(error)) => failed(error.class(), error.to_string()),
+        Ok(Err(error)) => Event::Failed(v1::TrainerFailed {
+            lost_ranks: error.is_of_ranks(),
+            ..failed(error.class(), error.to_string())
+        }),
         Err(panic) => match panic_text(panic.as_ref()) {
             Some(text) if is_out_of_memory(text) => {
-                failed(FailureClass::OutOfMemory, text.to_owned())
+                Event::Failed(failed(FailureClass::OutOfMemory, text.to_owned()))
             }
+            Some(text) if is_lost(text) => Event::Failed(v1::TrainerFailed {
+                lost_ranks: true,
+                ..failed(FailureClass::TrainerError, text.to_owned())
+            }),
             _ => resume_unwind(panic),
         },
     };
@@ -83,11 +94,12 @@ fn read_start(reader: &mut UnixStream) -> Result<v1::StartTask, ServeError> {
     }
 }
 
-fn failed(class: FailureClass, message: String) -> Event {
-    Event::Failed(v1::TrainerFailed {
+fn failed(class: FailureClass, message: String) -> v1::TrainerFailed {
+    v1::TrainerFailed {
         class: v1::FailureClass::from(class).into(),
         message,
-    })
+        lost_ranks: false,
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> Option<&str> {

@@ -8,12 +8,14 @@ use autorep_core::data::{Check, DataRoot, UNVERIFIED_ENV};
 use autorep_core::task::{TaskSpec, Work};
 use autorep_data::CacheSettings;
 use autorep_proto::v1;
+use autorep_proto::v1::trainer_event::Event;
 
-use crate::data::DataPlace;
+use crate::data::{DataPlace, Share};
 use crate::device;
 use crate::error::TrainError;
 use crate::host::{Host, Outcome};
 use crate::methods::{Setup, Start, check_spec, evaluate::evaluate};
+use crate::ranks::{Meeting, Place, Ranks};
 use crate::train_loop::{self, Checkpoints};
 
 /// Works on the task, reporting to `host`.
@@ -31,7 +33,12 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
     if let Ok(threads @ 1..) = i32::try_from(start.threads) {
         tch::set_num_threads(threads);
     }
+    let ranks = match &start.group {
+        None => Ranks::alone(),
+        Some(group) => come_together(group, &spec, device, host)?,
+    };
     let setup = Setup {
+        ranks,
         spec,
         input_folders: start.input_folders.iter().map(PathBuf::from).collect(),
         data: data_place(start)?,
@@ -64,6 +71,40 @@ pub fn work(start: &v1::StartTask, host: &mut dyn Host) -> Result<Outcome, Train
         stop_after: start.stop_after,
     };
     train_loop::run(&mut training, &checkpoints, host)
+}
+
+/// Waits until all ranks of the group are there.
+fn come_together(
+    group: &v1::RankGroup,
+    spec: &TaskSpec,
+    device: tch::Device,
+    host: &mut dyn Host,
+) -> Result<Ranks, TrainError> {
+    let told = |error: String| TrainError::Spec(format!("the group of ranks: {error}"));
+    let share = Share::new(group.rank, group.ranks).map_err(|error| told(error.to_string()))?;
+    if let Some(schedule) = spec.work.schedule()
+        && schedule.batch < share.ranks()
+        && schedule.epochs > 0
+    {
+        return Err(told(format!(
+            "expected at least one image of every batch for each rank, found batches of {} images for {} ranks; use fewer ranks (--ranks), or larger batches",
+            schedule.batch,
+            share.ranks()
+        )));
+    }
+    let port = u16::try_from(group.port);
+    let port = port.map_err(|_too_large| told(format!("no port is {}", group.port)))?;
+    let meeting = Meeting::start(Place {
+        share,
+        host: group.host.clone(),
+        port,
+        deadline: Duration::from_secs(group.deadline_s.into()),
+    })?;
+    if share.rank() == 0 {
+        let port = meeting.port().into();
+        host.report(Event::Meeting(v1::Meeting { port }))?;
+    }
+    Ok(meeting.complete(device)?)
 }
 
 fn weights_place(start: &v1::StartTask) -> Result<Option<DataRoot>, TrainError> {

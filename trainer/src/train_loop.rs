@@ -1,4 +1,5 @@
-//! From the first step to the last: reports progress, writes checkpoints, obeys commands.
+//! From the first step to the last: reports progress, writes checkpoints, obeys commands. Of several
+//! ranks the first one does so; the others train along.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
@@ -191,6 +192,9 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        // Commands reach rank 0; no other may train on without it.
+        let [stop] = self.training.ranks().agree([i64::from(stop)])?;
+        let stop = stop > 0;
         if checkpoint || stop {
             self.write_resume()?;
         }
@@ -199,6 +203,10 @@ impl<'a> Run<'a> {
 
     /// Reports where training stands, and fails if the loss is not finite.
     fn report_progress(&mut self) -> Result<(), TrainError> {
+        if !self.training.ranks().leads() {
+            self.interval = Interval::new();
+            return Ok(());
+        }
         let loss = self.finite_loss()?;
         let training = &*self.training;
         let (step, steps) = (training.progress.step, training.steps());
@@ -228,6 +236,9 @@ impl<'a> Run<'a> {
     /// The interval's mean loss, which must be finite: a net that diverged must not become a
     /// checkpoint that every later attempt starts from.
     fn finite_loss(&self) -> Result<Option<f64>, TrainError> {
+        if !self.training.ranks().leads() {
+            return Ok(None);
+        }
         let loss = self.interval.mean_loss();
         match loss {
             Some(loss) if !loss.is_finite() => Err(TrainError::Diverged {
@@ -239,6 +250,9 @@ impl<'a> Run<'a> {
     }
 
     fn write_resume(&mut self) -> Result<(), TrainError> {
+        if !self.training.ranks().leads() {
+            return Ok(());
+        }
         self.finite_loss()?;
         let step = self.training.progress.step;
         let name = format!("resume-{step:010}-{}", self.written);
@@ -263,6 +277,9 @@ impl<'a> Run<'a> {
     /// Writes those outputs that this process has not written yet; returns the ReLUs of the last.
     fn write_each(&mut self, outputs: Vec<Output>) -> Result<u64, TrainError> {
         let mut counted = 0;
+        if !self.training.ranks().leads() {
+            return Ok(counted);
+        }
         for output in outputs {
             if self.outputs_written.contains(&output.document.output) {
                 continue;

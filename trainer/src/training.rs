@@ -10,7 +10,7 @@ use autorep_core::task::TaskSpec;
 use tch::{Device, Kind, Tensor};
 
 use crate::checkpoint::{OutputDocument, Validated};
-use crate::data::{Batch, Skips, Stream, Subset};
+use crate::data::{Batch, Skips, Stream, Subset, skips};
 use crate::ema::Ema;
 use crate::error::TrainError;
 use crate::loss::{self, Terms};
@@ -20,9 +20,13 @@ use crate::metrics::{EpochMetrics, EpochSums, SiteRelus};
 use crate::nets::{Net, Phase};
 use crate::optim::{Optimizer, clipped};
 use crate::precision::LossScale;
+use crate::ranks::{Ranks, RanksError, Traffic};
 use crate::schedule::learning_rate;
-use crate::tensors::{Named, snapshot};
+use crate::tensors::{Named, bits, snapshot};
 
+use backward::Backward;
+
+mod backward;
 mod saved;
 
 /// What the loss is made of beside the labels.
@@ -102,6 +106,8 @@ pub struct Training {
     pub search: Option<Search>,
     /// The moving average of the weights, where there is one.
     ema: Option<Ema>,
+    /// Takes gradients.
+    backward: Backward,
     /// What keeps small gradients in float16.
     loss_scale: Option<LossScale>,
     /// Where it stands.
@@ -160,6 +166,50 @@ impl Losses {
             Some(penalty) => loss + penalty,
             None => loss,
         }
+    }
+
+    /// Each term: of the labels, the teacher, the ReLUs.
+    fn each(&self) -> [Option<&Tensor>; 3] {
+        [
+            Some(&self.terms.labels),
+            self.terms.teacher.as_ref(),
+            self.penalty.as_ref(),
+        ]
+    }
+
+    /// This rank's share of the loss, when it has so many of the batch's images: the shares of all
+    /// ranks sum up to it.
+    fn share(self, own: i64, images: i64, ranks: &Ranks) -> Self {
+        if ranks.are_one() {
+            return self;
+        }
+        let part = own as f64 / images as f64;
+        Self {
+            terms: Terms {
+                labels: self.terms.labels * part,
+                teacher: self.terms.teacher.map(|term| term * part),
+            },
+            penalty: self.penalty.map(|term| term / f64::from(ranks.count())),
+        }
+    }
+
+    /// The batch's loss, without its graph, from every rank's share.
+    fn of_all(self, ranks: &Ranks) -> Result<Self, RanksError> {
+        if ranks.are_one() {
+            return Ok(self);
+        }
+        let terms = self.each().into_iter().flatten();
+        let terms: Vec<Tensor> = terms.map(|term| term.detach().reshape([])).collect();
+        let sums = Tensor::stack(&terms, 0);
+        ranks.sum(&sums)?;
+        let mut sums = sums.unbind(0).into_iter();
+        let labels = sums.next().unwrap_or_else(|| self.terms.labels.detach());
+        let teacher = self.terms.teacher.is_some().then(|| sums.next()).flatten();
+        let penalty = self.penalty.is_some().then(|| sums.next()).flatten();
+        Ok(Self {
+            terms: Terms { labels, teacher },
+            penalty,
+        })
     }
 }
 
@@ -221,6 +271,7 @@ impl Training {
         Self {
             optimizer: Optimizer::new(&schedule, trainables),
             ema: (schedule.ema > 0.0).then(|| Ema::new(schedule.ema, masked.averaged())),
+            backward: Backward::new(masked.net.ranks()),
             loss_scale: LossScale::of(schedule.precision),
             progress: Standing::begun(begun, masked.device),
             spec,
@@ -262,18 +313,46 @@ impl Training {
         }
     }
 
+    /// The ranks that train it together.
+    pub fn ranks(&self) -> &Ranks {
+        self.masked.net.ranks()
+    }
+
+    /// What summing gradients over them has cost so far.
+    pub fn traffic(&self) -> Traffic {
+        self.backward.traffic()
+    }
+
+    /// Images of a batch over all ranks, from this rank's part of it; notes what any rank skipped.
+    fn take_in(&mut self, batch: &Batch) -> Result<i64, TrainError> {
+        let own = batch.labels.size()[0];
+        if self.ranks().are_one() {
+            self.skips.note(&batch.skipped)?;
+            return Ok(own);
+        }
+        let skipped = i64::try_from(batch.skipped.len()).unwrap_or(i64::MAX);
+        let [images, skipped] = self.ranks().agree([own, skipped])?;
+        if skipped > 0 {
+            let skipped = skips::of_all(self.ranks(), batch.skipped.clone())?;
+            self.skips.note(&skipped)?;
+        }
+        Ok(images)
+    }
+
     /// One optimizer step with all that follows from it: indicators move, and at an epoch's end
-    /// the net is validated. Returns the batch's loss, a scalar on the device.
+    /// the net is validated. `batch` is this rank's part of one. Returns the whole batch's loss, a
+    /// scalar on the device.
     pub fn advance(&mut self, batch: &Batch) -> Result<Tensor, TrainError> {
-        self.skips.note(&batch.skipped)?;
+        let images = self.take_in(batch)?;
         let losses = self.losses(batch);
+        let losses = losses.share(batch.labels.size()[0], images, self.ranks());
         let loss = losses.sum();
         let done = self.progress.step;
         let per_epoch = self.steps_per_epoch();
         let lr = learning_rate(&self.schedule, per_epoch, done);
         self.progress.step += 1;
         let mut flips = None;
-        if let Some(gradients) = self.gradients(&loss) {
+        if let Some(gradients) = self.gradients(&loss)? {
             let weights = self.optimizer.trainables().len();
             self.optimizer.step(&gradients[..weights], lr, done);
             self.masked.sites.clip_quadratic();
@@ -292,16 +371,13 @@ impl Training {
             let judge = Judge::of(&self.validation, &self.spec, &self.stream);
             search.freeze_if_due(&mut self.masked, self.progress.step, judge)?;
         }
-        let terms = [
-            Some(&losses.terms.labels),
-            losses.terms.teacher.as_ref(),
-            losses.penalty.as_ref(),
-        ];
-        self.progress.sums.add(terms, flips.as_ref());
+        let losses = losses.of_all(self.ranks())?;
+        let loss = losses.sum().detach();
+        self.progress.sums.add(losses.each(), flips.as_ref());
         if self.progress.step.is_multiple_of(self.steps_per_epoch()) {
             self.finish_epoch(lr)?;
         }
-        Ok(loss.detach())
+        Ok(loss)
     }
 
     fn losses(&self, batch: &Batch) -> Losses {
@@ -329,30 +405,21 @@ impl Training {
     /// The gradients of the optimizer's tensors, then in a search of the latents. A tensor that
     /// the loss does not reach has a gradient of zero. `None` if they are not finite in float16:
     /// then there is no step.
-    fn gradients(&mut self, loss: &Tensor) -> Option<Vec<Tensor>> {
-        let weights = self.optimizer.trainables().iter();
-        let mut leaves: Vec<&Tensor> = weights.map(|trainable| &trainable.tensor).collect();
-        if self.masked.activations == Activations::Searching {
-            leaves.extend(self.masked.sites.latents());
-        }
+    fn gradients(&mut self, loss: &Tensor) -> Result<Option<Vec<Tensor>>, RanksError> {
+        let trainables = self.optimizer.trainables();
+        let searches = self.masked.activations == Activations::Searching;
+        let latents = searches.then(|| self.masked.sites.latents()).flatten();
         let gradients = match &self.loss_scale {
-            None => Tensor::run_backward(&[loss], &leaves, false, false),
-            Some(scale) => Tensor::run_backward(&[scale.scaled(loss)], &leaves, false, false),
+            None => self.backward.run(loss, trainables, latents)?,
+            Some(scale) => self
+                .backward
+                .run(&scale.scaled(loss), trainables, latents)?,
         };
-        let both = gradients.into_iter().zip(leaves);
-        let gradients = both.map(|(gradient, leaf)| {
-            if gradient.defined() {
-                gradient
-            } else {
-                leaf.detach().zeros_like()
-            }
-        });
-        let gradients: Vec<Tensor> = gradients.collect();
         let gradients = match &mut self.loss_scale {
-            None => gradients,
-            Some(scale) => scale.unscaled(&gradients)?,
+            None => Some(gradients),
+            Some(scale) => scale.unscaled(&gradients),
         };
-        Some(clipped(gradients, self.schedule.grad_clip))
+        Ok(gradients.map(|gradients| clipped(gradients, self.schedule.grad_clip)))
     }
 
     /// Validates the net, of which the best is kept, and notes what the epoch was like.
@@ -364,10 +431,25 @@ impl Training {
         if let Some(ema) = &self.ema {
             ema.swap();
         }
+        self.compare_ranks(validated.epoch)?;
         let metrics = self.epoch_metrics(validated, lr);
         self.progress.metrics.push(metrics);
         self.progress.sums = EpochSums::new(self.masked.device);
         Ok(())
+    }
+
+    /// Fails if the ranks have come apart. They compute the same from the same sums, so they cannot,
+    /// unless a machine or this program is broken.
+    fn compare_ranks(&self, epoch: u32) -> Result<(), TrainError> {
+        if self.ranks().are_one() {
+            return Ok(());
+        }
+        let own = bits(&self.masked.named());
+        let all = self.ranks().gather(&own.to_le_bytes())?;
+        match all.iter().position(|rank| *rank != all[0]) {
+            None => Ok(()),
+            Some(rank) => Err(TrainError::RanksDiffer { epoch, rank }),
+        }
     }
 
     /// Validates a net that is kept as it started, for a stage without epochs.

@@ -102,6 +102,7 @@ impl Bench {
             check: Check::Format,
             device: Device::Cpu,
             threads: 2,
+            ranks: autorep_trainer::ranks::Ranks::alone(),
             begun: std::time::Instant::now(),
         }
     }
@@ -518,6 +519,7 @@ fn a_checkpoint_of_another_task_is_refused() {
         check: Check::Format,
         device: Device::Cpu,
         threads: 2,
+        ranks: autorep_trainer::ranks::Ranks::alone(),
         begun: std::time::Instant::now(),
     };
     let mut training = setup.training(Start::Resumed).unwrap().unwrap();

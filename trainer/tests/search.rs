@@ -78,6 +78,7 @@ impl Bench {
             check: Check::Format,
             device: Device::Cpu,
             threads: 1,
+            ranks: autorep_trainer::ranks::Ranks::alone(),
             begun: std::time::Instant::now(),
         };
         setup.training(Start::Anew).unwrap().unwrap()

@@ -62,7 +62,9 @@ impl Trainer {
                     assert!(self.child.wait().unwrap().success());
                     return (events, event);
                 }
-                Event::Progress(_) | Event::CheckpointReady(_) => events.push(event),
+                Event::Progress(_) | Event::CheckpointReady(_) | Event::Meeting(_) => {
+                    events.push(event);
+                }
             }
         }
     }
@@ -95,6 +97,7 @@ impl Place {
             checkpoint_every_s: 0,
             checkpoint_every_steps: 0,
             stop_after: None,
+            group: None,
             weights_place: text(self.folder.path()),
         }
     }
@@ -108,7 +111,11 @@ impl Place {
         };
         let ready = events.into_iter().filter_map(|event| match event {
             Event::CheckpointReady(ready) => Some(ready),
-            Event::Progress(_) | Event::Done(_) | Event::Stopped(_) | Event::Failed(_) => None,
+            Event::Progress(_)
+            | Event::Done(_)
+            | Event::Stopped(_)
+            | Event::Failed(_)
+            | Event::Meeting(_) => None,
         });
         let outputs: Vec<v1::CheckpointReady> = ready.collect();
         let names: Vec<String> = outputs.iter().map(|ready| ready.output.clone()).collect();
@@ -125,6 +132,7 @@ impl Place {
             other @ (Event::Progress(_)
             | Event::CheckpointReady(_)
             | Event::Done(_)
+            | Event::Meeting(_)
             | Event::Stopped(_)) => panic!("expected a failure, found {other:?}"),
         }
     }
@@ -189,7 +197,7 @@ fn a_killed_trainer_is_resumed_from_its_checkpoint_to_the_same_bytes() {
     let ready = loop {
         match trainer.event().expect("a checkpoint before the end") {
             Event::CheckpointReady(ready) => break ready,
-            Event::Progress(_) => {}
+            Event::Progress(_) | Event::Meeting(_) => {}
             other @ (Event::Done(_) | Event::Stopped(_) | Event::Failed(_)) => {
                 panic!("expected a checkpoint, found {other:?}")
             }

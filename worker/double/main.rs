@@ -108,6 +108,18 @@ impl Double {
             ["big", name, step, bytes] => self.checkpoint(name, step.parse()?, bytes.parse()?)?,
             ["expect", "input", index, name] => self.expect_input(index.parse()?, name)?,
             ["expect", "resume", step] => self.expect_resume(step.parse()?)?,
+            ["rank", rank, ref step @ ..] => {
+                let own = self.start.group.as_ref().map_or(0, |group| group.rank);
+                if rank.parse::<u32>()? == own {
+                    return self.act(step);
+                }
+            }
+            ["meet", port] => self.say(Event::Meeting(v1::Meeting {
+                port: port.parse()?,
+            }))?,
+            ["expect", "alone"] if self.start.group.is_none() => {}
+            ["expect", "place", ref place @ ..] => self.expect_place(place)?,
+            ["lost", ..] => self.fail(v1::FailureClass::TrainerError, words)?,
             ["await", what] => return self.wait(what),
             ["stderr", ..] => report(&words.get(1..).unwrap_or_default().join(" ")),
             ["escape"] => self.ready("net", 1, Path::new("/etc"))?,
@@ -167,6 +179,7 @@ impl Double {
         self.say(Event::Failed(v1::TrainerFailed {
             class: class.into(),
             message: words.get(1..).unwrap_or_default().join(" "),
+            lost_ranks: words.first() == Some(&"lost"),
         }))
     }
 
@@ -212,6 +225,16 @@ impl Double {
             return Ok(());
         }
         Err(format!("expected an input {name}, found {state}").into())
+    }
+
+    /// The rank, of how many, and the port.
+    fn expect_place(&self, place: &[&str]) -> Result<(), Failure> {
+        let group = self.start.group.clone().unwrap_or_default();
+        let found = [group.rank, group.ranks, group.port].map(|it| it.to_string());
+        if found.each_ref().map(String::as_str) == *place && group.host == "127.0.0.1" {
+            return Ok(());
+        }
+        Err(format!("expected the place {place:?}, found {group:?}").into())
     }
 
     fn expect_resume(&self, step: u64) -> Result<(), Failure> {

@@ -35,7 +35,8 @@ use crate::report::{Outcome, Times};
 use crate::scratch::AttemptFolder;
 use crate::store::Store;
 use crate::task::Task;
-use crate::trainer_process::{End, Launch, Said, SpawnError, TrainerProcess};
+use crate::trainer_process::{End, Launch, Said, SpawnError};
+use crate::trainers::Trainers;
 use crate::wait::{at, finish};
 
 mod ending;
@@ -95,7 +96,7 @@ pub(crate) struct Attempt<'a> {
     folder: AttemptFolder,
 
     fetching: Option<BoxFuture<'static, Result<Inputs, FetchError>>>,
-    trainer: Option<TrainerProcess>,
+    trainer: Option<Trainers>,
     uploading: Option<BoxFuture<'static, Result<CheckpointRef, UploadError>>>,
     ending: Option<BoxFuture<'static, Result<Ended, Refusal>>>,
     renewing: Option<BoxFuture<'static, (Instant, Result<v1::Directive, Refusal>)>>,
@@ -330,9 +331,8 @@ impl<'a> Attempt<'a> {
             folder: self.folder.checkpoints(),
             log: self.folder.log(),
         };
-        match TrainerProcess::spawn(&launch) {
+        match Trainers::spawn(&launch, self.start_tasks(inputs)) {
             Ok(trainer) => {
-                trainer.tell(Command::Start(self.start_task(inputs)));
                 self.trainer = Some(trainer);
                 reached(Point::WorkerAfterStart);
                 self.clock.training(Instant::now());
@@ -347,6 +347,25 @@ impl<'a> Attempt<'a> {
                 self.conclude(Verdict::Stopped(Interim::default()));
             }
         }
+    }
+
+    /// What each rank is told; one that is alone is told of no group.
+    fn start_tasks(&self, inputs: &Inputs) -> Vec<v1::StartTask> {
+        let config = &self.around.config;
+        let ranks = config.ranks_for(self.task.ranks);
+        let of = |rank: u32| v1::StartTask {
+            device: config.device_of(rank),
+            threads: config.threads_each(ranks),
+            group: (ranks > 1).then(|| v1::RankGroup {
+                rank,
+                ranks,
+                host: MEET_AT.to_owned(),
+                port: 0,
+                deadline_s: u32::try_from(config.rank_deadline.as_secs()).unwrap_or(u32::MAX),
+            }),
+            ..self.start_task(inputs)
+        };
+        (0..ranks).map(of).collect()
     }
 
     fn start_task(&self, inputs: &Inputs) -> v1::StartTask {
@@ -370,12 +389,14 @@ impl<'a> Attempt<'a> {
             checkpoint_every_steps: self.task.checkpoint_every_steps,
             stop_after: self.task.stop_after,
             weights_place: config.data_root.weights().to_string(),
+            group: None,
         }
     }
 
     fn heard(&mut self, event: trainer_event::Event) -> Option<Outcome> {
         match event {
             trainer_event::Event::Progress(progress) => self.progress = Some(progress),
+            trainer_event::Event::Meeting(_) => {}
             trainer_event::Event::CheckpointReady(ready) => self.take(&ready),
             trainer_event::Event::Done(observation) => match Observation::try_from(observation) {
                 Ok(observation) => self.conclude(Verdict::Done(observation)),
@@ -443,7 +464,7 @@ impl<'a> Attempt<'a> {
         self.clock.storing(Instant::now());
         self.stderr = end.stderr.text();
         if self.verdict.is_none() {
-            let message = format!("the trainer ended without a word, {}", end.describe());
+            let message = format!("{} ended without a word, {}", end.who, end.describe());
             let class = v1::FailureClass::TrainerCrashed;
             self.conclude(Verdict::Failed(failure(class, message)));
         }
@@ -514,7 +535,10 @@ impl<'a> Attempt<'a> {
 /// How long a trainer may take from its last word to its exit.
 const LAST_WORD_TO_EXIT: Duration = Duration::from_secs(10);
 
-async fn listen(trainer: &mut Option<TrainerProcess>) -> Said {
+/// Where the ranks of a group on one machine meet: nothing is open to others.
+const MEET_AT: &str = "127.0.0.1";
+
+async fn listen(trainer: &mut Option<Trainers>) -> Said {
     match trainer {
         Some(trainer) => trainer.next().await,
         None => std::future::pending().await,

@@ -24,7 +24,13 @@ pub struct Config {
     pub machine: String,
     /// What it has, for sweeps that need something of their workers.
     pub offer: Offer,
-    /// CPU threads of the trainer; 0 leaves the choice to libtorch.
+    /// Ranks that train one task together, each in a trainer of its own: on `cuda:N` the GPUs from
+    /// the Nth on, on `cpu` as many processes.
+    pub ranks: u32,
+    /// How long a rank may wait for another one before the group has failed.
+    pub rank_deadline: Duration,
+    /// CPU threads of each trainer; 0 leaves the choice to libtorch, or shares the cores out to the
+    /// ranks.
     pub threads: u32,
     /// The `autorep-trainer` binary.
     pub trainer: PathBuf,
@@ -65,6 +71,8 @@ impl Config {
             device,
             machine: host_name(),
             offer: Offer::default(),
+            ranks: 1,
+            rank_deadline: Duration::from_mins(5),
             threads: 0,
             trainer: trainer.into(),
             data_root: data_root.into(),
@@ -76,6 +84,33 @@ impl Config {
             grace: Duration::from_secs(25),
             store_patience: Duration::from_mins(2),
         }
+    }
+
+    /// Ranks for a task whose sweep asks for so many: as many, but none that is not there; all where
+    /// it leaves that to the worker (0).
+    pub(crate) fn ranks_for(&self, asked: u32) -> u32 {
+        match asked {
+            0 => self.ranks,
+            asked => asked.min(self.ranks),
+        }
+    }
+
+    /// Where a rank trains.
+    pub(crate) fn device_of(&self, rank: u32) -> String {
+        let first = self.device.strip_prefix("cuda:");
+        match first.and_then(|first| first.parse::<u32>().ok()) {
+            Some(first) => format!("cuda:{}", first + rank),
+            None => self.device.clone(),
+        }
+    }
+
+    /// Threads of each of so many ranks. Left to libtorch, each would take every core.
+    pub(crate) fn threads_each(&self, ranks: u32) -> u32 {
+        if self.threads > 0 || ranks == 1 {
+            return self.threads;
+        }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (u32::try_from(cores).unwrap_or(1) / ranks).max(1)
     }
 
     /// The configuration, if every field can work; paths are made absolute, because the trainer
@@ -106,6 +141,9 @@ impl Config {
         if let Some(label) = self.offer.labels.iter().find(|label| !is_label(label)) {
             let found = label.clone();
             return Err(ConfigError::Label { found });
+        }
+        if self.ranks == 0 {
+            return Err(ConfigError::Ranks);
         }
         if !is_device(&self.device) {
             return Err(ConfigError::Device { found: self.device });
@@ -160,6 +198,9 @@ pub enum ConfigError {
         /// The address as it was given.
         found: Uri,
     },
+    /// Nobody would train.
+    #[error("ranks: expected at least 1, found 0")]
+    Ranks,
     /// The device is none.
     #[error("device: expected cpu or cuda:N, found {found:?}")]
     Device {
@@ -263,6 +304,31 @@ mod tests {
         for bad in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:0000"] {
             assert!(!is_device(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn ranks_take_one_gpu_after_the_other_and_share_the_cores_out() {
+        let config = Config {
+            device: "cuda:2".to_owned(),
+            ranks: 4,
+            ..config()
+        };
+        let devices: Vec<String> = (0..2).map(|rank| config.device_of(rank)).collect();
+        assert_eq!(devices, ["cuda:2", "cuda:3"]);
+        assert_eq!(
+            [0, 1, 4, 8].map(|asked| config.ranks_for(asked)),
+            [4, 1, 4, 4]
+        );
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(config.threads_each(1), 0);
+        assert_eq!(config.threads_each(2) as usize, (cores / 2).max(1));
+        let named = Config {
+            threads: 3,
+            ..config
+        };
+        assert_eq!(named.threads_each(2), 3);
+        let none = Config { ranks: 0, ..named };
+        assert!(matches!(none.checked(), Err(ConfigError::Ranks)));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod store;
 mod stream;
 mod task;
 mod trainer_process;
+mod trainers;
 mod wait;
 
 use std::sync::Arc;

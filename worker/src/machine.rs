@@ -27,13 +27,16 @@ pub(crate) fn plain(text: &str) -> String {
 /// What this machine has for a worker on `device`: its memory and, for `cuda:N`, the GPU's name and
 /// memory as the driver's `nvidia-smi` gives them. What cannot be found out is left unknown, and
 /// then no sweep that asks for it comes here.
-pub fn offer_of(device: &str) -> Offer {
+///
+/// On a CPU as many ranks are offered as the worker was told to run, if it was told.
+pub fn offer_of(device: &str, ranks: Option<u32>) -> Offer {
     let memory_mib = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| total_memory_mib(&text))
         .unwrap_or(0);
     let Some(index) = device.strip_prefix("cuda:") else {
         return Offer {
+            gpus: ranks.unwrap_or(0),
             memory_mib,
             ..Offer::default()
         };
@@ -42,7 +45,7 @@ pub fn offer_of(device: &str) -> Offer {
     let gpu = gpu_id(index, visible.as_deref()).and_then(|id| gpu(&id));
     let (gpu_type, gpu_memory_mib) = gpu.unwrap_or_default();
     Offer {
-        gpus: 1,
+        gpus: ranks.unwrap_or(1),
         gpu_type,
         gpu_memory_mib,
         memory_mib,
@@ -123,7 +126,7 @@ mod tests {
     #[test]
     fn this_machine_has_a_name_and_memory_and_no_gpu_for_a_worker_on_the_cpu() {
         assert!(!host_name().is_empty());
-        let offer = offer_of("cpu");
+        let offer = offer_of("cpu", None);
         assert!(offer.memory_mib > 0);
         assert_eq!((offer.gpus, offer.gpu_type.as_str()), (0, ""));
     }

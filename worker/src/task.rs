@@ -26,6 +26,8 @@ pub(crate) struct Task {
     pub(crate) checkpoint_every_steps: u32,
     /// The epoch after which to stop, if that is not the end.
     pub(crate) stop_after: Option<u32>,
+    /// Ranks that its sweep asks for on this worker; 0 where it leaves that to the worker.
+    pub(crate) ranks: u32,
 }
 
 /// An assignment that no worker can work on.
@@ -107,6 +109,7 @@ impl Task {
             checkpoint_every_s: assignment.checkpoint_every_s,
             checkpoint_every_steps: assignment.checkpoint_every_steps,
             stop_after: assignment.stop_after,
+            ranks: assignment.ranks,
         })
     }
 }

@@ -104,8 +104,10 @@ pub(crate) enum Said {
 }
 
 /// How a trainer ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct End {
+    /// Which trainer, in words.
+    pub(crate) who: String,
     /// The process's own end; absent if it could not be waited for.
     pub(crate) status: Option<ExitStatus>,
     /// What was wrong with its stream.
@@ -271,6 +273,7 @@ impl TrainerProcess {
             Ok(Err(_)) | Err(_) => Tail::default(),
         };
         Said::Ended(End {
+            who: "the trainer".to_owned(),
             status: self.status,
             broken: self.broken.take(),
             stderr,

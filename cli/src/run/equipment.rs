@@ -25,6 +25,11 @@ pub struct Equipment {
     pub trainer: PathBuf,
     /// The workers to start; at least one.
     pub slots: Vec<Slot>,
+    /// Ranks that train each task together.
+    pub ranks: u32,
+    /// GPUs that each worker says that it has: what the sweep asks for, where a person said that as
+    /// many ranks as there are here are to do.
+    pub offer_gpus: u32,
     /// CPU threads of each trainer.
     pub threads: usize,
 }
@@ -32,7 +37,7 @@ pub struct Equipment {
 impl Equipment {
     /// Looks for the data set, the trainer and the devices.
     pub fn find(args: &RunArgs, manifest: &Manifest) -> Result<Self> {
-        require_device(args.device, manifest.resources.gpus)?;
+        require_device(args, &manifest.resources)?;
         let data = args.data.resolve()?;
         require_data(manifest.data.name, &data)?;
         for (_, weights) in manifest.weights() {
@@ -42,11 +47,13 @@ impl Equipment {
         for (net, weights) in manifest.weights() {
             weights::require_fit(weights, &net, manifest.data.name, &data, &args.trainer)?;
         }
-        let devices = devices(args.device)?;
-        require_offer(&manifest.resources, &devices, &args.labels)?;
+        let ranks = ranks(args, &manifest.resources);
+        let devices = devices(args.device, ranks)?;
+        let offer_gpus = offered(args, &manifest.resources, ranks);
+        require_offer(&manifest.resources, &devices, offer_gpus, &args.labels)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(
-            || default_workers(args.device, devices.len(), cores),
+            || default_workers(args.device, devices.len(), cores / ranks as usize),
             usize::from,
         );
         let slots = (0..workers)
@@ -57,11 +64,13 @@ impl Equipment {
             .collect();
         let threads = args
             .threads
-            .map_or_else(|| (cores / workers).max(1), usize::from);
+            .map_or_else(|| (cores / workers / ranks as usize).max(1), usize::from);
         Ok(Self {
             data: absolute(data)?,
             trainer,
             slots,
+            ranks,
+            offer_gpus,
             threads,
         })
     }
@@ -80,8 +89,27 @@ fn default_workers(kind: DeviceKind, devices: usize, cores: usize) -> usize {
     }
 }
 
-/// The devices to train on; at least one.
-fn devices(kind: DeviceKind) -> Result<Vec<String>> {
+/// Ranks that train a task together here: as many as a person says, else as many GPUs as the sweep
+/// asks for of each worker.
+fn ranks(args: &RunArgs, needs: &Requirements) -> u32 {
+    match (args.ranks, args.device) {
+        (Some(ranks), _) => ranks.into(),
+        (None, DeviceKind::Cuda) => needs.gpus_per_node().max(1),
+        (None, DeviceKind::Cpu) => 1,
+    }
+}
+
+/// GPUs that each worker says that it has.
+fn offered(args: &RunArgs, needs: &Requirements, ranks: u32) -> u32 {
+    match (args.ranks, args.device) {
+        (Some(_), _) => ranks.max(needs.gpus_per_node()),
+        (None, DeviceKind::Cuda) => ranks,
+        (None, DeviceKind::Cpu) => 0,
+    }
+}
+
+/// The first device of each worker, when each takes as many as it has ranks; at least one.
+fn devices(kind: DeviceKind, ranks: u32) -> Result<Vec<String>> {
     if kind == DeviceKind::Cpu {
         return Ok(vec!["cpu".to_owned()]);
     }
@@ -104,26 +132,41 @@ fn devices(kind: DeviceKind) -> Result<Vec<String>> {
             "expected a CUDA device for --device cuda, found none: {why}; train with --device cpu"
         );
     }
-    Ok((0..count).map(|index| format!("cuda:{index}")).collect())
+    let ranks = ranks as usize;
+    if count < ranks {
+        bail!(
+            "expected {ranks} GPUs for the ranks of one task, found {count}; train on those with \
+             --ranks {count}"
+        );
+    }
+    let first = (0..count / ranks).map(|worker| worker * ranks);
+    Ok(first.map(|index| format!("cuda:{index}")).collect())
 }
 
 /// A sweep that asks for GPUs is not trained on a CPU without a word: it might take months.
-fn require_device(kind: DeviceKind, gpus: u32) -> Result<()> {
-    if gpus > 0 && kind == DeviceKind::Cpu {
+fn require_device(args: &RunArgs, needs: &Requirements) -> Result<()> {
+    let gpus = needs.gpus;
+    if gpus > 0 && args.device == DeviceKind::Cpu && args.ranks.is_none() {
         bail!(
-            "expected --device cuda, since the manifest asks for {gpus} GPU per task, found \
-             --device cpu; to train on the CPU all the same, set spec.resources.gpus to 0"
+            "expected --device cuda, since spec.resources.gpus asks for {gpus} per task, found \
+             --device cpu; to train on the CPU all the same, say on how many processes with --ranks"
         );
     }
     Ok(())
 }
 
 /// What no worker of this machine has would be waited for for ever.
-fn require_offer(needs: &Requirements, devices: &[String], labels: &[String]) -> Result<()> {
+fn require_offer(
+    needs: &Requirements,
+    devices: &[String],
+    gpus: u32,
+    labels: &[String],
+) -> Result<()> {
     let offers: Vec<Offer> = (devices.iter())
         .map(|device| Offer {
             labels: labels.iter().cloned().collect(),
-            ..machine::offer_of(device)
+            gpus,
+            ..machine::offer_of(device, None)
         })
         .collect();
     let unmet = needs.unmet_by(&offers.iter());
@@ -175,10 +218,34 @@ mod tests {
 
     #[test]
     fn a_sweep_that_asks_for_gpus_is_not_trained_on_the_cpu() {
-        let error = require_device(DeviceKind::Cpu, 1).unwrap_err().to_string();
+        let asked = |arguments: &[&str], gpus| {
+            let needs = Requirements {
+                gpus,
+                ..Requirements::default()
+            };
+            let args = args(arguments);
+            let (ranks, found) = (ranks(&args, &needs), require_device(&args, &needs));
+            found.map(|()| (ranks, offered(&args, &needs, ranks)))
+        };
+        let error = asked(&[], 8).unwrap_err().to_string();
         assert!(error.contains("--device cuda"), "{error}");
-        require_device(DeviceKind::Cuda, 1).unwrap();
-        require_device(DeviceKind::Cpu, 0).unwrap();
+        assert!(error.contains("--ranks"), "{error}");
+        assert_eq!(asked(&[], 0).unwrap(), (1, 0));
+        assert_eq!(asked(&["--device", "cuda"], 8).unwrap(), (8, 8));
+        assert_eq!(asked(&["--device", "cuda"], 0).unwrap(), (1, 1));
+        // A person has said that two are to do the work of eight.
+        assert_eq!(asked(&["--ranks", "2"], 8).unwrap(), (2, 8));
+        assert_eq!(asked(&["--ranks", "2"], 0).unwrap(), (2, 2));
+    }
+
+    fn args(arguments: &[&str]) -> RunArgs {
+        use clap::Parser as _;
+        let line = ["autorep", "run", "sweep.yaml"].iter().chain(arguments);
+        let cli = crate::args::Cli::parse_from(line);
+        let crate::args::Command::Run(args) = cli.command else {
+            panic!("expected run");
+        };
+        args
     }
 
     #[test]

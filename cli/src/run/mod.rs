@@ -224,6 +224,8 @@ impl Session<'_> {
             data_cache_bytes: self.args.cache.data_cache,
             trainer: equipment.trainer.clone(),
             torch_lib: self.args.trainer.torch_lib.clone(),
+            ranks: equipment.ranks,
+            offer_gpus: equipment.offer_gpus,
             threads: equipment.threads,
             labels: self.args.labels.clone(),
         })

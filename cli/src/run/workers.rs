@@ -57,6 +57,10 @@ pub struct WorkerCommand {
     pub torch_lib: Option<PathBuf>,
     /// The folder for files in flight.
     pub scratch: PathBuf,
+    /// Ranks of each worker.
+    pub ranks: u32,
+    /// GPUs that each says that it has.
+    pub offer_gpus: u32,
     /// CPU threads of each trainer.
     pub threads: usize,
     /// What is true of this machine.
@@ -83,6 +87,8 @@ impl WorkerCommand {
             .args(option("--trainer", self.trainer.clone().into()))
             .args(option("--scratch", self.scratch.clone().into()))
             .args(option("--threads", self.threads.to_string().into()))
+            .args(option("--ranks", self.ranks.to_string().into()))
+            .args(option("--offer-gpus", self.offer_gpus.to_string().into()))
             .args(option("--device", slot.device.clone().into()))
             .args(option("--name", slot.name.clone().into()))
             .arg("--exit-with-parent")
@@ -324,6 +330,8 @@ mod tests {
             torch_lib: None,
             scratch: folder.into(),
             threads: 1,
+            ranks: 1,
+            offer_gpus: 0,
             labels: Vec::new(),
         };
         let slot = Slot {

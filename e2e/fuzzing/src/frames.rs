@@ -43,7 +43,7 @@ fn event(event: Option<Event>) {
                 assert_eq!(i32::from(v1::FailureClass::from(class)), failed.class);
             }
         }
-        Some(Event::Progress(_) | Event::Stopped(_)) | None => {}
+        Some(Event::Progress(_) | Event::Stopped(_) | Event::Meeting(_)) | None => {}
     }
 }
 
@@ -101,6 +101,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let failed = v1::TrainerFailed {
         class: v1::FailureClass::Diverged.into(),
         message: "the loss became NaN".to_owned(),
+        lost_ranks: false,
     };
     let events = [
         Event::Progress(progress),
@@ -108,6 +109,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         Event::Done(observation),
         Event::Stopped(v1::Stopped::default()),
         Event::Failed(failed),
+        Event::Meeting(v1::Meeting { port: 29_400 }),
     ];
     let events = events.map(|event| TrainerEvent { event: Some(event) });
     let starts = crate::fleet::plan().tasks.iter().map(|task| {

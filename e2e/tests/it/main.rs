@@ -21,6 +21,7 @@ mod moody;
 mod network;
 mod pictures;
 mod probe;
+mod ranks;
 mod repair;
 mod s3;
 mod sandbox;

@@ -117,6 +117,15 @@ impl Sandbox {
         living
     }
 
+    /// Its trainers that live.
+    pub(crate) fn trainers(&self) -> Vec<Pid> {
+        let name = program("autorep-trainer");
+        let name = name.to_str().unwrap();
+        let trainers = self.processes().into_iter();
+        let trainers = trainers.filter(|(_, line)| line.trim_end() == name);
+        trainers.map(|(pid, _)| pid).collect()
+    }
+
     /// Waits until no process that this sandbox started is left.
     #[track_caller]
     pub(crate) fn wait_until_deserted(&self, patience: Duration) {

@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
+use serde::{Deserialize, Serialize};
+
+use crate::ranks::{Ranks, RanksError};
+
 /// A picture that was left out because it does not decode.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Skipped {
     /// Its position in the part.
     pub position: u32,
@@ -29,6 +33,20 @@ pub struct TooManySkipped {
     pub found: usize,
     /// How many may.
     pub limit: u32,
+}
+
+/// What any of the ranks has skipped, in their order, from what this one has.
+pub fn of_all(ranks: &Ranks, own: Vec<Skipped>) -> Result<Vec<Skipped>, RanksError> {
+    let count = i64::try_from(own.len()).unwrap_or(i64::MAX);
+    let [all] = ranks.agree([count])?;
+    if ranks.are_one() || all == 0 {
+        return Ok(own);
+    }
+    let text = serde_json::to_vec(&own).expect("a list of numbers and texts");
+    let texts = ranks.gather(&text)?.into_iter();
+    let lists = texts.map(|text| serde_json::from_slice::<Vec<Skipped>>(&text));
+    let lists = lists.collect::<Result<Vec<_>, _>>();
+    Ok(lists.expect("as another rank wrote it").concat())
 }
 
 /// The pictures of one part that a task has skipped. They travel in resume checkpoints.

@@ -1,6 +1,7 @@
 //! The images of one part, in memory or as pictures on a disk, and parts of them.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use autorep_core::data::{Framing, Images, Inputs, Interpolation};
@@ -250,6 +251,15 @@ impl Subset {
             source,
             members: members.into(),
         }
+    }
+
+    /// Those at these places among them.
+    #[must_use]
+    pub fn part(&self, places: Range<usize>) -> Self {
+        if places == (0..self.len()) {
+            return self.clone();
+        }
+        Self::of(Arc::clone(&self.source), &self.members[places])
     }
 
     /// How many there are.

@@ -39,13 +39,8 @@ fn start_net(setup: &Setup, weights: Option<&Weights>, start: Start) -> Result<N
         None => {
             let (set, seed) = (setup.spec.data.name, setup.spec.seed);
             let (input, classes) = (set.input(), set.classes());
-            Ok(Net::new(
-                &setup.spec.net,
-                input,
-                classes,
-                seed,
-                setup.device,
-            ))
+            let net = Net::new(&setup.spec.net, input, classes, seed, setup.device);
+            Ok(setup.spread(net))
         }
         // The checkpoint overwrites what the file holds.
         Some(_) if start == Start::Resumed => Ok(setup.blank_net()),

@@ -17,9 +17,10 @@ use autorep_core::recipe::{Distillation, Schedule};
 use autorep_core::task::{OutputRef, TaskSpec, Work};
 use tch::Device;
 
-use crate::data::{DataPlace, Share, Skips, Stream, Subset, load_training};
+use crate::data::{DataPlace, Skips, Stream, Subset, load_training};
 use crate::error::TrainError;
 use crate::nets::Net;
+use crate::ranks::Ranks;
 use crate::training::{Lesson, Training};
 
 pub use check::check_spec;
@@ -42,6 +43,8 @@ pub struct Setup {
     pub device: Device,
     /// Threads that decode pictures. No result depends on their number.
     pub threads: usize,
+    /// Those that work on the task together.
+    pub ranks: Ranks,
     /// When the work began: reading data and calibrating are part of its cost.
     pub begun: Instant,
 }
@@ -90,7 +93,7 @@ impl Setup {
             images,
             seed: self.spec.seed,
             batch: schedule.batch as usize,
-            share: Share::WHOLE,
+            share: self.ranks.share(),
             augment: data.augment,
             max_corrupt: data.max_corrupt,
             threads: self.threads,
@@ -111,7 +114,13 @@ impl Setup {
     /// A net for the task's images with weights of zero.
     fn blank(&self, net: &NetSpec) -> Net {
         let set = self.spec.data.name;
-        Net::blank(net, set.input(), set.classes(), self.device)
+        self.spread(Net::blank(net, set.input(), set.classes(), self.device))
+    }
+
+    /// A net as this rank has it.
+    fn spread(&self, net: Net) -> Net {
+        let schedule = self.spec.work.schedule();
+        net.spread(&self.ranks, schedule.is_none_or(|it| it.sync_bn))
     }
 
     /// What distils, with the teacher if the recipe asks for one. The input at `at` is the

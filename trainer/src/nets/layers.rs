@@ -3,6 +3,8 @@
 use autorep_core::net::{Conv, Layer, Linear, Norm, Padding, Pool};
 use tch::{Device, Kind, Tensor};
 
+use crate::ranks::{self, Ranks};
+
 use super::{Activate, Layout, Param, Phase, Role, init};
 
 /// One layer with its tensors; the variants are those of [`Layer`].
@@ -55,6 +57,8 @@ pub(super) struct NormStep {
 pub(super) struct Pass<'a> {
     pub(super) phase: Phase,
     pub(super) act: &'a mut dyn Activate,
+    /// Whose images batch normalisation has the statistics of.
+    pub(super) norm: &'a Ranks,
 }
 
 impl Pass<'_> {
@@ -73,7 +77,7 @@ impl Pass<'_> {
     fn step(&mut self, step: &Step, x: &Tensor) -> Tensor {
         match step {
             Step::Conv(conv) => conv.forward(x),
-            Step::Norm(norm) => norm.forward(x, self.phase),
+            Step::Norm(norm) => norm.forward(x, self.phase, self.norm),
             Step::Site(site) => self.act.activate(*site, x),
             Step::Uncounted => self.act.uncounted(x),
             Step::Pool(Pool::Max) => x.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false),
@@ -138,12 +142,39 @@ impl ConvStep {
 }
 
 impl NormStep {
-    fn forward(&self, x: &Tensor, phase: Phase) -> Tensor {
+    fn forward(&self, x: &Tensor, phase: Phase, ranks: &Ranks) -> Tensor {
+        let y = match phase {
+            Phase::Train | Phase::Measure => self.over_ranks(x, phase, ranks),
+            Phase::Eval => None,
+        };
+        let y = y.unwrap_or_else(|| self.own(x, phase));
+        if self.arranges {
+            Layout::of(y.device()).arrange(&y)
+        } else {
+            y
+        }
+    }
+
+    /// With the statistics of all ranks' images; `None` if there is one rank.
+    fn over_ranks(&self, x: &Tensor, phase: Phase, ranks: &Ranks) -> Option<Tensor> {
+        let norm = ranks::Norm {
+            scale: &self.scale,
+            shift: &self.shift,
+            mean: &self.mean,
+            variance: &self.variance,
+            updates: phase == Phase::Train,
+            momentum: self.momentum,
+            epsilon: self.epsilon,
+        };
+        ranks.batch_norm(x, &norm)
+    }
+
+    fn own(&self, x: &Tensor, phase: Phase) -> Tensor {
         let (mean, variance) = match phase {
             Phase::Train | Phase::Eval => (Some(&self.mean), Some(&self.variance)),
             Phase::Measure => (None, None),
         };
-        let y = x.batch_norm(
+        x.batch_norm(
             Some(&self.scale),
             Some(&self.shift),
             mean,
@@ -152,12 +183,7 @@ impl NormStep {
             self.momentum,
             self.epsilon,
             true,
-        );
-        if self.arranges {
-            Layout::of(y.device()).arrange(&y)
-        } else {
-            y
-        }
+        )
     }
 }
 

@@ -15,6 +15,8 @@ use std::cell::Cell;
 use autorep_core::net::{Activation, InputShape, NetSpec, Site};
 use tch::{Device, Tensor};
 
+use crate::ranks::{Ranks, RanksError};
+
 use layers::{Builder, Pass, Step};
 
 /// How feature maps lie in memory.
@@ -106,6 +108,10 @@ pub struct Net {
     sites: Vec<Site>,
     steps: Vec<Step>,
     activation: Activation,
+    /// Those that train it together.
+    ranks: Ranks,
+    /// Those whose images batch normalisation has the statistics of: the ranks, or one alone.
+    norm: Ranks,
 }
 
 impl Net {
@@ -139,7 +145,36 @@ impl Net {
             sites: blueprint.sites,
             steps,
             activation: blueprint.activation,
+            ranks: Ranks::alone(),
+            norm: Ranks::alone(),
         }
+    }
+
+    /// The net as one of these ranks has it. With `sync_bn` batch normalisation has the statistics
+    /// of all their images.
+    #[must_use]
+    pub fn spread(mut self, ranks: &Ranks, sync_bn: bool) -> Self {
+        self.ranks = ranks.clone();
+        self.norm = if sync_bn {
+            ranks.clone()
+        } else {
+            Ranks::alone()
+        };
+        self
+    }
+
+    /// The ranks that train it together.
+    pub fn ranks(&self) -> &Ranks {
+        &self.ranks
+    }
+
+    /// Gives the running statistics rank 0's values on every rank, where each rank has its own.
+    pub fn share_statistics(&self) -> Result<(), RanksError> {
+        if self.ranks.are_one() || !self.norm.are_one() {
+            return Ok(());
+        }
+        let mut statistics = self.params.iter().filter(|it| it.role == Role::Statistic);
+        statistics.try_for_each(|it| self.ranks.broadcast(&it.tensor))
     }
 
     /// Every tensor, in forward order.
@@ -156,7 +191,8 @@ impl Net {
     /// [batch, channels, height, width].
     pub fn forward(&self, images: &Tensor, phase: Phase, act: &mut dyn Activate) -> Tensor {
         let images = Layout::of(images.device()).arrange(images);
-        Pass { phase, act }.run(&self.steps, &images)
+        let norm = &self.norm;
+        Pass { phase, act, norm }.run(&self.steps, &images)
     }
 
     /// As [`Self::forward`] with the activation of the full net everywhere.

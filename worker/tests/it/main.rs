@@ -7,5 +7,6 @@ mod coordinator;
 mod endings;
 mod fixture;
 mod leases;
+mod ranks;
 mod runs;
 mod starts;

@@ -246,6 +246,13 @@ macro_rules! schedule {
                 doc: "In which numbers convolutions and linear layers are computed; fp16 on GPUs only.",
                 place: Target::Axis(choice!($stage.schedule.precision)),
             },
+            Field {
+                key: "sync_bn",
+                kind: Kind::Switch,
+                default: Fallback::Switch(true),
+                doc: "Whether batch norm has the statistics of the whole batch where several ranks train one task, or each rank those of its own part.",
+                place: Target::Axis(switch!($stage.schedule.sync_bn)),
+            },
         ]
     };
 }

@@ -195,6 +195,7 @@ fn documented(epochs: u32, optimizer: OptimizerKind, lr: f64) -> Schedule {
         lookahead_steps: 0,
         lookahead_alpha: 0.5,
         precision: Precision::Fp32,
+        sync_bn: true,
     }
 }
 

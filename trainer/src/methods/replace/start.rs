@@ -236,6 +236,7 @@ fn calibrate(
             net.forward(&batch.images, Phase::Measure, &mut measuring)
         });
     }
+    measuring.sum(&setup.ranks)?;
     let known = if recipe.polynomial_start == PolynomialStart::Bn {
         let set = setup.spec.data.name;
         let blueprint = setup.spec.net.blueprint(set.input(), set.classes());
@@ -257,8 +258,9 @@ pub(super) fn score(
     let mut batches = Batches::start(stream.clone(), 0, masked.device)?;
     let mut scores = Scores::new();
     for _ in 0..recipe.calibration_batches {
-        scores.add(masked, lesson, &batches.take()?);
+        scores.add(masked, lesson, &batches.take()?)?;
     }
+    scores.sum(masked.net.ranks())?;
     Ok(scores)
 }
 
