@@ -108,18 +108,6 @@ impl Double {
             ["big", name, step, bytes] => self.checkpoint(name, step.parse()?, bytes.parse()?)?,
             ["expect", "input", index, name] => self.expect_input(index.parse()?, name)?,
             ["expect", "resume", step] => self.expect_resume(step.parse()?)?,
-            ["rank", rank, ref step @ ..] => {
-                let own = self.start.group.as_ref().map_or(0, |group| group.rank);
-                if rank.parse::<u32>()? == own {
-                    return self.act(step);
-                }
-            }
-            ["meet", port] => self.say(Event::Meeting(v1::Meeting {
-                port: port.parse()?,
-            }))?,
-            ["expect", "alone"] if self.start.group.is_none() => {}
-            ["expect", "place", ref place @ ..] => self.expect_place(place)?,
-            ["lost", ..] => self.fail(v1::FailureClass::TrainerError, words)?,
             ["await", what] => return self.wait(what),
             ["stderr", ..] => report(&words.get(1..).unwrap_or_default().join(" ")),
             ["escape"] => self.ready("net", 1, Path::new("/etc"))?,
@@ -164,6 +152,26 @@ impl Double {
             }
             ["exit", code] => return Ok(Some(ExitCode::from(code.parse::<u8>()?))),
             ["abort"] => std::process::abort(),
+            _ => return self.act_in_group(words),
+        }
+        Ok(None)
+    }
+
+    /// As [`Self::act`], the steps that are about ranks.
+    fn act_in_group(&self, words: &[&str]) -> Result<Option<ExitCode>, Failure> {
+        match *words {
+            ["rank", rank, ref step @ ..] => {
+                let own = self.start.group.as_ref().map_or(0, |group| group.rank);
+                if rank.parse::<u32>()? == own {
+                    return self.act(step);
+                }
+            }
+            ["meet", port] => self.say(Event::Meeting(v1::Meeting {
+                port: port.parse()?,
+            }))?,
+            ["expect", "alone"] if self.start.group.is_none() => {}
+            ["expect", "place", ref place @ ..] => self.expect_place(place)?,
+            ["lost", ..] => self.fail(v1::FailureClass::TrainerError, words)?,
             _ => return Err(format!("no such step: {words:?}").into()),
         }
         Ok(None)

@@ -105,13 +105,11 @@ impl Trainers {
 
     /// Sends a command to rank 0, which the others follow.
     pub(crate) fn tell(&self, command: Command) {
-        match self.ranks.iter().find(|rank| rank.leads()) {
-            Some(rank) => rank.process.tell(command),
-            None => tracing::debug!(
-                ?command,
-                "rank 0 is another worker's: a command is left out"
-            ),
-        }
+        let Some(leads) = self.ranks.iter().find(|rank| rank.leads()) else {
+            tracing::debug!(?command, "rank 0 is another worker's: left out");
+            return;
+        };
+        leads.process.tell(command);
     }
 
     /// Ends the processes at once. [`Self::next`] still tells how that went.
