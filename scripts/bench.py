@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import bench_load
+import bench_loader
 import bench_peers
 import bench_table
 from bench_figure import ROOT, Unmeasured, figure, run, verdict
@@ -76,6 +77,7 @@ BENCHES = [
     (("plan.million_tasks_s", "plan.million_tasks_peak_gb"), plan_million_tasks),
     (("run.overhead_share",), run_overhead),
     *bench_load.BENCHES,
+    *bench_loader.BENCHES,
     *bench_peers.BENCHES,
     *bench_table.BENCHES,
 ]

@@ -88,6 +88,24 @@ impl Framer {
         Ok(&self.framed)
     }
 
+    /// All of a picture: its columns and rows, and its pixels, row by row, each red, green, blue.
+    /// As [`Picture::decode`], in buffers that are used again.
+    pub fn whole(&mut self, file: &[u8]) -> Result<([u32; 2], &[u8]), FrameError> {
+        let mut size = [0; 2];
+        let all = |width, height| {
+            size = [width, height];
+            Window {
+                left: 0,
+                top: 0,
+                width,
+                height,
+            }
+        };
+        // As large as any picture may be: nothing is shrunk.
+        self.decode(file, [u32::MAX; 2], all)?;
+        Ok((size, &self.region))
+    }
+
     /// Decodes what the part needs into `region`.
     fn decode(
         &mut self,

@@ -16,7 +16,7 @@ pub use bucket::{Bucket, CacheSettings};
 pub use error::OpenError;
 pub use folders::is_there;
 pub use framer::{FrameError, Framer};
-pub use pictures::Pictures;
+pub use pictures::{Pictures, Reading};
 
 #[cfg(test)]
 mod fixture;

@@ -1,5 +1,6 @@
 //! The pictures of one part of a data set, wherever they lie, in the set's one order.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -10,7 +11,9 @@ use autorep_core::data::{Check, DataSet, Layout, Part, Tree};
 use crate::bucket::{Bucket, BucketShards, CacheSettings};
 use crate::error::OpenError;
 use crate::folders::{self, Files};
-use crate::shards::{INDEX_FILE, Index, LocalShards, PICTURE_LIMIT, ReadShard, ShardEntry, is_tar};
+use crate::shards::{
+    INDEX_FILE, Index, LocalShards, PICTURE_LIMIT, ReadShard, ShardEntry, UnderWay, is_tar,
+};
 
 /// The pictures of one part. Cheap to keep: it holds names and places, not pictures.
 #[derive(Debug)]
@@ -29,6 +32,23 @@ enum Places {
         classes: Vec<String>,
         reader: Arc<dyn ReadShard>,
     },
+}
+
+/// Pictures' files that are being read, or will be when they are needed.
+pub enum Reading {
+    /// These images, from a disk.
+    Later(Vec<usize>),
+    /// Asked for already.
+    UnderWay(UnderWay),
+}
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Later(images) => formatter.debug_tuple("Later").field(images).finish(),
+            Self::UnderWay(_) => formatter.write_str("UnderWay"),
+        }
+    }
 }
 
 /// A picture's place in a shard.
@@ -269,6 +289,35 @@ impl Pictures {
                     .collect();
                 reader.read_many(&ranges)
             }
+        }
+    }
+
+    /// Begins to read several pictures' files. Those in a bucket are asked for at once, so that
+    /// they come while others are decoded; those on a disk are read by [`Self::finish`].
+    pub fn begin(&self, wanted: &[usize]) -> Reading {
+        let under_way = match &self.places {
+            Places::Files(_) => None,
+            Places::Shards {
+                files,
+                images,
+                reader,
+                ..
+            } => {
+                let ranges: Vec<_> = wanted
+                    .iter()
+                    .map(|image| images[*image].range(files))
+                    .collect();
+                reader.begin(&ranges)
+            }
+        };
+        under_way.map_or_else(|| Reading::Later(wanted.to_vec()), Reading::UnderWay)
+    }
+
+    /// Waits for what [`Self::begin`] began, and gives it in the order asked for.
+    pub fn finish(&self, reading: Reading) -> Vec<io::Result<Vec<u8>>> {
+        match reading {
+            Reading::Later(wanted) => self.read_many(&wanted),
+            Reading::UnderWay(finish) => finish(),
         }
     }
 

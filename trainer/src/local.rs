@@ -136,6 +136,9 @@ fn progress_line(progress: &v1::Progress) -> String {
     if let Some(rate) = progress.images_per_second {
         parts.push(format!("{rate:.0} images/s"));
     }
+    if let Some(share) = progress.data_wait_share {
+        parts.push(format!("waited for data {:.1} %", 100.0 * share));
+    }
     if let Some(left) = progress.seconds_left {
         parts.push(format!("{left:.0} s left"));
     }

@@ -88,6 +88,8 @@ struct Run<'a> {
 struct Interval {
     since: Instant,
     steps: u64,
+    /// For batches.
+    waited: Duration,
     /// A scalar on the device: adding to it does not wait.
     loss: Option<Tensor>,
 }
@@ -97,6 +99,7 @@ impl Interval {
         Self {
             since: Instant::now(),
             steps: 0,
+            waited: Duration::ZERO,
             loss: None,
         }
     }
@@ -107,6 +110,13 @@ impl Interval {
             Some(sum) => sum + loss,
             None => loss,
         });
+    }
+
+    /// The share of the time that was waited for batches; `None` without steps.
+    fn wait_share(&self) -> Option<f64> {
+        let elapsed = self.since.elapsed().as_secs_f64();
+        (self.steps > 0 && elapsed > 0.0)
+            .then(|| (self.waited.as_secs_f64() / elapsed).clamp(0.0, 1.0))
     }
 
     /// The mean loss; `None` without steps. Waits for the device.
@@ -144,7 +154,9 @@ impl<'a> Run<'a> {
     fn step(&mut self, batches: &mut Batches) -> Result<(), TrainError> {
         let epochs = self.training.epochs_done();
         let passed = self.training.passed();
+        let waited = batches.waited();
         let batch = batches.take()?;
+        self.interval.waited += batches.waited().saturating_sub(waited);
         let advanced = (self.training.advance(&batch)).map(|loss| self.interval.add(loss));
         // Where the last budget is no point, those that were passed in this very step are.
         let counts = matches!(advanced, Ok(()) | Err(TrainError::BudgetUnreached { .. }));
@@ -228,6 +240,7 @@ impl<'a> Run<'a> {
             images_per_second: (images > 0 && elapsed > 0.0).then(|| images as f64 / elapsed),
             validation: training.last_accuracy().map(Into::into),
             seconds_left,
+            data_wait_share: self.interval.wait_share(),
         });
         self.interval = Interval::new();
         Ok(self.host.report(event)?)
@@ -343,5 +356,26 @@ impl<'a> Run<'a> {
         self.host.report(event)?;
         reached(Point::TrainerAfterReport);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_waiting_is_of_the_intervals_time_and_none_without_steps() {
+        let mut interval = Interval::new();
+        assert_eq!(interval.wait_share(), None);
+        interval.add(Tensor::from(1.0));
+        assert_eq!(interval.wait_share(), Some(0.0));
+        // More than the interval has lasted.
+        interval.waited = Duration::from_hours(1);
+        assert_eq!(interval.wait_share(), Some(1.0));
+        let before = Instant::now().checked_sub(Duration::from_secs(1));
+        interval.since = before.unwrap();
+        interval.waited = Duration::from_millis(500);
+        let half = interval.wait_share().unwrap();
+        assert!((0.4..=0.5).contains(&half), "{half}");
     }
 }

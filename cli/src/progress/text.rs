@@ -87,6 +87,10 @@ pub fn progress(progress: &v1::Progress) -> String {
     if let Some(speed) = progress.images_per_second {
         parts.push(rate(speed));
     }
+    // Below, the device is what training waits for.
+    if let Some(share) = progress.data_wait_share.filter(|share| *share >= 0.02) {
+        parts.push(format!("{:.0} % waiting for data", 100.0 * share));
+    }
     parts.join("  ")
 }
 
@@ -315,6 +319,15 @@ mod tests {
             progress(&full),
             "epoch 1/4  loss 0.250  5,000/3,000 ReLUs  validation 90.0 %  4,212 img/s"
         );
+        let waiting = |share| {
+            let told = v1::Progress {
+                data_wait_share: Some(share),
+                ..full
+            };
+            progress(&told)
+        };
+        assert_eq!(waiting(0.019), progress(&full));
+        assert!(waiting(0.25).ends_with("  4,212 img/s  25 % waiting for data"));
         assert_eq!(left(&full).as_deref(), Some("1:15 left"));
     }
 }

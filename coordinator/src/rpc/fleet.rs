@@ -330,6 +330,7 @@ fn plausible(progress: v1::Progress) -> v1::Progress {
         loss: finite(progress.loss),
         images_per_second: finite(progress.images_per_second),
         seconds_left: finite(progress.seconds_left),
+        data_wait_share: finite(progress.data_wait_share),
         validation: progress.validation.filter(|it| it.images > 0),
         ..progress
     }

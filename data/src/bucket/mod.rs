@@ -221,13 +221,22 @@ impl Bucket {
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> io::Result<T> {
+        self.begin(future)()
+    }
+
+    /// As [`Self::wait`], in two parts: it is under way when this returns, and what is returned
+    /// waits for its end.
+    fn begin<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &self,
+        future: F,
+    ) -> impl FnOnce() -> io::Result<T> + Send + use<T, F> {
         let (sender, receiver) = sync_channel(1);
         self.spawn(async move {
-            // Nobody listens only if the caller's thread is gone.
+            // Nobody listens if the caller has given up.
             drop(sender.send(future.await));
         });
         let died = |_| io::Error::other("the thread that asks the bucket has died");
-        receiver.recv().map_err(died)
+        move || receiver.recv().map_err(died)
     }
 
     fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

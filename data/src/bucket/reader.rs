@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,11 +16,14 @@ use super::Bucket;
 use super::cache::CacheSettings;
 use super::fill::{self, Progress, Slot};
 use super::gather::{Request, gather};
-use crate::shards::{ReadShard, ShardEntry};
+use crate::shards::{ReadShard, ShardEntry, UnderWay};
 
 /// Requests under way at a time, of all threads that read. At 50 ms each that is 5,000 pictures a
 /// second, more than the cores of a machine with one GPU decode.
 const REQUESTS_AT_ONCE: usize = 256;
+
+/// One range: read, refused, or still to be fetched.
+type Read = Option<io::Result<Vec<u8>>>;
 
 /// Shards in a bucket.
 #[derive(Debug)]
@@ -81,31 +85,60 @@ impl BucketShards {
         Some(io::Error::new(io::ErrorKind::InvalidData, text))
     }
 
-    /// Fetches ranges and puts each in its place in `read`.
-    fn fetch(&self, ranges: &[(&str, u64, usize)], read: &mut [Option<io::Result<Vec<u8>>>]) {
+    /// Reads what is on the disk and asks for the rest.
+    fn start(&self, ranges: &[(&str, u64, usize)]) -> UnderWay {
+        let read = ranges
+            .iter()
+            .map(|(file, offset, bytes)| match self.refusal(file) {
+                Some(refusal) => Some(Err(refusal)),
+                None => self.on_disk(file, *offset, *bytes).map(Ok),
+            })
+            .collect();
+        self.fetch(ranges, read)
+    }
+
+    /// Asks for those ranges that are not read yet; what is returned waits for them.
+    fn fetch(&self, ranges: &[(&str, u64, usize)], mut read: Vec<Read>) -> UnderWay {
         let missing: Vec<usize> = (0..ranges.len()).filter(|at| read[*at].is_none()).collect();
         let wanted: Vec<_> = missing.iter().map(|at| ranges[*at]).collect();
         let requests = gather(&wanted);
-        let answers = requests.iter().map(|request| self.ask(request));
-        let answers = match self.bucket.wait(join_all(answers)) {
-            Ok(answers) => answers,
-            Err(error) => {
-                for at in missing {
-                    read[at] = Some(Err(io::Error::new(error.kind(), error.to_string())));
+        let answers: Vec<_> = requests.iter().map(|request| self.ask(request)).collect();
+        let answers = self.bucket.begin(join_all(answers));
+        // Of each request: where in the answer each of its ranges is, and whose it is.
+        let parts: Vec<Vec<(usize, Range<usize>)>> = requests
+            .iter()
+            .map(|request| {
+                let part = |at: &usize| {
+                    let (_, offset, bytes) = wanted[*at];
+                    let skipped = usize::try_from(offset - request.range.start);
+                    let skipped = skipped.unwrap_or(usize::MAX);
+                    (missing[*at], skipped..skipped.saturating_add(bytes))
+                };
+                request.wanted.iter().map(part).collect()
+            })
+            .collect();
+        Box::new(move || {
+            let again = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+            match answers() {
+                Ok(answers) => {
+                    for (parts, answer) in parts.into_iter().zip(answers) {
+                        for (at, range) in parts {
+                            let part = |bytes: &bytes::Bytes| bytes[range.clone()].to_vec();
+                            read[at] = Some(answer.as_ref().map(part).map_err(again));
+                        }
+                    }
                 }
-                return;
+                Err(error) => {
+                    for at in missing {
+                        read[at] = Some(Err(again(&error)));
+                    }
+                }
             }
-        };
-        for (request, answer) in requests.iter().zip(answers) {
-            for at in &request.wanted {
-                let (_, offset, bytes) = wanted[*at];
-                let skipped = usize::try_from(offset - request.range.start).unwrap_or(usize::MAX);
-                read[missing[*at]] = Some(match &answer {
-                    Ok(answer) => Ok(answer[skipped..skipped + bytes].to_vec()),
-                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-                });
-            }
-        }
+            let missing = || Err(io::Error::other("the bucket gave no answer"));
+            read.into_iter()
+                .map(|one| one.unwrap_or_else(missing))
+                .collect()
+        })
     }
 
     /// The bytes of a request, as many as it asks for.
@@ -130,18 +163,11 @@ impl ReadShard for BucketShards {
     }
 
     fn read_many(&self, ranges: &[(&str, u64, usize)]) -> Vec<io::Result<Vec<u8>>> {
-        let mut read: Vec<Option<io::Result<Vec<u8>>>> = ranges
-            .iter()
-            .map(|(file, offset, bytes)| match self.refusal(file) {
-                Some(refusal) => Some(Err(refusal)),
-                None => self.on_disk(file, *offset, *bytes).map(Ok),
-            })
-            .collect();
-        self.fetch(ranges, &mut read);
-        let missing = || Err(io::Error::other("the bucket gave no answer"));
-        read.into_iter()
-            .map(|one| one.unwrap_or_else(missing))
-            .collect()
+        self.start(ranges)()
+    }
+
+    fn begin(&self, ranges: &[(&str, u64, usize)]) -> Option<UnderWay> {
+        Some(self.start(ranges))
     }
 
     fn settle(&self) {

@@ -85,6 +85,17 @@ fn a_part_that_is_shrunk_while_it_is_decoded_stays_near_the_whole_pictures() {
 }
 
 #[test]
+fn a_whole_picture_is_the_one_that_is_decoded_alone() {
+    let mut framer = Framer::default();
+    for file in [detailed(90, 50), detailed(33, 70)] {
+        let alone = Picture::decode(&file).unwrap();
+        let (size, pixels) = framer.whole(&file).unwrap();
+        assert_eq!(size, [alone.width(), alone.height()]);
+        assert!(pixels == alone.pixels());
+    }
+}
+
+#[test]
 fn files_in_rare_forms_are_cut_as_usual_ones() {
     let bytes = {
         let mut bytes = Vec::new();

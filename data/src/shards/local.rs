@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
+/// Ranges that are being read. Waiting for them gives each, in the order asked for.
+pub type UnderWay = Box<dyn FnOnce() -> Vec<io::Result<Vec<u8>>> + Send>;
+
 /// Reads a range of a shard. Called from several threads at once.
 pub trait ReadShard: Send + Sync + Debug {
     /// The `bytes` bytes of `file` from `offset` on.
@@ -18,6 +21,12 @@ pub trait ReadShard: Send + Sync + Debug {
             .iter()
             .map(|(file, offset, bytes)| self.read(file, *offset, *bytes))
             .collect()
+    }
+
+    /// As [`Self::read_many`], without waiting for what is far away. `None` where nothing is: there
+    /// is no use in reading before it is needed.
+    fn begin(&self, _ranges: &[(&str, u64, usize)]) -> Option<UnderWay> {
+        None
     }
 
     /// Waits until no more shards are being brought nearer. Nothing is where they lie on a disk.

@@ -15,6 +15,6 @@ mod write;
 
 pub use index::{ClassCount, INDEX_FILE, INDEX_FORMAT, Index, Placed, ShardEntry};
 pub(crate) use index::{PICTURE_LIMIT, is_tar};
-pub use local::{LocalShards, ReadShard};
+pub use local::{LocalShards, ReadShard, UnderWay};
 pub use scan::{ScanError, Scanned, scan};
 pub use write::{Put, WriteError, Written, write};

@@ -1,13 +1,16 @@
 //! Batches, prepared in order on threads of their own while the device computes.
 
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::RecvError;
+use std::time::{Duration, Instant};
 
 use autorep_core::data::{DataSet, Inputs};
 use tch::{Device, Tensor};
 
+use super::ahead::{Ahead, Asked};
 use super::in_order::InOrder;
-use super::order;
 use super::share::Share;
 use super::skips::Skipped;
 use super::source::{Change, Encoded, Preparer, Source, Subset};
@@ -80,38 +83,52 @@ impl Stream {
         self.images.len().checked_div(self.batch).unwrap_or(0) as u64
     }
 
-    /// This rank's share of the batch at `step`, counted from 0 over all epochs; `order` is its
-    /// epoch's.
+    /// The places in its epoch's order of this rank's share of the batch at `step`, counted from 0
+    /// over all epochs.
+    fn places(&self, step: u64) -> Range<usize> {
+        let first = usize::try_from(step % self.per_epoch()).unwrap_or(0) * self.batch;
+        let share = self.share.places(self.batch);
+        first + share.start..first + share.end
+    }
+
+    /// The position in the part of the image at a place in an epoch's order.
+    fn position(&self, order: &[u32], place: usize) -> u32 {
+        self.images.position(order[place % order.len()] as usize)
+    }
+
+    /// The positions in the part of the images of this rank's share of the batch at `step`;
+    /// `order` is its epoch's.
+    pub(super) fn positions(&self, order: &[u32], step: u64) -> Vec<u32> {
+        self.places(step)
+            .map(|place| self.position(order, place))
+            .collect()
+    }
+
+    /// This rank's share of the batch at `step`, of which `asked` is being read.
     ///
     /// In the place of a picture that does not decode comes the next one in the epoch's order
-    /// that does, whichever rank's that is: a batch depends on its step and on the files alone. If none of as many others
-    /// as may be corrupt decodes, the batch is one short, and what it skipped passes the limit.
+    /// that does, whichever rank's that is: a batch depends on its step and on the files alone. If
+    /// none of as many others as may be corrupt decodes, the batch is one short, and what it
+    /// skipped passes the limit.
     fn prepare(
         &self,
         preparer: &mut Preparer,
-        order: &[u32],
+        asked: Asked,
         step: u64,
     ) -> Result<Prepared, BatchError> {
-        let per_epoch = self.per_epoch();
-        let first = usize::try_from(step % per_epoch).unwrap_or(0) * self.batch;
-        let share = self.share.places(self.batch);
-        let places = first + share.start..first + share.end;
         let change = if self.augment {
             Change::Random {
                 seed: self.seed,
-                epoch: step / per_epoch,
+                epoch: step / self.per_epoch(),
             }
         } else {
             Change::None
         };
-        let source = self.images.source();
-        let position = |place: usize| {
-            let at = order[place % order.len()];
-            self.images.position(at as usize)
-        };
-        let wanted: Vec<u32> = places.clone().map(position).collect();
-        let mut prepared = Prepared::with_capacity(wanted.len(), preparer);
-        for (place, encoded) in places.zip(source.read(&wanted)) {
+        let (source, order) = (self.images.source(), asked.order);
+        let position = |place: usize| self.position(&order, place);
+        let places = self.places(step);
+        let mut prepared = Prepared::with_capacity(places.len(), preparer);
+        for (place, encoded) in places.zip(source.finish(asked.images)) {
             let mut added = prepared.add(source, preparer, position(place), encoded, change)?;
             let mut others = (1..order.len()).take(self.max_corrupt as usize);
             while !added && let Some(further) = others.next() {
@@ -211,6 +228,7 @@ pub struct Batches {
     set: DataSet,
     device: Device,
     prepared: InOrder<Result<Prepared, BatchError>>,
+    waited: Duration,
 }
 
 impl Batches {
@@ -218,29 +236,37 @@ impl Batches {
     /// have at least one batch per epoch. The threads end when the batches are dropped.
     pub fn start(stream: Stream, step: u64, device: Device) -> Result<Self, BatchError> {
         let set = stream.inputs.set;
-        let (threads, ahead) = equipment(stream.images.source(), stream.threads);
+        let (threads, waiting) = equipment(stream.images.source(), stream.threads);
         let mut preparer = Preparer::new(stream.inputs);
-        let per_epoch = stream.per_epoch().max(1);
-        let mut order: (Option<u64>, Vec<u32>) = (None, Vec::new());
+        let stream = Arc::new(stream);
+        let mut ahead = Ahead::new(Arc::clone(&stream), threads);
         let make = move |step: u64| {
-            let epoch = step / per_epoch;
-            if order.0 != Some(epoch) {
-                let epochs = order::epoch(stream.images.len(), stream.seed, epoch);
-                order = (Some(epoch), epochs);
+            if stream.per_epoch() == 0 {
+                return None;
             }
-            Some(stream.prepare(&mut preparer, &order.1, step))
+            let asked = ahead.take(step);
+            Some(stream.prepare(&mut preparer, asked, step))
         };
         Ok(Self {
             set,
             device,
-            prepared: InOrder::start("batches", threads, ahead, step, &make)?,
+            prepared: InOrder::start("batches", threads, waiting, step, &make)?,
+            waited: Duration::ZERO,
         })
     }
 
     /// Waits for the next batch.
     pub fn take(&mut self) -> Result<Batch, BatchError> {
-        let prepared = self.prepared.take()??;
-        Ok(prepared.into_batch(self.set, self.device))
+        let asked = Instant::now();
+        let prepared = self.prepared.take();
+        self.waited += asked.elapsed();
+        Ok(prepared??.into_batch(self.set, self.device))
+    }
+
+    /// How long was waited for batches that were not ready. What it takes to bring one to the
+    /// device is not in it.
+    pub const fn waited(&self) -> Duration {
+        self.waited
     }
 }
 

@@ -4,6 +4,7 @@
 //! that a resumed task sees what an undisturbed one would have seen, and the ranks of a group
 //! together what one rank alone would have seen.
 
+mod ahead;
 pub mod augment;
 pub mod batches;
 pub mod in_order;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use autorep_core::data::{Framing, Images, Inputs, Interpolation};
 use autorep_data::picture::{Filter, Picture};
-use autorep_data::{Framer, Pictures};
+use autorep_data::{Framer, Pictures, Reading};
 
 use super::augment::{Augment, Normaliser, resized_window};
 
@@ -52,15 +52,41 @@ impl Source {
     /// What is on the disk of the images at these positions, in their order; nothing has to be
     /// read of images in memory.
     pub fn read(&self, positions: &[u32]) -> Vec<io::Result<Encoded>> {
+        self.finish(self.begin(positions))
+    }
+
+    /// Begins to read the images at these positions: those in a bucket are on their way when
+    /// this returns.
+    pub fn begin(&self, positions: &[u32]) -> Begun {
         match self {
-            Self::Memory(_) => positions.iter().map(|_| Ok(Encoded::InMemory)).collect(),
+            Self::Memory(_) => Begun::InMemory(positions.len()),
             Self::Pictures(pictures) => {
                 let wanted: Vec<usize> = positions.iter().map(|at| *at as usize).collect();
-                let read = pictures.read_many(&wanted).into_iter();
-                read.map(|bytes| bytes.map(Encoded::Bytes)).collect()
+                Begun::Pictures(pictures.begin(&wanted))
             }
         }
     }
+
+    /// Waits for the images that were begun, in their order.
+    pub fn finish(&self, begun: Begun) -> Vec<io::Result<Encoded>> {
+        match (self, begun) {
+            (_, Begun::InMemory(count)) => (0..count).map(|_| Ok(Encoded::InMemory)).collect(),
+            (Self::Pictures(pictures), Begun::Pictures(reading)) => {
+                let read = pictures.finish(reading).into_iter();
+                read.map(|bytes| bytes.map(Encoded::Bytes)).collect()
+            }
+            (Self::Memory(_), Begun::Pictures(_)) => Vec::new(),
+        }
+    }
+}
+
+/// Images that are being read.
+#[derive(Debug)]
+pub enum Begun {
+    /// So many that need no reading.
+    InMemory(usize),
+    /// Those of files.
+    Pictures(Reading),
 }
 
 /// An image before it is decoded.

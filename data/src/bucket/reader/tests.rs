@@ -245,3 +245,32 @@ fn the_ranges_of_a_batch_are_fetched_together() {
         begun.elapsed()
     );
 }
+
+#[test]
+fn batches_that_are_begun_together_come_together_and_in_their_places() {
+    let (objects, entries) = three();
+    let slow = ThrottledStore::new(
+        objects,
+        ThrottleConfig {
+            wait_get_per_call: Duration::from_millis(200),
+            ..ThrottleConfig::default()
+        },
+    );
+    let bucket = Bucket::new(Arc::new(slow), "slow").unwrap();
+    let reader = BucketShards::new(bucket, &entries, None).unwrap();
+    let files: Vec<String> = (0..3).map(file).collect();
+    let begun = Instant::now();
+    let batches: Vec<UnderWay> = (0..30)
+        .map(|_| reader.begin(&ranges(&files)).unwrap())
+        .collect();
+    for batch in batches {
+        let read: Vec<Vec<u8>> = batch().into_iter().map(Result::unwrap).collect();
+        assert_eq!(read, expected());
+    }
+    // One after another they would take six seconds.
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+}

@@ -9,6 +9,8 @@ use autorep_core::data::{Check, Interpolation, Normalise, Part, Preparation};
 use autorep_data::picture::{Filter, Picture};
 use autorep_data::shards::{INDEX_FILE, INDEX_FORMAT, Index, write};
 use autorep_data::{Bucket, CacheSettings, Pictures};
+use object_store::memory::InMemory;
+use object_store::throttle::{ThrottleConfig, ThrottledStore};
 use tempfile::TempDir;
 
 use super::*;
@@ -284,6 +286,36 @@ fn ranks_together_see_the_batches_of_one_even_where_a_picture_is_replaced() {
             assert_eq!(all.skipped, alone.skipped);
         }
     }
+}
+
+#[test]
+fn the_time_that_is_waited_for_a_slow_bucket_is_told() {
+    let folders = folders();
+    let packed = shards(folders.path());
+    let objects = Arc::new(InMemory::new());
+    let fast = Bucket::new(Arc::<InMemory>::clone(&objects), "fast").unwrap();
+    for entry in fs::read_dir(packed.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        fast.put(name, &path).unwrap();
+    }
+    let slow = ThrottledStore::new(
+        objects,
+        ThrottleConfig {
+            wait_get_per_call: Duration::from_millis(150),
+            ..ThrottleConfig::default()
+        },
+    );
+    let bucket = Bucket::new(Arc::new(slow), "slow").unwrap();
+    let (set, part) = (DataSet::Imagenet, Part::Train);
+    let pictures = Pictures::open_bucket(set, part, &bucket, None, Check::Format).unwrap();
+    let stream = stream_of(pictures, 2, 0);
+    let mut batches = Batches::start(stream.clone(), 0, Device::Cpu).unwrap();
+    assert_eq!(batches.waited(), Duration::ZERO);
+    let found = vec![batches.take().unwrap()];
+    // The threads began at most a moment before it was asked for.
+    assert!(batches.waited() > Duration::from_millis(50));
+    assert_equal(&found, &take(&self::stream(folders.path(), 1, 0), 0, 1));
 }
 
 #[test]
