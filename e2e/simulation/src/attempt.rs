@@ -6,7 +6,7 @@ use autorep_core::checkpoint::{
     CheckpointManifest, CheckpointRef, CheckpointRole, MANIFEST_OBJECT, Part, STATE_PART, folder,
 };
 use autorep_core::digest::Digest;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::LearningCurve;
 use autorep_core::task::TaskSpec;
 use autorep_proto::status::Refusal;
@@ -14,12 +14,16 @@ use autorep_proto::v1;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::bucket::BucketError;
+use crate::groups::Groups;
 use crate::observer::{curve, observation};
 use crate::wire::{Answer, Request};
 use crate::worker::{Backoff, Terms, Worker, lease_over};
 
 /// How long a stopping worker tries to give its lease back.
 const RELEASE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How often a leader looks whether its members are there.
+const MEETING_POLL: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Tries of one object before the store counts as unavailable.
 const STORE_TRIES: u32 = 5;
@@ -37,12 +41,19 @@ enum Verdict {
 struct Attempt<'a> {
     worker: &'a Worker,
     claim: LeaseClaim,
+    /// This worker's place among those that hold the lease, of so many.
+    node: u32,
+    nodes: u32,
     spec: TaskSpec,
     inputs: Vec<CheckpointRef>,
     resume: Option<CheckpointRef>,
-    /// The last call is under way: its answer says how the attempt ended.
     stop_after: Option<u32>,
+    /// The last call is under way: its answer says how the attempt ended.
     ending: AtomicBool,
+    /// A member knows where its group meets.
+    invited: AtomicBool,
+    /// It goes on without a lease.
+    defiant: AtomicBool,
 }
 
 /// Works on an assignment until the lease has ended one way or another; returns the next one, if
@@ -80,6 +91,7 @@ pub(crate) async fn run(
         worker
             .world
             .note(format_args!("worker {}: goes on all the same", worker.name));
+        attempt.defiant.store(true, Ordering::Relaxed);
         drop(work.await);
     }
     None
@@ -88,18 +100,49 @@ pub(crate) async fn run(
 impl<'a> Attempt<'a> {
     fn new(worker: &'a Worker, assignment: v1::Assignment) -> Option<Self> {
         let spec: TaskSpec = serde_json::from_slice(&assignment.spec).ok()?;
-        let claim: LeaseClaim = assignment.claim?.try_into().ok()?;
+        let LeasePart { claim, node } = assignment.claim?.try_into().ok()?;
         let inputs = assignment.inputs.into_iter().map(TryInto::try_into);
         (spec.id() == claim.task).then_some(())?;
         Some(Self {
             worker,
             claim,
+            node,
+            nodes: assignment.nodes,
             spec,
             inputs: inputs.collect::<Result<_, _>>().ok()?,
             resume: assignment.resume.map(TryInto::try_into).transpose().ok()?,
             stop_after: assignment.stop_after,
             ending: AtomicBool::new(false),
+            invited: AtomicBool::new(false),
+            defiant: AtomicBool::new(false),
         })
+    }
+
+    /// The part of the lease that it speaks under.
+    fn part(&self) -> LeasePart {
+        LeasePart {
+            claim: self.claim,
+            node: self.node,
+        }
+    }
+
+    /// Where its group meets: another place for each lease.
+    fn place(&self) -> String {
+        let LeaseClaim { task, generation } = self.claim;
+        format!("{}:{}", task.short(), 1000 + generation.0 % 60_000)
+    }
+
+    /// What a member is told of where it is to go.
+    fn invite(&self, place: &str) {
+        if place.is_empty() {
+            return;
+        }
+        if place != self.place() {
+            let what = format!("{}: {place}, not {}", self.part(), self.place());
+            let world = &self.worker.world;
+            world.violate("a member goes to where its own group meets", what);
+        }
+        self.invited.store(true, Ordering::Relaxed);
     }
 
     /// Renews the lease by the worker's own clock; returns why it is over.
@@ -109,9 +152,13 @@ impl<'a> Attempt<'a> {
         loop {
             let sent = Instant::now();
             let request = Request::Renew(v1::RenewRequest {
-                claim: Some(self.claim.into()),
+                claim: Some(self.part().into()),
                 progress: None,
-                rendezvous: String::new(),
+                rendezvous: if self.nodes > 1 && self.node == 0 {
+                    self.place()
+                } else {
+                    String::new()
+                },
             });
             let within = (terms.lease_ttl / 4).max(terms.renew_every);
             let renewing = worker.call(request, within);
@@ -122,8 +169,11 @@ impl<'a> Attempt<'a> {
             };
             let ending = self.ending.load(Ordering::Relaxed);
             let wait = match answer {
-                Ok(Answer::Directive(v1::Directive::Stop)) if !ending => return "told to stop",
-                Ok(_) => {
+                Ok(Answer::Directive(v1::Directive::Stop, _)) if !ending => return "told to stop",
+                Ok(answer) => {
+                    if let Answer::Directive(_, place) = answer {
+                        self.invite(&place);
+                    }
                     over = lease_over(worker, terms, sent);
                     terms.renew_every
                 }
@@ -143,6 +193,7 @@ impl<'a> Attempt<'a> {
     async fn work(&self) -> Option<v1::Assignment> {
         let shutdown = self.worker.shutdown.clone();
         let verdict = match self.fetch_all().await {
+            Ok(()) if self.node > 0 => self.attend(&shutdown).await,
             Ok(()) => self.train(&shutdown).await,
             Err(verdict) => verdict,
         };
@@ -152,7 +203,7 @@ impl<'a> Attempt<'a> {
             Verdict::Failed(class, bad) => self.fail(class, bad).await,
             Verdict::Stopped(curve) => {
                 let request = Request::Release(v1::ReleaseRequest {
-                    claim: Some(self.claim.into()),
+                    claim: Some(self.part().into()),
                     curve: Some(curve.into()),
                     seconds: 0.0,
                 });
@@ -181,7 +232,7 @@ impl<'a> Attempt<'a> {
 
     async fn fail(&self, class: v1::FailureClass, bad: Option<CheckpointRef>) {
         let request = Request::Fail(v1::FailRequest {
-            claim: Some(self.claim.into()),
+            claim: Some(self.part().into()),
             class: class.into(),
             message: "made up".to_owned(),
             stderr_tail: String::new(),
@@ -252,6 +303,9 @@ impl<'a> Attempt<'a> {
             return Verdict::Stopped(curve(&self.spec, begin));
         }
         for step in begin + 1..=4 {
+            if !self.is_whole(shutdown).await {
+                return Verdict::Stopped(LearningCurve::default());
+            }
             let training = self.worker.wait(world.chance.ms(1, world.profile.step_ms));
             if shutdown.run_until_cancelled(training).await.is_none() {
                 return match self.store(CheckpointRole::Resume, step).await {
@@ -294,6 +348,44 @@ impl<'a> Attempt<'a> {
             }
         }
         Verdict::Done
+    }
+
+    /// Waits until the trainers of its members are there; false if it is to stop before. A leader has no
+    /// patience of its own: who ends the lease of a group that does not meet is the coordinator.
+    async fn is_whole(&self, shutdown: &tokio_util::sync::CancellationToken) -> bool {
+        let world = &self.worker.world;
+        while !world.groups.are_whole(self.claim, self.nodes) {
+            if shutdown.is_cancelled() {
+                return false;
+            }
+            if self.defiant.load(Ordering::Relaxed) {
+                break;
+            }
+            self.worker.wait(MEETING_POLL).await;
+        }
+        true
+    }
+
+    /// Does what the leader's trainer does, for as long as the lease lives.
+    async fn attend(&self, shutdown: &tokio_util::sync::CancellationToken) -> Verdict {
+        let world = &self.worker.world;
+        let mut present = None;
+        loop {
+            let training = self.worker.wait(world.chance.ms(1, world.profile.step_ms));
+            if shutdown.run_until_cancelled(training).await.is_none() {
+                return Verdict::Stopped(LearningCurve::default());
+            }
+            if self.defiant.load(Ordering::Relaxed) || world.fault(world.profile.trainer_fails) {
+                return Verdict::Failed(made_up_failure(self.worker), None);
+            }
+            if present.is_none() && self.invited.load(Ordering::Relaxed) {
+                present = Some(Groups::join(world, self.part()));
+            }
+            if present.is_some() && world.fault(world.profile.freeze) {
+                self.worker.freeze();
+                self.worker.thaw().await;
+            }
+        }
     }
 
     /// Whether it is to stop after so many steps, each of which is an epoch then.

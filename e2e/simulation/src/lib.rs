@@ -10,6 +10,7 @@ mod coordinators;
 mod disk;
 mod ending;
 mod garbage;
+mod groups;
 mod network;
 mod observer;
 mod person;

@@ -73,6 +73,10 @@ fn manifest(world: &World, sweep: &str, variant: usize) -> String {
         0 => String::new(),
         limit_ms => format!("\n  limit: {{ gpu_hours: {} }}", limit_ms as f64 / 3.6e6),
     };
+    let resources = match world.profile.nodes(sweep) {
+        1 => String::new(),
+        nodes => format!("\n  resources: {{ gpus: {nodes}, nodes: {nodes} }}"),
+    };
     let seeds = match (world.profile.sweeps.adaptive && holds_back, seeds) {
         (true, "[0]") => "{ min: 1, max: 2 }",
         (true, _) => "{ min: 2, max: 3 }",
@@ -93,7 +97,7 @@ spec:
   replace: {{ epochs: {epochs} }}
   finetune: {{ epochs: 1 }}
   retry: {{ attempts: {attempts}, backoff: {backoff_s}s }}
-  checkpoint: {{ every: 7s{keep} }}{halving}{training}{limit}
+  checkpoint: {{ every: 7s{keep} }}{halving}{training}{limit}{resources}
 "
     )
 }

@@ -65,6 +65,8 @@ pub(crate) struct Profile {
     pub(crate) keep_front: bool,
     /// What the sweeps are like.
     pub(crate) sweeps: Sweeps,
+    /// Which of them are for two workers at a time, where there are two.
+    pub(crate) groups: Groups,
 }
 
 /// What a world's sweeps are like.
@@ -82,6 +84,27 @@ pub(crate) struct Sweeps {
     pub(crate) budgets: Budgets,
     /// Milliseconds of work that each may cost; 0 for any.
     pub(crate) limit_ms: u64,
+}
+
+/// Which sweeps' tasks are for two workers at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Groups {
+    /// Neither's.
+    None,
+    /// Those of the second alone, with which the first has tasks in common.
+    Second,
+    /// Those of both.
+    Both,
+}
+
+impl Groups {
+    fn draw(later: &Chance) -> Self {
+        match later.below(8) {
+            0 => Self::Second,
+            1 => Self::Both,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Which of a sweep's budgets are measured.
@@ -152,7 +175,7 @@ impl Profile {
         };
         let short = chance.permille(500);
         let (ttl_s, renew_s) = if short { (10, 3) } else { (30, 5) };
-        Self {
+        let mut profile = Self {
             config: Config {
                 lease_ttl: Duration::from_secs(ttl_s),
                 renew_every: Duration::from_secs(renew_s),
@@ -191,7 +214,20 @@ impl Profile {
             collect_every_ms: some(500, 40_000),
             keep_front: chance.permille(500),
             sweeps: Sweeps::draw(chance, later),
-        }
+            groups: Groups::draw(later),
+        };
+        profile.config.gather = later.ms(0, 60_000);
+        profile
+    }
+
+    /// Workers that a task of this sweep is for.
+    pub(crate) fn nodes(&self, sweep: &str) -> u32 {
+        let is_for_two = match self.groups {
+            Groups::None => false,
+            Groups::Second => sweep == "b",
+            Groups::Both => true,
+        };
+        1 + u32::from(is_for_two && self.workers > 1)
     }
 
     pub(crate) fn lease_ttl_ms(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! Calls of both services as values, so that a network can repeat them.
 
 use autorep_coordinator::simulation::Services;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use autorep_proto::v1::fleet_server::Fleet as _;
@@ -32,7 +32,8 @@ pub(crate) enum Request {
 pub(crate) enum Answer {
     Terms(v1::RegisterResponse),
     Work(Box<v1::AcquireResponse>),
-    Directive(v1::Directive),
+    /// With where a member is to go.
+    Directive(v1::Directive, String),
     Adoption(v1::Adoption),
     WillRetry(bool),
     Finished(Box<v1::FinishResponse>),
@@ -44,6 +45,11 @@ pub(crate) enum Answer {
 impl Request {
     /// The claim that it is made under.
     pub(crate) fn claim(&self) -> Option<LeaseClaim> {
+        self.part().map(|part| part.claim)
+    }
+
+    /// The part of a lease that it is made under.
+    pub(crate) fn part(&self) -> Option<LeasePart> {
         let claim = match self {
             Self::Renew(request) => &request.claim,
             Self::Commit(request) => &request.claim,
@@ -87,8 +93,13 @@ impl Request {
             Self::List(_) => "list",
             Self::Front(_) => "front",
         };
-        let Some(claim) = self.claim() else {
+        let Some(LeasePart { claim, node }) = self.part() else {
             return name.to_owned();
+        };
+        let node = if node > 0 {
+            format!(" node {node}")
+        } else {
+            String::new()
         };
         let more = match self {
             Self::Commit(request) => request.checkpoint.as_ref().map_or(String::new(), |it| {
@@ -116,7 +127,8 @@ impl Request {
             | Self::List(_)
             | Self::Front(_) => String::new(),
         };
-        format!("{name} {} g{}{more}", claim.task.short(), claim.generation)
+        let LeaseClaim { task, generation } = claim;
+        format!("{name} {} g{generation}{node}{more}", task.short())
     }
 
     /// Calls the service: everything but HTTP.
@@ -132,7 +144,7 @@ impl Request {
             }
             Self::Renew(it) => {
                 let response = fleet.renew(Envelope::new(it)).await?.into_inner();
-                Answer::Directive(response.directive())
+                Answer::Directive(response.directive(), response.rendezvous)
             }
             Self::Commit(it) => {
                 let response = fleet.commit(Envelope::new(it)).await?.into_inner();

@@ -196,6 +196,7 @@ impl Worker {
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
             machine: self.machine.clone(),
+            gpus: 1,
             ..v1::RegisterRequest::default()
         });
         let answer = self.call(request, ANSWER_WITHIN).await?;

@@ -18,6 +18,7 @@ use crate::chance::Chance;
 use crate::coordinators::{self, Coordinators};
 use crate::disk::Disk;
 use crate::ending;
+use crate::groups::Groups;
 use crate::network::Partitions;
 use crate::observer::Observer;
 use crate::profile::Profile;
@@ -34,6 +35,7 @@ pub(crate) struct World {
     pub(crate) coordinators: Coordinators,
     pub(crate) partitions: Partitions,
     pub(crate) observer: Observer,
+    pub(crate) groups: Groups,
     /// Set when nothing fails any more.
     calm: AtomicBool,
     /// Cancelled when nothing fails any more: whoever must not live on then ends.
@@ -59,6 +61,7 @@ impl World {
             coordinators: Coordinators::default(),
             partitions: Partitions::default(),
             observer: Observer::default(),
+            groups: Groups::default(),
             calm: AtomicBool::new(false),
             calmed: CancellationToken::new(),
             trace: Trace::new(print),

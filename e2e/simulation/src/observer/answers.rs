@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
 use autorep_core::id::TaskId;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::ledger::{Head, RecordedState, TaskRecord};
 use autorep_core::task::TaskSpec;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
-use super::knowledge::{Knowledge, Told, is_done};
+use super::knowledge::{Knowledge, Live, LivePart, Told, is_done};
 use super::{Observer, Sent};
 use crate::coordinators::Coordinator;
 use crate::wire::{Answer, Request};
@@ -88,7 +88,11 @@ impl Knowledge {
         match request {
             Request::Acquire(request) => {
                 let held = self.live.values_mut();
-                for live in held.filter(|live| live.worker == request.worker) {
+                let is_its = |live: &&mut Live| {
+                    let mut parts = live.parts.iter();
+                    parts.any(|part| part.worker == request.worker)
+                };
+                for live in held.filter(is_its) {
                     live.excused = true;
                 }
             }
@@ -151,9 +155,9 @@ impl Knowledge {
         Some(self.told_to(claim)?.to_owned())
     }
 
-    /// The worker that was told of a lease.
+    /// The worker that was told of a lease, and leads those that were.
     fn told_to(&self, claim: LeaseClaim) -> Option<&str> {
-        let told = self.told.get(&(claim.task, claim.generation.0))?;
+        let told = self.told.get(&(claim.task, claim.generation.0, 0))?;
         Some(&told.worker)
     }
 
@@ -195,8 +199,13 @@ impl Knowledge {
     /// Who repeats a call gets the answer that it had, and nobody is told that a lease has ended
     /// while it lives: the worker would drop its work.
     fn repeated(&self, world: &World, newest: bool, request: &Request, refusal: &Refusal) {
-        if let (Refusal::Stale { .. } | Refusal::UnknownTask(_), Some(claim)) =
-            (refusal, request.claim())
+        let is_gone = matches!(refusal, Refusal::Stale { .. } | Refusal::UnknownTask(_));
+        let has_no_part = matches!(
+            (refusal, request),
+            (Refusal::BadRequest(_), Request::Renew(_))
+        );
+        let ends = is_gone || has_no_part;
+        if let Some(claim) = request.claim().filter(|_| ends)
             && let Some(record) = self.durable.get(&claim.task)
             && record.generation == claim.generation
             && matches!(record.state, RecordedState::Leased { .. })
@@ -296,14 +305,9 @@ impl Knowledge {
             );
         }
         match (request, answer) {
-            (Request::Renew(_), Answer::Directive(v1::Directive::Continue)) if newest => {
+            (Request::Renew(_), Answer::Directive(v1::Directive::Continue, _)) if newest => {
                 self.not_while_cancelled(world, task, delivery, &line);
-                let until_ms = delivery.at_ms + world.profile.lease_ttl_ms();
-                if let Some(live) = self.live.get_mut(&task)
-                    && live.generation == generation.0
-                {
-                    live.until_ms = live.until_ms.max(until_ms);
-                }
+                self.renewed(world, request, delivery);
             }
             (Request::Commit(request), Answer::Adoption(adoption)) => {
                 let Some(checkpoint) = checkpoint(request.checkpoint.as_ref()) else {
@@ -338,6 +342,30 @@ impl Knowledge {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A part of a lease lives longer, if the others are heard of, too.
+    fn renewed(&mut self, world: &World, request: &Request, delivery: &Delivery) {
+        let Some(part) = request.part() else {
+            return;
+        };
+        let ttl_ms = world.profile.lease_ttl_ms();
+        let now_ms = world.now_ms();
+        let Some(live) = (self.live.get_mut(&part.claim.task))
+            .filter(|live| live.generation == part.claim.generation.0)
+        else {
+            return;
+        };
+        // A coordinator that writes, or did not run for a while, lets leases live a little longer.
+        let is_lost = |other: &&LivePart| other.heard_ms + 3 * ttl_ms < now_ms;
+        if let Some(lost) = live.parts.iter().find(is_lost) {
+            let what = format!("{part}: {} was heard of at {}", lost.worker, lost.heard_ms);
+            world.violate("a lease ends with any of its parts", what);
+        }
+        if let Some(own) = live.parts.get_mut(part.node as usize) {
+            own.until_ms = own.until_ms.max(delivery.at_ms + ttl_ms);
+            own.heard_ms = now_ms;
         }
     }
 
@@ -379,19 +407,24 @@ impl Knowledge {
     }
 
     fn granted(&mut self, world: &World, newest: bool, worker: &str, assignment: &v1::Assignment) {
-        let claim = assignment
+        let part = assignment
             .claim
             .clone()
-            .and_then(|claim| LeaseClaim::try_from(claim).ok());
-        let Some(LeaseClaim { task, generation }) = claim else {
+            .and_then(|claim| LeasePart::try_from(claim).ok());
+        let Some(LeasePart { claim, node }) = part else {
             return world.violate("an assignment has a claim", worker);
         };
-        let line = format!("{} g{generation} to {worker}", task.short());
+        let LeaseClaim { task, generation } = claim;
+        let nodes = assignment.nodes;
+        let line = format!(
+            "{} g{generation} to {worker}, {node} of {nodes}",
+            task.short()
+        );
         world.note(format_args!("told: {line}"));
         let told = Told {
             worker: worker.to_owned(),
         };
-        if let Some(before) = self.told.insert((task, generation.0), told) {
+        if let Some(before) = self.told.insert((task, generation.0, node), told) {
             world.violate(
                 "no lease is told twice",
                 format!("{line}, before to {}", before.worker),
@@ -402,11 +435,11 @@ impl Knowledge {
         let Some(record) = self.durable.get(&task) else {
             return world.violate("a lease is durable when told", format!("{line}: no record"));
         };
-        let state = RecordedState::Leased {
-            worker: autorep_core::id::WorkerId(worker.to_owned()),
-            members: Box::default(),
-        };
-        let exact = record.generation == generation && record.state == state;
+        let exact = record.generation == generation
+            && matches!(&record.state, RecordedState::Leased { worker: leader, members }
+                if members.len() + 1 == nodes as usize
+                    && (std::iter::once(leader).chain(members).nth(node as usize))
+                        .is_some_and(|it| it.0 == worker));
         if record.generation < generation || (newest && !exact) {
             return world.violate(
                 "a lease is durable when told",

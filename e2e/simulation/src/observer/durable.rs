@@ -2,11 +2,11 @@
 
 use autorep_core::failure::FailureClass;
 use autorep_core::growth::ALL_EPOCHS;
-use autorep_core::id::TaskId;
+use autorep_core::id::{TaskId, WorkerId};
 use autorep_core::ledger::{Head, RecordedState, TaskRecord};
 
 use super::Observer;
-use super::knowledge::{Knowledge, Live, SweepRow, is_done, is_readable, result};
+use super::knowledge::{Knowledge, Live, LivePart, SweepRow, is_done, is_readable, result};
 use crate::person::BACKOFF_MS;
 use crate::world::World;
 
@@ -17,9 +17,11 @@ impl Observer {
         know.starts += 1;
         // Times are not written down: a failed task is tried again at once.
         know.waiting_until.clear();
-        let until_ms = world.now_ms() + world.profile.lease_ttl_ms();
-        for live in know.live.values_mut() {
-            live.until_ms = live.until_ms.max(until_ms);
+        let now_ms = world.now_ms();
+        let until_ms = now_ms + world.profile.lease_ttl_ms();
+        for part in know.live.values_mut().flat_map(|live| &mut live.parts) {
+            part.until_ms = part.until_ms.max(until_ms);
+            part.heard_ms = now_ms;
         }
     }
 
@@ -238,31 +240,40 @@ impl Knowledge {
                 || !matches!(new.state, RecordedState::Leased { .. }))
             && let Some(live) = self.live.remove(&task)
         {
-            let key = (task, live.generation);
-            let heard_of = self.told.contains_key(&key);
-            if heard_of && !live.excused && began_ms < live.until_ms {
-                world.violate(
-                    "a lease lives until its time is over",
-                    format!(
-                        "{} of {}: until {} ms",
-                        task.short(),
-                        live.worker,
-                        live.until_ms
-                    ),
-                );
+            let mut nodes = (0..).take(live.parts.len());
+            let heard_of = nodes.all(|node| {
+                let key = (task, live.generation, node);
+                self.told.contains_key(&key)
+            });
+            if let Some(part) = live.first_over()
+                && heard_of
+                && !live.excused
+                && began_ms < part.until_ms
+            {
+                let (task, worker) = (task.short(), &part.worker);
+                let what = format!("{task} of {worker}: until {} ms", part.until_ms);
+                world.violate("a lease lives until its time is over", what);
             }
         }
-        if let RecordedState::Leased { worker, .. } = &new.state
+        if let RecordedState::Leased { worker, members } = &new.state
             && (old.generation != new.generation
                 || !matches!(old.state, RecordedState::Leased { .. }))
         {
-            let live = Live {
-                generation: new.generation.0,
+            let now_ms = world.now_ms();
+            let part = |worker: &WorkerId| LivePart {
                 worker: worker.0.clone(),
                 until_ms: began_ms + world.profile.lease_ttl_ms(),
-                // Another request of the same worker, or a person's, may be waiting already.
-                excused: self.open_orders > 0
-                    || (self.open_acquires.get(&worker.0)).is_some_and(|open| *open > 1),
+                heard_ms: now_ms,
+            };
+            let asks_again = |part: &LivePart| {
+                (self.open_acquires.get(&part.worker)).is_some_and(|open| *open > 1)
+            };
+            let parts: Vec<LivePart> = (std::iter::once(worker).chain(members)).map(part).collect();
+            let live = Live {
+                generation: new.generation.0,
+                // Another request of one of the workers, or a person's, may be waiting already.
+                excused: self.open_orders > 0 || parts.iter().any(asks_again),
+                parts,
             };
             self.live.insert(task, live);
         }

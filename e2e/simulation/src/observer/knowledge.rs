@@ -24,11 +24,27 @@ pub(super) struct Told {
 #[derive(Clone, Debug)]
 pub(super) struct Live {
     pub(super) generation: u64,
-    pub(super) worker: String,
-    /// It must not end before, on its own.
-    pub(super) until_ms: u64,
+    /// Of its workers, in the order of their nodes.
+    pub(super) parts: Vec<LivePart>,
     /// Something has been said that may end it.
     pub(super) excused: bool,
+}
+
+/// One worker's part of a durable lease.
+#[derive(Clone, Debug)]
+pub(super) struct LivePart {
+    pub(super) worker: String,
+    /// The lease must not end before, on its own.
+    pub(super) until_ms: u64,
+    /// When it was last kept alive, at the latest.
+    pub(super) heard_ms: u64,
+}
+
+impl Live {
+    /// The first part whose time is over, and when.
+    pub(super) fn first_over(&self) -> Option<&LivePart> {
+        self.parts.iter().min_by_key(|part| part.until_ms)
+    }
 }
 
 /// What of a sweep's record the observers read.
@@ -73,7 +89,8 @@ pub(super) struct Knowledge {
     pub(super) writes: u64,
     pub(super) starts: u64,
 
-    pub(super) told: BTreeMap<(TaskId, u64), Told>,
+    /// By task, generation and node.
+    pub(super) told: BTreeMap<(TaskId, u64, u32), Told>,
     pub(super) newest_told: BTreeMap<TaskId, u64>,
     pub(super) live: BTreeMap<TaskId, Live>,
 
