@@ -38,8 +38,7 @@ pub(crate) enum Ask {
     Renew {
         part: LeasePart,
         progress: Option<v1::Progress>,
-        /// Where the group meets, from its leader.
-        rendezvous: Option<Rendezvous>,
+        group: OfGroup,
         reply: Reply<v1::RenewResponse>,
     },
     Commit {
@@ -148,6 +147,15 @@ impl Ask {
             Self::Workers { reply } => reply.is_closed(),
         }
     }
+}
+
+/// What a renewal says that is for the others of a group.
+#[derive(Debug, Default)]
+pub(crate) struct OfGroup {
+    /// Where it meets, from its leader.
+    pub(crate) rendezvous: Option<Rendezvous>,
+    /// Whether a member is to stop.
+    pub(crate) leaving: bool,
 }
 
 /// What a worker says of itself.

@@ -295,7 +295,9 @@ impl<'a> Attempt<'a> {
                             trainer.tell(Command::CheckpointNow(v1::CheckpointNow {}));
                         }
                     }
-                    v1::Directive::Continue | v1::Directive::Unspecified => {}
+                    v1::Directive::Continue
+                    | v1::Directive::Release
+                    | v1::Directive::Unspecified => {}
                 }
                 None
             }

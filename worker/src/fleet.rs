@@ -129,6 +129,7 @@ impl Fleet {
             claim: Some(claim.into()),
             progress,
             rendezvous: String::new(),
+            leaving: false,
         };
         let call = client.renew(Request::new(request));
         Ok(answer(call, within).await?.directive())

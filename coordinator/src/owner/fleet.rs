@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::id::WorkerId;
-use autorep_core::lease::{LeaseClaim, LeasePart, Rendezvous};
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Renewal};
 use autorep_core::observation::{Interim, Observation};
 use autorep_core::roster::Registered;
@@ -12,7 +12,7 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::Owner;
-use crate::ask::{Ask, Registration, Reply, Work};
+use crate::ask::{Ask, OfGroup, Registration, Reply, Work};
 use crate::config::millis;
 use crate::refuse;
 use crate::state::StateStore;
@@ -114,14 +114,14 @@ impl<S: StateStore> Owner<S> {
         let Ask::Renew {
             part,
             progress,
-            rendezvous,
+            group,
             reply,
         } = ask
         else {
             return Some(ask);
         };
         let now_ms = self.clock.now_ms();
-        let answer = self.renewed(part, progress, rendezvous, now_ms);
+        let answer = self.renewed(part, progress, group, now_ms);
         // Nobody waits any more where sending fails.
         drop(reply.send(answer));
         None
@@ -131,20 +131,28 @@ impl<S: StateStore> Owner<S> {
         &mut self,
         part: LeasePart,
         progress: Option<v1::Progress>,
-        rendezvous: Option<Rendezvous>,
+        group: OfGroup,
         now_ms: u64,
     ) -> Result<v1::RenewResponse, Refusal> {
         let answer = self.decide(self.ledger.renew(part, now_ms));
         let answer = answer.map(|renewal| match renewal {
             Renewal::Stop => v1::Directive::Stop,
-            Renewal::Continue if !part.is_leaders() => v1::Directive::Continue,
+            Renewal::Continue if !part.is_leaders() => {
+                if group.leaving {
+                    self.meetings.part(part.claim);
+                }
+                v1::Directive::Continue
+            }
             Renewal::Continue => {
                 let task = part.claim.task;
                 if let Some(progress) = progress {
                     self.progress.insert(task, progress);
                 }
-                if let Some(place) = rendezvous {
+                if let Some(place) = group.rendezvous {
                     self.meetings.set(part.claim, place);
+                }
+                if self.meetings.is_parting(part.claim) {
+                    return v1::Directive::Release;
                 }
                 // A directive that gets lost on its way is not repeated: the person asks again.
                 if self.checkpoints_wanted.remove(&task) {

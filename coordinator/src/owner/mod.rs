@@ -65,7 +65,7 @@ pub(crate) struct Owner<S> {
     checkpoints_wanted: BTreeSet<TaskId>,
     /// What the trainers of leased tasks have said last.
     progress: BTreeMap<TaskId, v1::Progress>,
-    /// Where the groups of leased tasks meet.
+    /// Where the groups of leased tasks meet, and which are to part.
     meetings: Meetings,
     /// Since when workers have been kept for groups.
     patience: Patience,
@@ -320,10 +320,10 @@ impl<S: StateStore> Owner<S> {
             Ask::Renew {
                 part,
                 progress,
-                rendezvous,
+                group,
                 reply,
             } => {
-                let answer = self.renewed(part, progress, rendezvous, now_ms);
+                let answer = self.renewed(part, progress, group, now_ms);
                 self.answer(reply, answer);
             }
             Ask::Commit {

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use super::{beginning_of, end_of};
-use crate::ask::{Ask, Desk, Registration, Work};
+use crate::ask::{Ask, Desk, OfGroup, Registration, Work};
 use crate::config::{Config, millis};
 use crate::wire;
 
@@ -140,15 +140,19 @@ impl Fleet for FleetService {
             claim,
             progress,
             rendezvous,
+            leaving,
         } = request.into_inner();
         let part = lease_part("RenewRequest.claim", claim)?;
         let progress = progress.map(plausible);
-        let rendezvous = checked_rendezvous(&rendezvous)?;
+        let group = OfGroup {
+            rendezvous: checked_rendezvous(&rendezvous)?,
+            leaving,
+        };
         let answer = (self.desk)
             .ask(|reply| Ask::Renew {
                 part,
                 progress,
-                rendezvous,
+                group,
                 reply,
             })
             .await?;

@@ -30,6 +30,22 @@ async fn lease_both(mut one: Worker, mut two: Worker) -> [(Worker, Held); 2] {
     }
 }
 
+/// A leader says where its group meets; what it is told of that.
+async fn say_place(leader: &mut Worker, led: &Held) -> String {
+    let say = |request: &mut v1::RenewRequest| HERE.clone_into(&mut request.rendezvous);
+    leader
+        .renew_with(led, say)
+        .await
+        .unwrap_or_default()
+        .rendezvous
+}
+
+/// What a member is told of where its group meets.
+async fn place(member: &mut Worker, joined: &Held) -> String {
+    let answer = member.renew_with(joined, |_| {}).await;
+    answer.unwrap_or_default().rendezvous
+}
+
 async fn two_workers(coordinator: &Running) -> [(Worker, Held); 2] {
     let one = coordinator.worker_with("one", 2).await;
     let two = coordinator.worker_with("two", 2).await;
@@ -48,9 +64,9 @@ async fn two_workers_get_one_task_together_and_the_member_learns_where_they_meet
     assert_eq!((shape(&led), shape(&joined)), ((2, 2), (2, 2)));
 
     // Nobody knows the place before the leader says it, and only members are told.
-    assert_eq!(member.renew_at(&joined, "").await.unwrap().rendezvous, "");
-    assert_eq!(leader.renew_at(&led, HERE).await.unwrap().rendezvous, "");
-    assert_eq!(member.renew_at(&joined, "").await.unwrap().rendezvous, HERE);
+    assert_eq!(place(&mut member, &joined).await, "");
+    assert_eq!(say_place(&mut leader, &led).await, "");
+    assert_eq!(place(&mut member, &joined).await, HERE);
 
     let mut people = coordinator.people().await;
     let workers = people.list_workers(v1::ListWorkersRequest {}).await;
@@ -131,13 +147,40 @@ async fn a_restart_keeps_members_and_learns_again_where_they_meet() {
     let coordinator = lab.start(Config::default()).await;
     submit_group(&coordinator).await;
     let [(mut leader, led), (member, joined)] = two_workers(&coordinator).await;
-    leader.renew_at(&led, HERE).await.unwrap();
+    say_place(&mut leader, &led).await;
     coordinator.kill().await;
     let coordinator = lab.start(Config::default()).await;
     let mut leader = coordinator.worker_with(&leader.name, 2).await;
     let mut member = coordinator.worker_with(&member.name, 2).await;
-    assert_eq!(member.renew_at(&joined, "").await.unwrap().rendezvous, "");
-    leader.renew_at(&led, HERE).await.unwrap();
-    assert_eq!(member.renew_at(&joined, "").await.unwrap().rendezvous, HERE);
+    assert_eq!(place(&mut member, &joined).await, "");
+    say_place(&mut leader, &led).await;
+    assert_eq!(place(&mut member, &joined).await, HERE);
     leader.complete(&led).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_to_stop_has_its_leader_give_the_lease_back() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    submit_group(&coordinator).await;
+    let [(mut leader, led), (mut member, joined)] = two_workers(&coordinator).await;
+    assert_eq!(leader.renew(&led).await, Ok(v1::Directive::Continue));
+    let leaving = member.renew_with(&joined, |it| it.leaving = true).await;
+    assert_eq!(leaving.unwrap().directive(), v1::Directive::Continue);
+    // An answer that gets lost is given again.
+    for _ in 0..2 {
+        assert_eq!(leader.renew(&led).await, Ok(v1::Directive::Release));
+    }
+    let resume = checkpoint(&led, CheckpointRole::Resume, 3);
+    leader.commit(&led, &resume).await.unwrap();
+    let release = v1::ReleaseRequest {
+        claim: Some(led.part.into()),
+        ..v1::ReleaseRequest::default()
+    };
+    leader.fleet.release(release).await.unwrap();
+    assert_eq!(member.renew(&joined).await, Ok(v1::Directive::Stop));
+    // The next group goes on from there, and nobody is to part.
+    let [(mut leader, led), _] = lease_both(leader, member).await;
+    assert_eq!(led.assignment.resume.clone().map(|it| it.step), Some(3));
+    assert_eq!(leader.renew(&led).await, Ok(v1::Directive::Continue));
 }

@@ -243,18 +243,19 @@ impl Worker {
     }
 
     pub(crate) async fn renew(&mut self, held: &Held) -> Result<v1::Directive, Refusal> {
-        Ok(self.renew_at(held, "").await?.directive())
+        Ok(self.renew_with(held, |_| {}).await?.directive())
     }
 
-    /// Renews, and says where the group meets.
-    pub(crate) async fn renew_at(
+    /// Renews, and says more.
+    pub(crate) async fn renew_with(
         &mut self,
         held: &Held,
-        rendezvous: &str,
+        edit: impl FnOnce(&mut v1::RenewRequest),
     ) -> Result<v1::RenewResponse, Refusal> {
-        let request = v1::RenewRequest {
+        let mut request = v1::RenewRequest {
             claim: Some(held.part.into()),
-            rendezvous: rendezvous.to_owned(),
+            rendezvous: String::new(),
+            leaving: false,
             progress: Some(v1::Progress {
                 epoch: 1,
                 epochs: 2,
@@ -262,6 +263,7 @@ impl Worker {
                 ..v1::Progress::default()
             }),
         };
+        edit(&mut request);
         let answer = self.fleet.renew(request).await;
         Ok(answer.map_err(Refusal::from)?.into_inner())
     }

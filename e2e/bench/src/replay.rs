@@ -254,6 +254,7 @@ impl<'a> Attempt<'a> {
         let request = v1::RenewRequest {
             claim: Some(self.claim.into()),
             rendezvous: String::new(),
+            leaving: false,
             progress: Some(v1::Progress {
                 epoch: self.done,
                 epochs: self.measures.curve.reached(),

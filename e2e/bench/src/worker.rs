@@ -87,6 +87,7 @@ impl Worker {
         let request = v1::RenewRequest {
             claim: Some(held.claim.into()),
             rendezvous: String::new(),
+            leaving: false,
             progress: Some(v1::Progress {
                 epoch: 1,
                 epochs: 4,

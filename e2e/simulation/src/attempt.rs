@@ -12,6 +12,7 @@ use autorep_core::task::TaskSpec;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::bucket::BucketError;
 use crate::groups::Groups;
@@ -24,6 +25,9 @@ const RELEASE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// How often a leader looks whether its members are there.
 const MEETING_POLL: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// How long a member that is to stop waits for its leader to give the lease back.
+const PARTING: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Tries of one object before the store counts as unavailable.
 const STORE_TRIES: u32 = 5;
@@ -52,8 +56,12 @@ struct Attempt<'a> {
     ending: AtomicBool,
     /// A member knows where its group meets.
     invited: AtomicBool,
+    /// A member is to stop.
+    leaving: AtomicBool,
     /// It goes on without a lease.
     defiant: AtomicBool,
+    /// The worker is to stop, or a leader to give the lease back.
+    stop: CancellationToken,
 }
 
 /// Works on an assignment until the lease has ended one way or another; returns the next one, if
@@ -114,7 +122,9 @@ impl<'a> Attempt<'a> {
             stop_after: assignment.stop_after,
             ending: AtomicBool::new(false),
             invited: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             defiant: AtomicBool::new(false),
+            stop: worker.shutdown.child_token(),
         })
     }
 
@@ -159,6 +169,7 @@ impl<'a> Attempt<'a> {
                 } else {
                     String::new()
                 },
+                leaving: self.leaving.load(Ordering::Relaxed),
             });
             let within = (terms.lease_ttl / 4).max(terms.renew_every);
             let renewing = worker.call(request, within);
@@ -171,8 +182,11 @@ impl<'a> Attempt<'a> {
             let wait = match answer {
                 Ok(Answer::Directive(v1::Directive::Stop, _)) if !ending => return "told to stop",
                 Ok(answer) => {
-                    if let Answer::Directive(_, place) = answer {
+                    if let Answer::Directive(directive, place) = answer {
                         self.invite(&place);
+                        if directive == v1::Directive::Release {
+                            self.stop.cancel();
+                        }
                     }
                     over = lease_over(worker, terms, sent);
                     terms.renew_every
@@ -191,10 +205,9 @@ impl<'a> Attempt<'a> {
     }
 
     async fn work(&self) -> Option<v1::Assignment> {
-        let shutdown = self.worker.shutdown.clone();
         let verdict = match self.fetch_all().await {
-            Ok(()) if self.node > 0 => self.attend(&shutdown).await,
-            Ok(()) => self.train(&shutdown).await,
+            Ok(()) if self.node > 0 => self.attend(&self.stop).await,
+            Ok(()) => self.train(&self.stop).await,
             Err(verdict) => verdict,
         };
         self.ending.store(true, Ordering::Relaxed);
@@ -295,7 +308,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Makes steps, with a checkpoint here and there, and the outputs.
-    async fn train(&self, shutdown: &tokio_util::sync::CancellationToken) -> Verdict {
+    async fn train(&self, shutdown: &CancellationToken) -> Verdict {
         let world = &self.worker.world;
         let begin = self.resume.as_ref().map_or(0, |resume| resume.step);
         let mut outputs = self.spec.outputs();
@@ -352,7 +365,7 @@ impl<'a> Attempt<'a> {
 
     /// Waits until the trainers of its members are there; false if it is to stop before. A leader has no
     /// patience of its own: who ends the lease of a group that does not meet is the coordinator.
-    async fn is_whole(&self, shutdown: &tokio_util::sync::CancellationToken) -> bool {
+    async fn is_whole(&self, shutdown: &CancellationToken) -> bool {
         let world = &self.worker.world;
         while !world.groups.are_whole(self.claim, self.nodes) {
             if shutdown.is_cancelled() {
@@ -367,12 +380,15 @@ impl<'a> Attempt<'a> {
     }
 
     /// Does what the leader's trainer does, for as long as the lease lives.
-    async fn attend(&self, shutdown: &tokio_util::sync::CancellationToken) -> Verdict {
+    async fn attend(&self, shutdown: &CancellationToken) -> Verdict {
         let world = &self.worker.world;
         let mut present = None;
         loop {
             let training = self.worker.wait(world.chance.ms(1, world.profile.step_ms));
             if shutdown.run_until_cancelled(training).await.is_none() {
+                // The leader may still make a checkpoint; if it does, this ends with the lease.
+                self.leaving.store(true, Ordering::Relaxed);
+                self.worker.wait(PARTING).await;
                 return Verdict::Stopped(LearningCurve::default());
             }
             if self.defiant.load(Ordering::Relaxed) || world.fault(world.profile.trainer_fails) {

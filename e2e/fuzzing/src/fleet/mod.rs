@@ -272,6 +272,7 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         claim: Some(claim(0, 1)),
         progress: Some(progress),
         rendezvous: String::new(),
+        leaving: false,
     };
     let resume = v1::CheckpointRole::Resume;
     let fail = |class: v1::FailureClass, generation, bad| v1::FailRequest {
