@@ -217,11 +217,6 @@ impl Profile {
             groups: Groups::draw(later),
         };
         profile.config.gather = later.ms(0, 60_000);
-        if profile.groups != Groups::None && later.permille(500) {
-            // Who comes back under its own name ends the lease that it had, and hides that it was lost.
-            profile.renamed = profile.renamed.max(700);
-            profile.worker_life_ms = profile.worker_life_ms.max(later.within(10_000, 40_000));
-        }
         profile
     }
 

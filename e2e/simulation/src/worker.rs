@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attempt;
 use crate::network::call;
+use crate::profile::Groups;
 use crate::wire::{Answer, Request};
 use crate::world::{World, spawn};
 
@@ -82,7 +83,21 @@ pub(crate) async fn live(world: Arc<World>, number: u64) {
             is_zombie: AtomicBool::new(false),
         });
         world.note(format_args!("worker {name}: process {process} starts"));
-        one_life(&worker).await;
+        let loses_one = number == 0 && world.profile.groups != Groups::None && !world.is_calm();
+        if !loses_one {
+            one_life(&worker).await;
+        } else if world
+            .calmed
+            .run_until_cancelled(one_life(&worker))
+            .await
+            .is_none()
+        {
+            // Once nothing fails any more, nobody hides that a worker of a group was lost: it does not
+            // come back under its name, and the others go on.
+            world.note(format_args!("worker {name}: is lost for good"));
+            worker.killed.cancel();
+            name = format!("{machine}-{process}");
+        }
         if !world.is_calm() {
             sleep(world.chance.ms(10, 40_000)).await;
         }
