@@ -448,6 +448,11 @@ pub struct WorkerArgs {
     /// all its workers from getting tasks for a while. Default: the host's name.
     #[arg(long, value_name = "NAME", env = "AUTOREP_MACHINE")]
     pub machine: Option<String>,
+    /// The name or number under which other workers reach this one, for tasks that are spread over
+    /// several (resources.nodes); connections between them are not encrypted. Default: the host's
+    /// name, or 127.0.0.1 where the coordinator is on it.
+    #[arg(long, value_name = "HOST", env = "AUTOREP_ADVERTISE")]
+    pub advertise: Option<String>,
     /// What is true of this worker, for sweeps whose resources ask for it, as in zone=a. May be
     /// given several times.
     #[arg(

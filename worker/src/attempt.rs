@@ -12,7 +12,6 @@
 //! the attempt holds and drops when it is not wanted any more, so after the lease was lost
 //! nothing is left that could write.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
@@ -40,8 +39,11 @@ use crate::trainers::Trainers;
 use crate::wait::{at, finish};
 
 mod ending;
+mod group;
+mod start;
 
 use ending::{Clock, Ended, Verdict, end, failure, refused, trainer_error, trainer_failed};
+use group::Group;
 
 /// What an attempt uses and does not own.
 #[derive(Clone, Debug)]
@@ -76,13 +78,15 @@ enum Event {
     /// A checkpoint is committed, or cannot be.
     Uploaded(Result<CheckpointRef, UploadError>),
     /// The coordinator answered a renewal that was sent then.
-    Renewed(Instant, Result<v1::Directive, Refusal>),
+    Renewed(Instant, Result<v1::RenewResponse, Refusal>),
     /// The inputs are there, or cannot be had.
     Fetched(Result<Inputs, FetchError>),
     /// This worker is to stop.
     Shutdown,
     /// The trainer was told to stop and did not in time.
     StopOverdue,
+    /// Nobody else has said why the group has failed.
+    NobodyBlamed,
     /// It is time to renew.
     RenewalDue,
     /// The trainer said something.
@@ -99,7 +103,12 @@ pub(crate) struct Attempt<'a> {
     trainer: Option<Trainers>,
     uploading: Option<BoxFuture<'static, Result<CheckpointRef, UploadError>>>,
     ending: Option<BoxFuture<'static, Result<Ended, Refusal>>>,
-    renewing: Option<BoxFuture<'static, (Instant, Result<v1::Directive, Refusal>)>>,
+    renewing: Option<BoxFuture<'static, (Instant, Result<v1::RenewResponse, Refusal>)>>,
+
+    /// The others that hold the lease.
+    group: Group,
+    /// What a member has fetched that does not know yet where its group meets.
+    waiting: Option<Inputs>,
 
     queue: Queue,
     /// Folders that are being removed.
@@ -125,6 +134,8 @@ impl<'a> Attempt<'a> {
         let fetching = inputs::fetch(around.store.clone(), task.clone(), folder.clone());
         Self {
             around,
+            group: Group::of(&task),
+            waiting: None,
             task,
             folder,
             fetching: Some(fetching.boxed()),
@@ -177,6 +188,7 @@ impl<'a> Attempt<'a> {
             it = finish(&mut self.fetching) => Event::Fetched(it),
             () = shutdown.cancelled(), if !self.stopping => Event::Shutdown,
             () = at(self.stop_overdue) => Event::StopOverdue,
+            () = at(self.group.blames_until) => Event::NobodyBlamed,
             () = tokio::time::sleep_until(self.renewal_due), if self.renewing.is_none() => {
                 Event::RenewalDue
             }
@@ -202,6 +214,10 @@ impl<'a> Attempt<'a> {
             Event::Fetched(result) => self.fetched(result),
             Event::Shutdown => self.shut_down(),
             Event::StopOverdue => self.kill_overdue(),
+            Event::NobodyBlamed => {
+                self.group.blames_until = None;
+                None
+            }
             Event::RenewalDue => self.renew(),
             Event::Trainer(Said::Event(event)) => self.heard(event),
             Event::Trainer(Said::Ended(end)) => self.trainer_ended(&end),
@@ -225,6 +241,7 @@ impl<'a> Attempt<'a> {
         let busy = self.fetching.is_some()
             || self.trainer.is_some()
             || self.uploading.is_some()
+            || self.group.blames_until.is_some()
             || self.ending.is_some();
         if busy {
             return;
@@ -234,7 +251,7 @@ impl<'a> Attempt<'a> {
                 end(
                     self.around.store.clone(),
                     self.around.fleet.clone(),
-                    self.task.claim,
+                    self.task.part,
                     verdict,
                     self.folder.log(),
                     std::mem::take(&mut self.stderr),
@@ -262,14 +279,15 @@ impl<'a> Attempt<'a> {
 
     fn renew(&mut self) -> Option<Outcome> {
         let (fleet, terms) = (self.around.fleet.clone(), self.around.terms);
-        let (claim, progress) = (self.task.claim, self.progress);
+        let (part, says) = (self.task.part, self.group.says(self.progress));
         // An answer that is lost must leave time for more tries.
         let within = (terms.lease_ttl / 4).max(terms.renew_every);
-        self.renewal_due = Instant::now() + terms.renew_every;
+        let is_waiting = self.waiting.is_some() || self.trainer.is_none();
+        self.renewal_due = Instant::now() + self.group.renews_after(terms, is_waiting);
         self.renewing = Some(
             async move {
                 let sent = Instant::now();
-                (sent, fleet.renew(claim, progress, within).await)
+                (sent, fleet.renew(part, says, within).await)
             }
             .boxed(),
         );
@@ -279,26 +297,24 @@ impl<'a> Attempt<'a> {
     fn renewed(
         &mut self,
         sent: Instant,
-        answer: Result<v1::Directive, Refusal>,
+        answer: Result<v1::RenewResponse, Refusal>,
     ) -> Option<Outcome> {
         reached(Point::WorkerAfterRenew);
         match answer {
             // The last call is under way: its answer says how the attempt ended. A renewal that
             // was overtaken by it says nothing.
-            Err(Refusal::Stale { .. }) | Ok(v1::Directive::Stop) if self.ending.is_some() => None,
-            Ok(directive) => {
+            Err(Refusal::Stale { .. }) if self.ending.is_some() => None,
+            Ok(answer) if answer.directive() == v1::Directive::Stop => {
+                let ended = if self.group.is_member() {
+                    Outcome::Attended
+                } else {
+                    Outcome::Cancelled
+                };
+                self.ending.is_none().then_some(ended)
+            }
+            Ok(answer) => {
                 self.lease_over = sent + self.around.terms.lease_ttl;
-                match directive {
-                    v1::Directive::Stop => return Some(Outcome::Cancelled),
-                    v1::Directive::Checkpoint => {
-                        if let Some(trainer) = &self.trainer {
-                            trainer.tell(Command::CheckpointNow(v1::CheckpointNow {}));
-                        }
-                    }
-                    v1::Directive::Continue
-                    | v1::Directive::Release
-                    | v1::Directive::Unspecified => {}
-                }
+                self.directed(&answer);
                 None
             }
             Err(refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_))) => {
@@ -314,11 +330,39 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Does what a renewal that kept the lease says besides.
+    fn directed(&mut self, answer: &v1::RenewResponse) {
+        if self.group.is_invited_by(answer)
+            && let Some(inputs) = self.waiting.take()
+        {
+            self.start(&inputs);
+        }
+        match answer.directive() {
+            v1::Directive::Checkpoint => {
+                if let Some(trainer) = &self.trainer {
+                    trainer.tell(Command::CheckpointNow(v1::CheckpointNow {}));
+                }
+            }
+            v1::Directive::Release if self.group.part_ways() => {
+                tracing::info!("a member is to stop: the lease goes back");
+                self.wind_up();
+            }
+            v1::Directive::Continue
+            | v1::Directive::Release
+            | v1::Directive::Stop
+            | v1::Directive::Unspecified => {}
+        }
+    }
+
     fn fetched(&mut self, result: Result<Inputs, FetchError>) -> Option<Outcome> {
         match result {
             Ok(inputs) => {
                 reached(Point::WorkerAfterFetch);
-                self.start(&inputs);
+                if self.group.can_meet() {
+                    self.start(&inputs);
+                } else {
+                    self.waiting = Some(inputs);
+                }
             }
             Err(error) => self.conclude(Verdict::Failed(error.into())),
         }
@@ -351,54 +395,16 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// What each rank is told; one that is alone is told of no group.
-    fn start_tasks(&self, inputs: &Inputs) -> Vec<v1::StartTask> {
-        let config = &self.around.config;
-        let ranks = config.ranks_for(self.task.ranks);
-        let of = |rank: u32| v1::StartTask {
-            device: config.device_of(rank),
-            threads: config.threads_each(ranks),
-            group: (ranks > 1).then(|| v1::RankGroup {
-                rank,
-                ranks,
-                host: MEET_AT.to_owned(),
-                port: 0,
-                deadline_s: u32::try_from(config.rank_deadline.as_secs()).unwrap_or(u32::MAX),
-            }),
-            ..self.start_task(inputs)
-        };
-        (0..ranks).map(of).collect()
-    }
-
-    fn start_task(&self, inputs: &Inputs) -> v1::StartTask {
-        let config = &self.around.config;
-        let text = |path: &PathBuf| path.to_string_lossy().into_owned();
-        v1::StartTask {
-            spec: self.task.spec_json.clone(),
-            input_folders: inputs.folders.iter().map(text).collect(),
-            resume_folder: inputs.resume.as_ref().map(text).unwrap_or_default(),
-            data_folder: config.data_root.of(self.task.spec.data.name).to_string(),
-            data_cache_folder: config
-                .data_cache_folder
-                .as_ref()
-                .map(text)
-                .unwrap_or_default(),
-            data_cache_bytes: config.data_cache_bytes,
-            scratch_folder: text(&self.folder.checkpoints()),
-            device: config.device.clone(),
-            threads: config.threads,
-            checkpoint_every_s: self.task.checkpoint_every_s,
-            checkpoint_every_steps: self.task.checkpoint_every_steps,
-            stop_after: self.task.stop_after,
-            weights_place: config.data_root.weights().to_string(),
-            group: None,
-        }
-    }
-
     fn heard(&mut self, event: trainer_event::Event) -> Option<Outcome> {
         match event {
             trainer_event::Event::Progress(progress) => self.progress = Some(progress),
-            trainer_event::Event::Meeting(_) => {}
+            trainer_event::Event::Meeting(v1::Meeting { port }) => {
+                match self.group.listens(&self.around.config.advertise, port) {
+                    // The members wait to be told.
+                    Ok(()) => self.renewal_due = Instant::now(),
+                    Err(error) => self.abort(trainer_error(error.to_string())),
+                }
+            }
             trainer_event::Event::CheckpointReady(ready) => self.take(&ready),
             trainer_event::Event::Done(observation) => match Observation::try_from(observation) {
                 Ok(observation) => self.conclude(Verdict::Done(observation)),
@@ -409,6 +415,7 @@ impl<'a> Attempt<'a> {
                 verdict @ (Verdict::Stopped(_) | Verdict::Done(_)) => self.conclude(verdict),
             },
             trainer_event::Event::Failed(failed) => {
+                self.group.blame(&failed, self.around.terms);
                 self.conclude(trainer_failed(failed, self.task.resume.as_ref()));
             }
         }
@@ -423,7 +430,7 @@ impl<'a> Attempt<'a> {
         };
         let reached = interim.curve.reached();
         match self.task.stop_after {
-            _ if self.stopping => Verdict::Stopped(interim),
+            _ if self.stopping || self.group.is_parting() => Verdict::Stopped(interim),
             Some(epochs) if reached >= epochs => Verdict::Stopped(interim),
             Some(epochs) => trainer_error(format!(
                 "expected the trainer to stop after {epochs} epochs, found that it did after {reached}"
@@ -465,6 +472,13 @@ impl<'a> Attempt<'a> {
         self.progress = None;
         self.clock.storing(Instant::now());
         self.stderr = end.stderr.text();
+        let is_well = end.status.is_some_and(|status| status.success());
+        if self.group.is_member() && is_well && self.verdict.is_none() {
+            // Its ranks have done their part. The rest is the leader's, and the end of its lease the end
+            // of this one's part.
+            self.renewal_due = Instant::now();
+            return None;
+        }
         if self.verdict.is_none() {
             let message = format!("{} ended without a word, {}", end.who, end.describe());
             let class = v1::FailureClass::TrainerCrashed;
@@ -475,19 +489,35 @@ impl<'a> Attempt<'a> {
 
     fn shut_down(&mut self) -> Option<Outcome> {
         self.stopping = true;
-        if self.fetching.take().is_some() {
+        self.wind_up();
+        None
+    }
+
+    /// Brings the attempt to an end that costs as little as may be: with a checkpoint. A member asks its
+    /// leader for that.
+    fn wind_up(&mut self) {
+        if self.fetching.take().is_some() || self.waiting.take().is_some() {
             self.conclude(Verdict::Stopped(Interim::default()));
+            return;
         }
-        if let Some(trainer) = &self.trainer {
+        let overdue = Some(Instant::now() + self.around.config.grace);
+        if self.group.is_member() && self.verdict.is_none() {
+            if self.trainer.is_some() {
+                tracing::info!("asking the group's leader for a checkpoint and its end");
+                self.group.leave();
+                self.renewal_due = Instant::now();
+            }
+            self.stop_overdue = overdue;
+        } else if let Some(trainer) = &self.trainer {
             tracing::info!("asking the trainer for a checkpoint and its end");
             trainer.tell(Command::Stop(v1::Stop {}));
-            self.stop_overdue = Some(Instant::now() + self.around.config.grace);
+            self.stop_overdue = overdue;
         }
-        None
     }
 
     fn kill_overdue(&mut self) -> Option<Outcome> {
         tracing::warn!("the trainer did not end in time; killing it");
+        self.stop_overdue = None;
         self.abort(Verdict::Stopped(Interim::default()));
         None
     }
@@ -536,9 +566,6 @@ impl<'a> Attempt<'a> {
 
 /// How long a trainer may take from its last word to its exit.
 const LAST_WORD_TO_EXIT: Duration = Duration::from_secs(10);
-
-/// Where the ranks of a group on one machine meet: nothing is open to others.
-const MEET_AT: &str = "127.0.0.1";
 
 async fn listen(trainer: &mut Option<Trainers>) -> Said {
     match trainer {

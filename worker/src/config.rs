@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::data::DataRoot;
+use autorep_core::lease::is_host;
 use autorep_core::offer::{LABEL, Offer, is_label};
 use tonic::transport::Uri;
 
@@ -24,6 +25,9 @@ pub struct Config {
     pub machine: String,
     /// What it has, for sweeps that need something of their workers.
     pub offer: Offer,
+    /// The name or number under which other workers reach this one, for tasks that are spread over
+    /// several; a number of IPv6 in brackets.
+    pub advertise: String,
     /// Ranks that train one task together, each in a trainer of its own: on `cuda:N` the GPUs from
     /// the Nth on, on `cpu` as many processes.
     pub ranks: u32,
@@ -65,12 +69,14 @@ impl Config {
         scratch: impl Into<PathBuf>,
     ) -> Self {
         let device = "cpu".to_owned();
+        let advertise = default_advertise(&coordinator);
         Self {
             coordinator,
             name: default_name(&device),
             device,
             machine: host_name(),
             offer: Offer::default(),
+            advertise,
             ranks: 1,
             rank_deadline: Duration::from_mins(5),
             threads: 0,
@@ -142,6 +148,10 @@ impl Config {
             let found = label.clone();
             return Err(ConfigError::Label { found });
         }
+        if !is_host(&self.advertise) {
+            let found = self.advertise;
+            return Err(ConfigError::Advertise { found });
+        }
         if self.ranks == 0 {
             return Err(ConfigError::Ranks);
         }
@@ -198,6 +208,14 @@ pub enum ConfigError {
         /// The address as it was given.
         found: Uri,
     },
+    /// Nobody could be told to come there.
+    #[error(
+        "advertise: expected a name or number under which other workers reach this one, as in worker-3 or [fd00::7], found {found:?}"
+    )]
+    Advertise {
+        /// The host as it was given.
+        found: String,
+    },
     /// Nobody would train.
     #[error("ranks: expected at least 1, found 0")]
     Ranks,
@@ -230,6 +248,17 @@ fn is_device(text: &str) -> bool {
         || text.strip_prefix("cuda:").is_some_and(|index| {
             (1..=3).contains(&index.len()) && index.bytes().all(|b| b.is_ascii_digit())
         })
+}
+
+/// Under which name other workers reach this one, if nobody says: the loopback where the coordinator is
+/// on it, and all workers are on one machine; else the host's name.
+pub fn default_advertise(coordinator: &Uri) -> String {
+    let host = coordinator.host().unwrap_or_default();
+    let number = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    if host == "localhost" || number.is_ok_and(|it| it.is_loopback()) {
+        return "127.0.0.1".to_owned();
+    }
+    host_name()
 }
 
 /// The host's name, this process and the device: unique where process ids are not shared.
@@ -304,6 +333,23 @@ mod tests {
         for bad in ["", "gpu", "cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:0000"] {
             assert!(!is_device(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn workers_of_a_coordinator_on_the_loopback_are_reached_there() {
+        let at = |uri: &str| default_advertise(&uri.parse().unwrap());
+        for here in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+            assert_eq!(at(here), "127.0.0.1");
+        }
+        assert_eq!(at("http://10.0.0.5:7070"), host_name());
+        let config = Config {
+            advertise: "a b".to_owned(),
+            ..config()
+        };
+        assert!(matches!(
+            config.checked(),
+            Err(ConfigError::Advertise { .. })
+        ));
     }
 
     #[test]

@@ -54,6 +54,17 @@ pub(crate) struct Failure {
     pub(crate) bad_checkpoint: Option<CheckpointRef>,
 }
 
+/// What a worker says when it renews.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Says {
+    /// Where the trainer is.
+    pub(crate) progress: Option<v1::Progress>,
+    /// Where a group's ranks meet; empty from all but a leader that knows.
+    pub(crate) rendezvous: String,
+    /// Whether a member is to stop.
+    pub(crate) leaving: bool,
+}
+
 /// A client of the coordinator's `Fleet` service. The connection is made when it is first needed
 /// and again whenever it was lost.
 #[derive(Clone, Debug)]
@@ -117,22 +128,22 @@ impl Fleet {
         answer(client.acquire(Request::new(request)), wait + ANSWER_WITHIN).await
     }
 
-    /// Keeps a lease; asks once.
+    /// Keeps a part of a lease; asks once.
     pub(crate) async fn renew(
         &self,
-        claim: LeaseClaim,
-        progress: Option<v1::Progress>,
+        part: LeasePart,
+        says: Says,
         within: Duration,
-    ) -> Result<v1::Directive, Refusal> {
+    ) -> Result<v1::RenewResponse, Refusal> {
         let mut client = self.client.clone();
         let request = v1::RenewRequest {
-            claim: Some(claim.into()),
-            progress,
-            rendezvous: String::new(),
-            leaving: false,
+            claim: Some(part.into()),
+            progress: says.progress,
+            rendezvous: says.rendezvous,
+            leaving: says.leaving,
         };
         let call = client.renew(Request::new(request));
-        Ok(answer(call, within).await?.directive())
+        answer(call, within).await
     }
 
     /// Makes a stored checkpoint the task's own.
@@ -176,12 +187,12 @@ impl Fleet {
     /// Ends an attempt without a result; returns whether the task is tried again.
     pub(crate) async fn fail(
         &self,
-        part: impl Into<LeasePart>,
+        part: LeasePart,
         failure: &Failure,
         stderr_tail: &str,
     ) -> Result<bool, Refusal> {
         let request = v1::FailRequest {
-            claim: Some(part.into().into()),
+            claim: Some(part.into()),
             class: failure.class.into(),
             message: failure.message.clone(),
             stderr_tail: stderr_tail.to_owned(),
@@ -196,13 +207,9 @@ impl Fleet {
     }
 
     /// Gives a lease back, with what the task has come to.
-    pub(crate) async fn release(
-        &self,
-        claim: LeaseClaim,
-        interim: &Interim,
-    ) -> Result<(), Refusal> {
+    pub(crate) async fn release(&self, part: LeasePart, interim: &Interim) -> Result<(), Refusal> {
         let request = v1::ReleaseRequest {
-            claim: Some(claim.into()),
+            claim: Some(part.into()),
             curve: (!interim.is_empty()).then(|| interim.curve.clone().into()),
             seconds: interim.seconds,
         };

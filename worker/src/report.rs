@@ -16,6 +16,8 @@ pub enum Outcome {
     Released,
     /// The coordinator said that nobody wants the task any more.
     Cancelled,
+    /// This worker was a member of a group whose lease ended; how, its leader knows.
+    Attended,
     /// The lease ended, or had to be assumed to have ended.
     Lost,
 }
@@ -28,6 +30,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Released => "released",
             Self::Cancelled => "cancelled",
+            Self::Attended => "attended",
             Self::Lost => "lost",
         }
     }
@@ -56,6 +59,8 @@ pub struct Summary {
     pub released: u64,
     /// Attempts that were cancelled.
     pub cancelled: u64,
+    /// Attempts of groups of which this worker was a member.
+    pub attended: u64,
     /// Leases that ended under this worker.
     pub lost: u64,
     /// Where the attempts' time went, in sum.
@@ -71,6 +76,7 @@ impl Summary {
             Outcome::Failed => self.failed += 1,
             Outcome::Released => self.released += 1,
             Outcome::Cancelled => self.cancelled += 1,
+            Outcome::Attended => self.attended += 1,
             Outcome::Lost => self.lost += 1,
         }
         self.times.fetching += times.fetching;

@@ -47,7 +47,7 @@ pub(crate) struct Session {
     /// The lease of an attempt that was dropped because no renewal got through. If it still lives
     /// (the coordinator stood still, or the line was cut), it is given back before another task is
     /// asked for: else it would look as if the task had taken this worker with it.
-    dropped: Option<LeaseClaim>,
+    dropped: Option<LeasePart>,
 }
 
 /// Why a session waits for tasks no longer.
@@ -193,16 +193,16 @@ impl Session {
     /// Tells the coordinator of an attempt that was dropped, if it can be told; whatever it says, the
     /// lease is not this worker's any more.
     async fn give_back_dropped(&mut self) {
-        let Some(claim) = self.dropped.take() else {
+        let Some(part) = self.dropped.take() else {
             return;
         };
-        match tokio::time::timeout(ACQUIRE_WAIT, self.fleet.release(claim, &Interim::default()))
+        match tokio::time::timeout(ACQUIRE_WAIT, self.fleet.release(part, &Interim::default()))
             .await
         {
-            Ok(Ok(())) => tracing::info!(%claim, "gave the lease of the dropped attempt back"),
+            Ok(Ok(())) => tracing::info!(%part, "gave the lease of the dropped attempt back"),
             Ok(Err(refusal)) => tracing::debug!(%refusal, "the dropped attempt's lease had ended"),
             Err(_elapsed) => {
-                tracing::warn!(%claim, "the dropped attempt's lease was not given back");
+                tracing::warn!(%part, "the dropped attempt's lease was not given back");
             }
         }
     }
@@ -234,11 +234,12 @@ impl Session {
             "attempt",
             task = claim.task.short(),
             generation = claim.generation.0,
+            node = part.node,
             worker = self.config.name,
             sweep = assignment.sweep,
             attempt = assignment.attempt,
         );
-        let report = match Task::new(claim, assignment) {
+        let report = match Task::new(part, assignment) {
             Ok(task) => self.attempt(task, terms).instrument(span).await,
             Err(error) => {
                 self.refuse(part, &chain(&error), terms)
@@ -250,7 +251,7 @@ impl Session {
         if let Some(error) = report.unusable {
             return Err(RunError::Trainer(error));
         }
-        self.dropped = report.unheard.then_some(claim);
+        self.dropped = report.unheard.then_some(part);
         if report.outcome == Outcome::Failed {
             self.failures += 1;
             if self.failures >= SUSPICIOUS_FAILURES {

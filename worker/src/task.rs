@@ -12,6 +12,10 @@ use autorep_proto::v1;
 pub(crate) struct Task {
     /// The lease.
     pub(crate) claim: LeaseClaim,
+    /// This worker's part of it.
+    pub(crate) part: LeasePart,
+    /// Workers that hold it; at least one.
+    pub(crate) nodes: u32,
     /// What is to be done.
     pub(crate) spec: TaskSpec,
     /// The spec's canonical JSON, as it came.
@@ -49,12 +53,12 @@ pub(crate) enum BadAssignment {
         /// The task that the spec describes to this release.
         found: TaskId,
     },
-    /// The task is for several workers.
-    #[error(
-        "expected a task for one worker, found one for {nodes}; this release does not run those yet: set spec.resources.nodes to 1"
-    )]
-    Group {
-        /// Workers that it was leased to.
+    /// The place is none of the lease's.
+    #[error("expected a node below {nodes}, the workers that hold the lease, found {node}")]
+    Node {
+        /// This worker's place.
+        node: u32,
+        /// Workers that hold the lease.
         nodes: u32,
     },
     /// The inputs are not those that the spec asks for.
@@ -74,15 +78,12 @@ pub(crate) fn part(assignment: &v1::Assignment) -> Result<LeasePart, BadMessage>
 }
 
 impl Task {
-    /// Checks an assignment whose claim is `claim`.
-    pub(crate) fn new(
-        claim: LeaseClaim,
-        assignment: v1::Assignment,
-    ) -> Result<Self, BadAssignment> {
-        if assignment.nodes > 1 {
-            return Err(BadAssignment::Group {
-                nodes: assignment.nodes,
-            });
+    /// Checks an assignment, of which this worker has `part`.
+    pub(crate) fn new(part: LeasePart, assignment: v1::Assignment) -> Result<Self, BadAssignment> {
+        let (claim, node) = (part.claim, part.node);
+        let nodes = assignment.nodes.max(1);
+        if node >= nodes {
+            return Err(BadAssignment::Node { node, nodes });
         }
         let spec_json = assignment.spec;
         let spec: TaskSpec = serde_json::from_slice(&spec_json).map_err(BadAssignment::Spec)?;
@@ -102,6 +103,8 @@ impl Task {
         check_inputs(&spec, &inputs)?;
         Ok(Self {
             claim,
+            part,
+            nodes,
             spec,
             spec_json,
             inputs,

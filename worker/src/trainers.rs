@@ -229,7 +229,10 @@ impl Trainers {
         if !fine && !self.is_settled {
             self.settle(from);
         }
-        if self.decides == Some(from) || (leads && self.decides.is_none()) {
+        // Where rank 0 is another worker's, that no rank has failed is all there is to say.
+        let is_led_here = self.ranks.iter().any(Rank::leads);
+        let speaks = leads || !is_led_here;
+        if self.decides == Some(from) || (speaks && self.decides.is_none()) {
             self.end = Some(end);
         }
         if leads && self.overdue.is_none() {

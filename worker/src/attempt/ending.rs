@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::failure::FailureClass;
-use autorep_core::lease::LeaseClaim;
+use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::{Interim, Observation};
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
@@ -141,12 +141,13 @@ impl From<Outcome> for Ended {
 pub(super) async fn end(
     store: Store,
     fleet: Fleet,
-    claim: LeaseClaim,
+    part: LeasePart,
     verdict: Verdict,
     log: PathBuf,
     stderr: String,
     take_next: bool,
 ) -> Result<Ended, Refusal> {
+    let claim = part.claim;
     reached(Point::WorkerBeforeLog);
     store_log(&store, claim, log).await;
     reached(Point::WorkerAfterLog);
@@ -166,7 +167,7 @@ pub(super) async fn end(
             ),
         },
         Verdict::Stopped(interim) => {
-            let releasing = release(&fleet, claim, &interim);
+            let releasing = release(&fleet, part, &interim);
             if take_next {
                 return releasing.await.map(|()| Outcome::Released.into());
             }
@@ -181,7 +182,7 @@ pub(super) async fn end(
         Verdict::Failed(failure) => failure,
     };
     reached(Point::WorkerBeforeFail);
-    let will_retry = fleet.fail(claim, &failure, &stderr).await?;
+    let will_retry = fleet.fail(part, &failure, &stderr).await?;
     reached(Point::WorkerAfterFail);
     tracing::info!(will_retry, "reported the failure");
     Ok(Outcome::Failed.into())
@@ -199,9 +200,9 @@ async fn finish(
     finished
 }
 
-async fn release(fleet: &Fleet, claim: LeaseClaim, interim: &Interim) -> Result<(), Refusal> {
+async fn release(fleet: &Fleet, part: LeasePart, interim: &Interim) -> Result<(), Refusal> {
     reached(Point::WorkerBeforeRelease);
-    let released = fleet.release(claim, interim).await;
+    let released = fleet.release(part, interim).await;
     reached(Point::WorkerAfterRelease);
     released
 }

@@ -43,6 +43,10 @@ pub(crate) struct State {
     pub(crate) calls: Vec<Call>,
     pub(crate) offers: VecDeque<v1::Assignment>,
     pub(crate) renewals: Renewals,
+    /// Where members are told that their group meets.
+    pub(crate) rendezvous: String,
+    /// The latest renewal as it came.
+    pub(crate) renewed: v1::RenewRequest,
     pub(crate) idle: bool,
     pub(crate) terms: v1::RegisterResponse,
     pub(crate) protocol_version: u32,
@@ -65,6 +69,8 @@ impl Recorder {
             calls: Vec::new(),
             offers: VecDeque::new(),
             renewals: Renewals::Directive(v1::Directive::Continue),
+            rendezvous: String::new(),
+            renewed: v1::RenewRequest::default(),
             idle: false,
             terms: v1::RegisterResponse {
                 // Longer than any test: no lease ends by itself.
@@ -195,10 +201,11 @@ impl Fleet for Recorder {
     ) -> Result<Response<v1::RenewResponse>, Status> {
         let request = request.into_inner();
         self.record(Call::Renew(request.progress));
+        self.change(|it| it.renewed.clone_from(&request));
         match self.look(|it| it.renewals) {
             Renewals::Directive(directive) => Ok(Response::new(v1::RenewResponse {
                 directive: directive.into(),
-                rendezvous: String::new(),
+                rendezvous: self.look(|it| it.rendezvous.clone()),
             })),
             Renewals::Stale => {
                 let held = Generation(request.claim.unwrap_or_default().generation);

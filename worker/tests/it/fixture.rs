@@ -23,7 +23,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::coordinator::{Recorder, Server};
+use crate::coordinator::{Recorder, Server, State};
 
 /// The generation of every lease here.
 pub(crate) const GENERATION: Generation = Generation(5);
@@ -180,6 +180,17 @@ impl Lab {
         let mut paths: Vec<PathBuf> = entries.map(|it| it.unwrap().path()).collect();
         paths.retain(|path| !path.ends_with(".gate"));
         paths
+    }
+
+    /// Waits until the trainer has written its id with the step `pid` and lives, or has ended. The
+    /// worker renews meanwhile, which is when it is looked at.
+    pub(crate) async fn until_trainer(&self, lives: bool) {
+        let path = self.folder.path().join("data/fashion-mnist/pid");
+        let is_so = |_: &State| {
+            let id = std::fs::read_to_string(&path).unwrap_or_default();
+            !id.is_empty() && PathBuf::from(format!("/proc/{id}")).exists() == lives
+        };
+        self.recorder.until("the trainer", is_so).await;
     }
 
     /// Whether the trainer that wrote its id with the step `pid` lives.

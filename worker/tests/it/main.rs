@@ -6,6 +6,7 @@
 mod coordinator;
 mod endings;
 mod fixture;
+mod groups;
 mod leases;
 mod ranks;
 mod runs;
