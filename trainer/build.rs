@@ -3,11 +3,13 @@
 //! puts a CUDA build's folder first there.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The C++.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 7] = [
     "src/autocast.cpp",
+    "src/fused/masked.cpp",
+    "src/fused/updates.cpp",
     "src/ranks/batch_norm.cpp",
     "src/ranks/buckets.cpp",
     "src/ranks/group.cpp",
@@ -15,7 +17,7 @@ const SOURCES: [&str; 5] = [
 ];
 
 /// What they include beside libtorch's headers.
-const HEADERS: [&str; 2] = ["src/ranks/native.h", "src/ranks/declared"];
+const HEADERS: [&str; 3] = ["src/fused", "src/ranks/native.h", "src/ranks/declared"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
@@ -36,22 +38,41 @@ fn main() {
     };
     let headers = env::var_os("LIBTORCH_INCLUDE").or_else(|| env::var_os("LIBTORCH"));
     let include = PathBuf::from(headers.unwrap_or(root)).join("include");
-    for source in SOURCES.iter().chain(&HEADERS) {
-        println!("cargo:rerun-if-changed={source}");
-    }
-    cc::Build::new()
-        .cpp(true)
-        .std("c++17")
-        .warnings(false)
-        .include(&include)
-        .include(include.join("torch/csrc/api/include"))
-        // Before libtorch's: Gloo's headers are not among those.
-        .include("src/ranks/declared")
-        .define("USE_C10D_GLOO", None)
-        .files(SOURCES)
-        .compile("autorep_native");
+    compile(&include);
     if let Some(folder) = cpu.parent() {
         println!("cargo:rustc-link-arg=-Wl,--enable-new-dtags");
         println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
     }
+}
+
+/// Compiles the C++ of this crate against libtorch's headers, optimised whatever the profile:
+/// `src/fused` is loops over feature maps.
+fn compile(include: &Path) {
+    for source in SOURCES.iter().chain(&HEADERS) {
+        println!("cargo:rerun-if-changed={source}");
+    }
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .opt_level(3)
+        .include(include)
+        .include(include.join("torch/csrc/api/include"))
+        // Before libtorch's: Gloo's headers are not among those.
+        .include("src/ranks/declared")
+        .define("USE_C10D_GLOO", None)
+        .files(SOURCES);
+    // libtorch's own threads are those of GNU's OpenMP; another runtime beside it would have a
+    // second set of them.
+    if build.get_compiler().is_like_gnu() {
+        build.flag("-fopenmp");
+        println!("cargo:rustc-link-lib=dylib=gomp");
+    } else {
+        println!(
+            "cargo:warning=the C++ compiler is not GNU's: masked activations will use one thread; set CXX=g++"
+        );
+        build.flag_if_supported("-fopenmp-simd");
+    }
+    build.compile("autorep_native");
 }

@@ -1,17 +1,18 @@
 //! The masked activation: at each element either ReLU or a polynomial of its channel.
 //!
-//! With indicator `m` (1 keeps the ReLU), `y = g(x) + m (relu(x) - g(x))`. It is computed as
-//! `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so that all
-//! arithmetic with coefficients is done once per batch, and four passes over `x` remain for a
-//! degree-2 polynomial. An element that keeps its ReLU has brackets of exactly zero, one that
-//! does not has exactly `g(x)`.
+//! With indicator `m` (1 keeps the ReLU), `y = g(x) + m (relu(x) - g(x))`, computed as
+//! `y = m relu(x) + (1 - m) g(x)`: an element that keeps its ReLU has exactly `relu(x)`, one that
+//! does not exactly `g(x)`. On a CPU it is one operator ([`crate::fused`]); elsewhere it is composed as
+//! `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so that four passes
+//! over `x` remain for a degree-2 polynomial.
 //!
 //! The indicator's gradient is a straight-through one: `m + softplus(w).detach() (w - w.detach())`
 //! has the value `m` and the derivative `softplus(w)`.
 
 use tch::Tensor;
 
-use crate::nets::{Activate, Layout};
+use crate::fused;
+use crate::nets::{Activate, Layout, Normalised};
 
 /// The indicator with its straight-through gradient: the value of `indicators` (zeros and ones)
 /// and the derivative `softplus(latents)`. Both have the same shape.
@@ -33,49 +34,86 @@ pub fn hysteresis_step(indicators: &Tensor, latents: &Tensor, hysteresis: f64) -
 /// What one site mixes for one batch.
 #[derive(Debug)]
 pub struct Mixture {
-    /// The indicators, of shape [channels, height, width]; `None` when all of them are zero and
-    /// constant, which saves the ReLU.
+    /// The indicators, which may carry a gradient, of shape [channels, height, width]; `None` when
+    /// all of them are zero and constant, which saves the ReLU where it is composed.
     keep: Option<Tensor>,
-    /// `(1 - m) c_p` by power `p`, each of shape [channels, height, width].
-    terms: Vec<Tensor>,
+    /// Of shape [degree + 1, channels], or [degree + 1, 1].
+    coefficients: Tensor,
 }
 
 impl Mixture {
     /// From indicators of shape [channels, height, width], which may carry a gradient, and
-    /// coefficients of shape [degree + 1, channels].
+    /// coefficients of shape [degree + 1, channels] or [degree + 1, 1].
     pub fn new(keep: &Tensor, coefficients: &Tensor) -> Self {
-        // A mask in another layout than the feature maps makes every pass over them slower.
-        let layout = Layout::of(keep.device());
-        let replaced = 1.0 - keep;
-        let powers = coefficients.size()[0];
-        let terms = (0..powers)
-            .map(|power| &replaced * coefficients.select(0, power).view([-1, 1, 1]))
-            .map(|term| layout.arrange(&term))
-            .collect();
         Self {
-            keep: Some(layout.arrange(keep)),
-            terms,
+            keep: Some(keep.shallow_clone()),
+            coefficients: coefficients.shallow_clone(),
         }
     }
 
-    /// A site without any ReLU: only the polynomial, with coefficients of shape
-    /// [degree + 1, channels].
+    /// A site without any ReLU: only the polynomial.
     pub fn polynomial(coefficients: &Tensor) -> Self {
-        let powers = coefficients.size()[0];
-        let terms = (0..powers)
-            .map(|power| coefficients.select(0, power).view([-1, 1, 1]))
-            .collect();
-        Self { keep: None, terms }
+        Self {
+            keep: None,
+            coefficients: coefficients.shallow_clone(),
+        }
     }
 
     /// The activation of `x`, of shape [batch, channels, height, width].
     pub fn apply(&self, x: &Tensor) -> Tensor {
-        let (highest, lower) = self.terms.split_last().expect("a polynomial has a term");
-        let polynomial = lower
-            .iter()
+        if fused::is_for(x.device()) {
+            self.call(x, None).activation()
+        } else {
+            self.composed(x)
+        }
+    }
+
+    /// The activation of `z` behind a batch normalisation, and behind the sum of that with `beside`;
+    /// `watched` receives what [`fused::Call::watched`] says. For where [`fused::is_for`] holds.
+    pub fn apply_normalised(
+        &self,
+        z: &Tensor,
+        norm: fused::Norm<'_>,
+        beside: Option<&Tensor>,
+        watched: Option<&Tensor>,
+    ) -> Tensor {
+        let call = fused::Call {
+            beside,
+            watched,
+            ..self.call(z, Some(norm))
+        };
+        call.activation()
+    }
+
+    fn call<'a>(&'a self, z: &'a Tensor, norm: Option<fused::Norm<'a>>) -> fused::Call<'a> {
+        fused::Call {
+            z,
+            norm,
+            beside: None,
+            keep: self.keep.as_ref(),
+            coefficients: &self.coefficients,
+            watched: None,
+        }
+    }
+
+    /// As [`Self::apply`], of tensor operations: for any device, and for indicators of any shape that
+    /// broadcasts to that of `x`.
+    pub fn composed(&self, x: &Tensor) -> Tensor {
+        // A mask in another layout than the feature maps makes every pass over them slower.
+        let layout = Layout::of(x.device());
+        let keep = self.keep.as_ref().map(|keep| layout.arrange(keep));
+        let term = |power| {
+            let column = self.coefficients.select(0, power).view([-1, 1, 1]);
+            match &keep {
+                Some(keep) => layout.arrange(&((1.0 - keep) * column)),
+                None => column,
+            }
+        };
+        let highest = self.coefficients.size()[0] - 1;
+        let polynomial = (0..highest)
             .rev()
-            .fold(highest.shallow_clone(), |sum, term| term.addcmul(&sum, x));
-        match &self.keep {
+            .fold(term(highest), |sum, power| term(power).addcmul(&sum, x));
+        match &keep {
             Some(keep) => polynomial.addcmul(keep, &x.relu()),
             None => polynomial.expand_as(x),
         }
@@ -92,6 +130,11 @@ pub struct Mixed {
 impl Activate for Mixed {
     fn activate(&mut self, site: usize, x: &Tensor) -> Tensor {
         self.sites[site].apply(x)
+    }
+
+    fn activate_normalised(&mut self, site: usize, x: &Normalised<'_>) -> Tensor {
+        x.activated(&self.sites[site], None)
+            .unwrap_or_else(|| self.activate(site, &x.compute()))
     }
 }
 

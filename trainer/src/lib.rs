@@ -3,6 +3,7 @@
 //! - [`nets`] builds networks whose activations are applied by the caller, site by site;
 //! - [`activation`], [`sites`], [`units`], [`dapa`], [`running`], [`scoring`], [`penalty`] and
 //!   [`projection`] are the methods' mathematics;
+//! - [`fused`] is the masked activation and the optimizers' steps in C++;
 //! - [`data`], [`optim`], [`schedule`], [`loss`], [`ema`], [`precision`] and [`metrics`] are what
 //!   every stage of training shares;
 //! - [`training`] is one stage's state and its step, [`methods`] what sets the stages apart, and
@@ -27,6 +28,7 @@ pub mod data;
 pub mod device;
 pub mod ema;
 pub mod error;
+pub mod fused;
 pub mod host;
 pub mod local;
 pub mod loss;
@@ -47,6 +49,7 @@ pub mod schedule;
 pub mod scoring;
 pub mod serve;
 pub mod sites;
+pub mod step_times;
 pub mod task;
 pub mod tensors;
 pub mod train_loop;

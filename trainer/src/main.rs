@@ -6,12 +6,13 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, bail};
-use autorep_trainer::{allocator, checkpoint, local, probe, serve, weights};
+use autorep_trainer::{allocator, checkpoint, local, probe, serve, step_times, weights};
 
 const USAGE: &str = "\
 usage: autorep-trainer              work for the worker at the other end of standard input
        autorep-trainer local ...    work on one task without a worker
        autorep-trainer weights ...  inspect, check and convert files of weights
+       autorep-trainer step-times ...  measure what a step of a search costs
        autorep-trainer --probe      print what this machine offers, as JSON
        autorep-trainer --version
 ";
@@ -25,6 +26,7 @@ fn main() -> anyhow::Result<()> {
     match first.to_str() {
         Some("local") => run_local(arguments),
         Some("weights") => weights::run(arguments),
+        Some("step-times") => measure_steps(arguments),
         Some("--probe") => print(&serde_json::to_string(&probe::probe())?),
         Some("--version") => print(&format!(
             "autorep-trainer {} (libtorch {})",
@@ -67,6 +69,15 @@ fn run_local(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
         return print(local::USAGE.trim_end());
     }
     local::run(&local::parse(arguments)?)
+}
+
+fn measure_steps(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
+    let arguments: Vec<OsString> = arguments.collect();
+    if arguments.is_empty() || arguments.iter().any(|argument| argument == "--help") {
+        return print(step_times::USAGE.trim_end());
+    }
+    let measured = step_times::run(&step_times::parse(arguments)?)?;
+    print(&measured.to_string())
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::calibrate::{Statistics, mean_statistics, set_damped};
 use crate::dapa;
-use crate::nets::Activate;
+use crate::nets::{Activate, Normalised};
 use crate::ranks::Ranks;
 use crate::rng::Rng;
 use crate::sites::{Searching, Sites};
@@ -112,9 +112,14 @@ impl Running {
                 let unbiased = variance * (&all / (&all - 1.0));
                 (mean.to_kind(Kind::Float), unbiased.to_kind(Kind::Float))
             };
-            let batch = Tensor::stack(&[mean, variance], 0);
-            let _in_place = self.sites[site].shallow_clone().lerp_(&batch, MOMENTUM);
+            self.take(site, &Tensor::stack(&[mean, variance], 0));
         });
+    }
+
+    /// Moves a site's averages towards those of a batch, of shape [2, channels].
+    fn take(&self, site: usize, batch: &Tensor) {
+        let averages = &self.sites[site];
+        let _in_place = tch::no_grad(|| averages.shallow_clone().lerp_(batch, MOMENTUM));
     }
 
     /// The live tensors under `running.NAME`.
@@ -162,6 +167,27 @@ impl Activate for Watched<'_> {
             self.searching.renew(self.sites, site);
         }
         self.searching.mixed.activate(site, x)
+    }
+
+    fn activate_normalised(&mut self, site: usize, x: &Normalised<'_>) -> Tensor {
+        let Watch {
+            running,
+            recipe,
+            done,
+        } = self.watch;
+        // Coefficients that come from this very batch are needed before they are applied to it, and
+        // the operator sees the images of one rank.
+        if Running::refreshes(recipe, done) || !self.ranks.are_one() {
+            return self.activate(site, &x.compute());
+        }
+        let batch = running.sites[site].zeros_like();
+        match x.activated(&self.searching.mixed.sites[site], Some(&batch)) {
+            Some(y) => {
+                running.take(site, &batch);
+                y
+            }
+            None => self.activate(site, &x.compute()),
+        }
     }
 }
 

@@ -38,7 +38,8 @@ impl Activate for Probe {
         let keep = keep.set_requires_grad(true);
         let mixture = Mixture::new(&keep, &self.coefficients[site]);
         self.keep.push(keep);
-        mixture.apply(x)
+        // An indicator for every image: no operator has that.
+        mixture.composed(x)
     }
 }
 
@@ -225,13 +226,11 @@ mod tests {
     #[test]
     fn the_first_order_score_is_the_losses_derivative() {
         let (masked, batch) = constants();
-        let lesson = Lesson {
-            recipe: Distillation {
-                kd_weight: 0.0,
-                ..Distillation::default()
-            },
-            teacher: None,
+        let recipe = Distillation {
+            kd_weight: 0.0,
+            ..Distillation::default()
         };
+        let lesson = Lesson::new(&recipe, None);
         let mut scores = Scores::new();
         scores.add(&masked, &lesson, &batch).unwrap();
         let first = scores.first_order();

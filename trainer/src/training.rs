@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use autorep_core::data::Inputs;
 use autorep_core::observation::Accuracy;
-use autorep_core::recipe::{CoefficientRates, Distillation, Schedule};
+use autorep_core::recipe::{CoefficientRates, Distillation, Precision, Schedule};
 use autorep_core::task::TaskSpec;
 use tch::{Device, Kind, Tensor};
 
@@ -19,7 +19,7 @@ use crate::methods::replace::Search;
 use crate::metrics::{EpochMetrics, EpochSums, SiteRelus};
 use crate::nets::{Net, Phase};
 use crate::optim::{Optimizer, clipped};
-use crate::precision::LossScale;
+use crate::precision::{LossScale, compute};
 use crate::ranks::{Ranks, RanksError, Traffic};
 use crate::schedule::learning_rate;
 use crate::tensors::{Named, bits, snapshot};
@@ -35,16 +35,37 @@ pub struct Lesson {
     /// Weights and temperature.
     pub recipe: Distillation,
     /// The full-ReLU baseline; `None` when the recipe does not ask for it.
-    pub teacher: Option<Net>,
+    teacher: Option<Net>,
+    /// In which numbers the teacher computes.
+    pub precision: Precision,
 }
 
 impl Lesson {
+    /// As the recipe says, from this teacher, in f32.
+    pub fn new(recipe: &Distillation, teacher: Option<&Net>) -> Self {
+        Self {
+            recipe: recipe.clone(),
+            teacher: teacher.map(Net::folded),
+            precision: Precision::Fp32,
+        }
+    }
+
+    /// Whether there is one to learn from.
+    pub const fn has_teacher(&self) -> bool {
+        self.teacher.is_some()
+    }
+
+    /// What the teacher says of images, f32 of shape [batch, classes].
+    fn taught(&self, images: &Tensor) -> Option<Tensor> {
+        let teacher = self.teacher.as_ref()?;
+        let forward = || teacher.full(images, Phase::Eval);
+        let logits = tch::no_grad(|| compute(self.precision, images.device(), forward));
+        Some(logits.to_kind(Kind::Float))
+    }
+
     /// The loss of a batch's logits.
     pub fn terms(&self, logits: &Tensor, batch: &Batch, smoothing: f64) -> Terms {
-        let teacher = self
-            .teacher
-            .as_ref()
-            .map(|teacher| tch::no_grad(|| teacher.full(&batch.images, Phase::Eval)));
+        let teacher = self.taught(&batch.images);
         let logits = logits.to_kind(Kind::Float);
         loss::distilled(
             &self.recipe,
@@ -262,10 +283,13 @@ impl Training {
             skips,
             schedule,
             coefficients,
-            lesson,
+            mut lesson,
             search,
             begun,
         } = parts;
+        if let Some(lesson) = &mut lesson {
+            lesson.precision = schedule.precision;
+        }
         masked.precision = schedule.precision;
         let trainables = masked.trainables(&schedule, coefficients);
         Self {

@@ -5,6 +5,7 @@ mod check;
 pub mod evaluate;
 pub mod finetune;
 mod from_file;
+pub mod in_memory;
 mod inputs;
 pub mod replace;
 
@@ -141,9 +142,6 @@ impl Setup {
                 Some(teacher)
             }
         };
-        Ok(Lesson {
-            recipe: recipe.clone(),
-            teacher,
-        })
+        Ok(Lesson::new(recipe, teacher.as_ref()))
     }
 }

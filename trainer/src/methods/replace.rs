@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
 use super::{Setup, Start};
+use crate::calibrate::set_damped;
 use crate::checkpoint::Passed;
+use crate::dapa;
 use crate::error::TrainError;
 use crate::masked::MaskedNet;
 use crate::optim::{Optimizer, Trainable};
@@ -30,7 +32,7 @@ mod report;
 mod start;
 
 pub(super) use start::scores;
-use start::{begin, full_net, needs_scores, score, searched_net, set_polynomials};
+use start::{begin, full_net, needs_scores, score, searched_net, searched_sites, set_polynomials};
 
 /// The part of a `replace` stage that moves indicators.
 #[derive(Debug)]
@@ -131,6 +133,25 @@ pub(super) fn training(
         search.freeze_if_due(&mut training.masked, 0, judge)?;
     }
     Ok(training)
+}
+
+/// Turns a full net into one that is searched, without looking at any image: polynomials for standard
+/// normal pre-activations, latents where the recipe starts them.
+pub(super) fn in_memory(
+    setup: &Setup,
+    masked: &mut MaskedNet,
+    recipe: &ReplaceRecipe,
+    budgets: &[u64],
+    per_epoch: u64,
+) -> Search {
+    masked.sites = searched_sites(setup, masked, recipe);
+    let polynomial = dapa::coefficients(0.0, 1.0, recipe.degree);
+    for (at, coefficients) in masked.sites.coefficients().iter().enumerate() {
+        let columns = usize::try_from(coefficients.size()[1]).unwrap_or(0);
+        set_damped(&masked.sites, at, &vec![polynomial; columns], recipe);
+    }
+    let ties = begin(setup, masked, recipe, None);
+    Search::new(recipe, budgets, masked, per_epoch, ties, None)
 }
 
 /// Whether a check that finds `count` ReLUs, at least `lowest` at any check before and `allowed` by

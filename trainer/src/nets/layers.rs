@@ -3,9 +3,10 @@
 use autorep_core::net::{Conv, Layer, Linear, Norm, Padding, Pool};
 use tch::{Device, Kind, Tensor};
 
-use crate::ranks::{self, Ranks};
-
 use super::{Activate, Layout, Param, Phase, Role, init};
+use crate::activation::Mixture;
+use crate::fused;
+use crate::ranks::{self, Ranks};
 
 /// One layer with its tensors; the variants are those of [`Layer`].
 #[derive(Debug)]
@@ -30,27 +31,79 @@ pub(super) enum Step {
 /// A convolution.
 #[derive(Debug)]
 pub(super) struct ConvStep {
-    kernel: Tensor,
-    bias: Option<Tensor>,
-    size: i64,
-    stride: i64,
-    groups: i64,
-    padding: Padding,
+    pub(super) kernel: Tensor,
+    pub(super) bias: Option<Tensor>,
+    pub(super) size: i64,
+    pub(super) stride: i64,
+    pub(super) groups: i64,
+    pub(super) padding: Padding,
+    /// As [`NormStep::arranges`], where the normalisation is folded into it.
+    pub(super) arranges: bool,
 }
 
 /// Batch normalisation.
 #[derive(Debug)]
 pub(super) struct NormStep {
-    scale: Tensor,
-    shift: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    epsilon: f64,
-    momentum: f64,
+    pub(super) scale: Tensor,
+    pub(super) shift: Tensor,
+    pub(super) mean: Tensor,
+    pub(super) variance: Tensor,
+    pub(super) epsilon: f64,
+    pub(super) momentum: f64,
     /// Whether its result is laid out anew. An image of one channel lies the same way in both
     /// layouts, which leaves the stem's result in planes; what comes after the first batch
     /// normalisation keeps the layout that it is given there.
-    arranges: bool,
+    pub(super) arranges: bool,
+}
+
+/// What a site sees where a batch normalisation comes before it, or the sum of one with something
+/// else: before it is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalised<'a> {
+    z: &'a Tensor,
+    norm: &'a NormStep,
+    phase: Phase,
+    beside: Option<&'a Tensor>,
+    /// Whose images the batch's statistics are of.
+    ranks: &'a Ranks,
+}
+
+impl Normalised<'_> {
+    /// The pre-activation, of shape [batch, channels, height, width].
+    pub fn compute(&self) -> Tensor {
+        let x = self.norm.forward(self.z, self.phase, self.ranks);
+        match self.beside {
+            Some(beside) => x + beside,
+            None => x,
+        }
+    }
+
+    /// Its activation in one operator, with what the site sees going to `watched`; `None` where there
+    /// is no such operator.
+    pub fn activated(&self, mixture: &Mixture, watched: Option<&Tensor>) -> Option<Tensor> {
+        let training = match self.phase {
+            // The statistics of several ranks are known only between the operator's passes.
+            Phase::Train if !self.ranks.are_one() => return None,
+            Phase::Train => true,
+            Phase::Eval => false,
+            // The operator moves the running statistics wherever it uses the batch's.
+            Phase::Measure => return None,
+        };
+        if !fused::is_for(self.z.device()) {
+            return None;
+        }
+        let norm = fused::Norm {
+            gamma: &self.norm.scale,
+            beta: &self.norm.shift,
+            running_mean: &self.norm.mean,
+            running_variance: &self.norm.variance,
+            momentum: self.norm.momentum,
+            epsilon: self.norm.epsilon,
+            training,
+        };
+        let z = self.norm.arranged(self.z);
+        Some(mixture.apply_normalised(&z, norm, self.beside, watched))
+    }
 }
 
 /// What a layer is applied with.
@@ -64,14 +117,42 @@ pub(super) struct Pass<'a> {
 impl Pass<'_> {
     /// Applies layers one after the other; no layers are the input itself.
     pub(super) fn run(&mut self, steps: &[Step], x: &Tensor) -> Tensor {
-        let Some((first, rest)) = steps.split_first() else {
-            return x.shallow_clone();
-        };
-        let mut x = self.step(first, x);
-        for step in rest {
-            x = self.step(step, &x);
+        let mut x = x.shallow_clone();
+        let mut rest = steps;
+        loop {
+            (x, rest) = match rest {
+                [] => return x,
+                [Step::Norm(norm), Step::Site(site), rest @ ..] => {
+                    (self.normalised(*site, &x, norm, None), rest)
+                }
+                [Step::Sum { main, shortcut }, Step::Site(site), rest @ ..]
+                    if let [main @ .., Step::Norm(norm)] = &main[..] =>
+                {
+                    let beside = self.run(shortcut, &x);
+                    let z = self.run(main, &x);
+                    (self.normalised(*site, &z, norm, Some(&beside)), rest)
+                }
+                [step, rest @ ..] => (self.step(step, &x), rest),
+            };
         }
-        x
+    }
+
+    /// The activation at a site behind a batch normalisation, and behind its sum with `beside`.
+    fn normalised(
+        &mut self,
+        site: usize,
+        z: &Tensor,
+        norm: &NormStep,
+        beside: Option<&Tensor>,
+    ) -> Tensor {
+        let normalised = Normalised {
+            z,
+            norm,
+            phase: self.phase,
+            beside,
+            ranks: self.norm,
+        };
+        self.act.activate_normalised(site, &normalised)
     }
 
     fn step(&mut self, step: &Step, x: &Tensor) -> Tensor {
@@ -102,6 +183,10 @@ impl Pass<'_> {
 
 impl ConvStep {
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
+        arranged_if(self.arranges, &self.convolved(x))
+    }
+
+    fn convolved(&self, x: &Tensor) -> Tensor {
         let half = self.size / 2;
         match self.padding {
             Padding::Half => self.padded(x, [half, half]),
@@ -148,11 +233,7 @@ impl NormStep {
             Phase::Eval => None,
         };
         let y = y.unwrap_or_else(|| self.own(x, phase));
-        if self.arranges {
-            Layout::of(y.device()).arrange(&y)
-        } else {
-            y
-        }
+        self.arranged(&y)
     }
 
     /// With the statistics of all ranks' images; `None` if there is one rank.
@@ -184,6 +265,18 @@ impl NormStep {
             self.epsilon,
             true,
         )
+    }
+
+    fn arranged(&self, x: &Tensor) -> Tensor {
+        arranged_if(self.arranges, x)
+    }
+}
+
+fn arranged_if(arranges: bool, x: &Tensor) -> Tensor {
+    if arranges {
+        Layout::of(x.device()).arrange(x)
+    } else {
+        x.shallow_clone()
     }
 }
 
@@ -234,6 +327,7 @@ impl Builder {
             stride,
             groups,
             padding: conv.padding,
+            arranges: false,
         }
     }
 

@@ -5,6 +5,7 @@
 //! Parameter names are checkpoint keys and follow torchvision's names, so that weights can be
 //! exchanged with `PyTorch`. They are a contract.
 
+mod folded;
 mod init;
 mod layers;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use tch::{Device, Tensor};
 
 use crate::ranks::{Ranks, RanksError};
 
+pub use layers::Normalised;
 use layers::{Builder, Pass, Step};
 
 /// How feature maps lie in memory.
@@ -76,6 +78,11 @@ pub trait Activate {
     /// The activation of `x`, of shape [batch, channels, height, width], at the site with this
     /// index among the net's sites.
     fn activate(&mut self, site: usize, x: &Tensor) -> Tensor;
+
+    /// As [`Self::activate`], where what the site sees has not been computed yet.
+    fn activate_normalised(&mut self, site: usize, x: &Normalised<'_>) -> Tensor {
+        self.activate(site, &x.compute())
+    }
 
     /// The activation where the net has one that is no site.
     fn uncounted(&mut self, x: &Tensor) -> Tensor {

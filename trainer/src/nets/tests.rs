@@ -237,3 +237,26 @@ fn channels_last_and_planes_give_the_same_logits_and_gradients() {
         }
     }
 }
+
+#[test]
+fn a_folded_net_says_what_its_net_says_in_evaluation() {
+    for family in Family::ALL {
+        for extra in [false, true] {
+            let spec = small(family, extra);
+            let net = Net::new(&spec, input(3, 40, 40), 10, 3, Device::Cpu);
+            tch::manual_seed(1);
+            for param in net.params() {
+                let mut tensor = param.tensor.detach();
+                if param.role == Role::Statistic || param.role == Role::Affine {
+                    tensor += tensor.rand_like() * 0.5;
+                }
+            }
+            let images = Tensor::randn([3, 3, 40, 40], (Kind::Float, Device::Cpu));
+            let wanted = tch::no_grad(|| net.full(&images, Phase::Eval));
+            let got = tch::no_grad(|| net.folded().full(&images, Phase::Eval));
+            let off = (&got - &wanted).abs().max() / wanted.abs().max();
+            let off = off.double_value(&[]);
+            assert!(off < 5e-4, "{family:?}: {off:e}");
+        }
+    }
+}

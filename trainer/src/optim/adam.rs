@@ -3,7 +3,8 @@
 
 use tch::Tensor;
 
-use super::{Trainable, buffers, named};
+use super::{Trainable, buffers, groups, named};
+use crate::fused::updates::{self, AdamStep};
 use crate::tensors::Named;
 
 const BETAS: [f64; 2] = [0.9, 0.999];
@@ -36,11 +37,30 @@ impl Adam {
     /// One step; `gradients` in the order of the trainables, `done` steps made before.
     pub fn step(&mut self, gradients: &[Tensor], lr: f64, done: u64) {
         let count = done as f64 + 1.0;
+        for group in groups(&self.trainables) {
+            let constants = AdamStep {
+                lr,
+                betas: BETAS,
+                weight_decay: group.weight_decay,
+                epsilon: EPSILON,
+                step: count,
+            };
+            updates::adam(
+                &group.tensors(&self.trainables),
+                &group.of(gradients),
+                &group.of(&self.first),
+                &group.of(&self.second),
+                constants,
+            );
+        }
         let [first_bias, second_bias] = BETAS.map(|beta| 1.0 - beta.powf(count));
         tch::no_grad(|| {
             let moments = self.first.iter_mut().zip(&mut self.second);
             let state = self.trainables.iter_mut().zip(moments);
             for ((trainable, (first, second)), gradient) in state.zip(gradients) {
+                if trainable.lr_scale.is_none() {
+                    continue;
+                }
                 let gradient = trainable.penalised(gradient);
                 let _in_place = first.lerp_(&gradient, 1.0 - BETAS[0]);
                 let _in_place = second.lerp_(&gradient.square(), 1.0 - BETAS[1]);

@@ -138,6 +138,47 @@ pub fn clipped(gradients: Vec<Tensor>, limit: f64) -> Vec<Tensor> {
     })
 }
 
+/// Of the trainables that move at the optimizer's own rate, groups with one weight decay, by their
+/// places: what one fused step can move.
+fn groups(trainables: &[Trainable]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (place, trainable) in trainables.iter().enumerate() {
+        if trainable.lr_scale.is_some() {
+            continue;
+        }
+        let decay = trainable.weight_decay;
+        let same = |group: &&mut Group| group.weight_decay.to_bits() == decay.to_bits();
+        match groups.iter_mut().find(same) {
+            Some(group) => group.places.push(place),
+            None => groups.push(Group {
+                weight_decay: decay,
+                places: vec![place],
+            }),
+        }
+    }
+    groups
+}
+
+/// Trainables with one weight decay.
+#[derive(Debug)]
+struct Group {
+    weight_decay: f64,
+    /// Among the optimizer's.
+    places: Vec<usize>,
+}
+
+impl Group {
+    /// What belongs to its members.
+    fn of<'a>(&self, all: &'a [Tensor]) -> Vec<&'a Tensor> {
+        self.places.iter().map(|place| &all[*place]).collect()
+    }
+
+    fn tensors<'a>(&self, trainables: &'a [Trainable]) -> Vec<&'a Tensor> {
+        let members = self.places.iter();
+        members.map(|place| &trainables[*place].tensor).collect()
+    }
+}
+
 /// A buffer of zeros per trainable.
 fn buffers(trainables: &[Trainable]) -> Vec<Tensor> {
     trainables
@@ -197,5 +238,28 @@ mod tests {
         optimizer.step(&[x.detach().ones_like()], 0.1, 0);
         assert!((x.double_value(&[0, 1]) + 0.1).abs() < 1e-12);
         assert!((x.double_value(&[1, 1]) + 0.05).abs() < 1e-12);
+    }
+
+    /// A convolution's gradient may lie channels last where its weight does not.
+    #[test]
+    fn a_gradient_in_another_layout_moves_the_same_elements() {
+        let options = (tch::Kind::Double, tch::Device::Cpu);
+        let gradient = Tensor::arange(2 * 3 * 2 * 2, options).view([2, 3, 2, 2]) - 11.0;
+        let last = crate::nets::Layout::ChannelsLast.arrange(&gradient);
+        for kind in [OptimizerKind::Sgd, OptimizerKind::Adam] {
+            let moved = |gradient: &Tensor| {
+                let x = Tensor::ones([2, 3, 2, 2], options).set_requires_grad(true);
+                let schedule = Schedule {
+                    optimizer: kind,
+                    ..Schedule::default()
+                };
+                let trainable = Trainable::plain("x".to_owned(), x.shallow_clone());
+                let mut optimizer = Optimizer::new(&schedule, vec![trainable]);
+                optimizer.step(&[gradient.shallow_clone()], 0.1, 0);
+                optimizer.step(&[gradient * gradient], 0.1, 1);
+                x.detach()
+            };
+            assert!(moved(&last).equal(&moved(&gradient)), "{kind:?}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use tch::Tensor;
 
-use super::{Trainable, buffers, named};
+use super::{Trainable, buffers, groups, named};
+use crate::fused::updates;
 use crate::tensors::Named;
 
 /// The update rule with its velocities.
@@ -30,9 +31,22 @@ impl Sgd {
 
     /// One step; `gradients` in the order of the trainables.
     pub fn step(&mut self, gradients: &[Tensor], lr: f64) {
+        for group in groups(&self.trainables) {
+            updates::sgd(
+                &group.tensors(&self.trainables),
+                &group.of(gradients),
+                &group.of(&self.velocity),
+                lr,
+                self.momentum,
+                group.weight_decay,
+            );
+        }
         tch::no_grad(|| {
             let state = self.trainables.iter_mut().zip(&mut self.velocity);
             for ((trainable, velocity), gradient) in state.zip(gradients) {
+                if trainable.lr_scale.is_none() {
+                    continue;
+                }
                 let gradient = trainable.penalised(gradient);
                 *velocity *= self.momentum;
                 *velocity += gradient;

@@ -53,7 +53,7 @@ fn a_ladders_second_search_begins_as_the_net_that_was_trained_on_after_the_first
     let [first, last] = common::BUDGETS;
     let allowed = training.search.as_ref().unwrap().allowed(0);
     assert!((allowed - first as f64).abs() < 1e-9, "{allowed}");
-    assert!(training.lesson.as_ref().unwrap().teacher.is_some());
+    assert!(training.lesson.as_ref().unwrap().has_teacher());
     // Latents leave the indicators as they are until they have moved.
     let flips = training.masked.sites.update().unwrap();
     assert_eq!(flips.int64_value(&[]), 0);

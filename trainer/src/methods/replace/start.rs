@@ -31,9 +31,15 @@ pub(super) fn full_net(
     if masked.activations != Activations::Full {
         return Err(input.mismatch("expected a full-ReLU net, found polynomials".to_owned()));
     }
-    masked.sites = blank_sites(setup, &masked, recipe);
-    prepare(&mut masked.sites, recipe);
+    masked.sites = searched_sites(setup, &masked, recipe);
     Ok(masked)
+}
+
+/// The sites of a full net, prepared for the recipe's search, with polynomials of zeros.
+pub(super) fn searched_sites(setup: &Setup, masked: &MaskedNet, recipe: &ReplaceRecipe) -> Sites {
+    let mut sites = blank_sites(setup, masked, recipe);
+    prepare(&mut sites, recipe);
+    sites
 }
 
 /// The net of a search for more ReLUs, as it is: the search for these budgets goes on from it.
