@@ -18,6 +18,7 @@ from pathlib import Path
 import bench_load
 import bench_loader
 import bench_peers
+import bench_ranks
 import bench_step
 import bench_table
 from bench_figure import ROOT, Unmeasured, figure, run, verdict
@@ -80,6 +81,7 @@ BENCHES = [
     *bench_load.BENCHES,
     *bench_loader.BENCHES,
     *bench_peers.BENCHES,
+    *bench_ranks.BENCHES,
     *bench_table.BENCHES,
     *bench_step.BENCHES,
 ]

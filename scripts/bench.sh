@@ -9,5 +9,5 @@ stage_libtorch
 claim_build_folder
 step "building in $CARGO_TARGET_DIR"
 cargo build --locked --release -p autorep-cli -p autorep-trainer -p autorep-bench --bins \
-	--example loader
+	--example loader --example ranks
 python3 scripts/bench.py "$CARGO_TARGET_DIR/release/autorep" "${1:-}"

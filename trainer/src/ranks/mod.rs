@@ -104,8 +104,6 @@ impl Meeting {
 }
 
 /// The ranks that train a task, as one of them sees them; most tasks have one, which is alone.
-///
-/// A graph of [`Ranks::batch_norm`] must not outlive the last clone.
 #[derive(Clone, Debug)]
 pub struct Ranks {
     share: Share,

@@ -47,6 +47,7 @@ unsafe extern "C" {
         deadline_ms: u64,
         group: *mut *mut CGroup,
     ) -> *mut c_char;
+    #[cfg(test)]
     fn autorep_ranks_close(group: *mut CGroup);
     fn autorep_ranks_sum(group: *mut CGroup, tensor: *const CTensor) -> *mut c_char;
     fn autorep_ranks_agree(group: *mut CGroup, tensor: *const CTensor) -> *mut c_char;
@@ -183,7 +184,9 @@ impl Drop for Meeting {
     }
 }
 
-/// A group that is complete.
+/// A group that is complete. It is never taken down: its process ends with its task, the system then
+/// closes what it had open, and a backward pass may look at it until then. Taking it down would only
+/// make the end of a task wait for Gloo's threads.
 #[derive(Debug)]
 pub(super) struct Group {
     group: *mut CGroup,
@@ -231,8 +234,8 @@ impl Group {
     ) -> Result<Tensor, RanksError> {
         let [scale, shift, mean, variance] = norm.map(raw);
         let mut y = ptr::null_mut();
-        // SAFETY: group and tensors outlive the call. The backward pass looks at the group again:
-        // `Ranks` says that it has to live until then. What comes back is a new tensor that is ours.
+        // SAFETY: group and tensors outlive the call. The backward pass looks at the group again,
+        // which is never taken down. What comes back is a new tensor that is ours.
         unsafe {
             checked(autorep_ranks_batch_norm(
                 self.group,
@@ -251,9 +254,11 @@ impl Group {
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        // SAFETY: made by a call, dropped once.
+#[cfg(test)]
+impl Group {
+    /// Takes the group down, as the end of its process does. Nothing may use it afterwards.
+    pub(super) fn close(&self) {
+        // SAFETY: made by a call; the test that closes it does so once and uses it no more.
         unsafe { autorep_ranks_close(self.group) }
     }
 }
