@@ -94,7 +94,7 @@ impl Rendezvous {
 pub fn is_host(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if let Some(number) = text.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
-        return number.parse::<std::net::Ipv6Addr>().is_ok();
+        return number.parse::<core::net::Ipv6Addr>().is_ok();
     }
     (1..=253).contains(&text.len()) && text.bytes().all(plain)
 }
