@@ -50,18 +50,25 @@ impl Equipment {
         let ranks = ranks(args, &manifest.resources);
         let devices = devices(args.device, ranks)?;
         let offer_gpus = offered(args, &manifest.resources, ranks);
-        require_offer(&manifest.resources, &devices, offer_gpus, &args.labels)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or_else(
-            || default_workers(args.device, devices.len(), cores / ranks as usize),
+            || {
+                let workers = default_workers(args.device, devices.len(), cores / ranks as usize);
+                match args.device {
+                    // As many as a task is spread over; they share the cores.
+                    DeviceKind::Cpu => workers.max(manifest.resources.nodes as usize),
+                    DeviceKind::Cuda => workers,
+                }
+            },
             usize::from,
         );
-        let slots = (0..workers)
+        let slots: Vec<Slot> = (0..workers)
             .map(|index| Slot {
                 name: format!("worker-{index}"),
                 device: devices[index % devices.len()].clone(),
             })
             .collect();
+        require_offer(&manifest.resources, &slots, offer_gpus, &args.labels)?;
         let threads = args
             .threads
             .map_or_else(|| (cores / workers / ranks as usize).max(1), usize::from);
@@ -156,26 +163,22 @@ fn require_device(args: &RunArgs, needs: &Requirements) -> Result<()> {
 }
 
 /// What no worker of this machine has would be waited for for ever.
-fn require_offer(
-    needs: &Requirements,
-    devices: &[String],
-    gpus: u32,
-    labels: &[String],
-) -> Result<()> {
-    let offers: Vec<Offer> = (devices.iter())
-        .map(|device| Offer {
+fn require_offer(needs: &Requirements, slots: &[Slot], gpus: u32, labels: &[String]) -> Result<()> {
+    let offers: Vec<Offer> = (slots.iter())
+        .map(|slot| Offer {
             labels: labels.iter().cloned().collect(),
             gpus,
-            ..machine::offer_of(device, None)
+            ..machine::offer_of(&slot.device, None)
         })
         .collect();
     let unmet = needs.unmet_by(&offers.iter());
     if let (false, Some(offer)) = (unmet.is_empty(), offers.first()) {
         bail!(
-            "expected a machine with what spec.resources asks for, found none of this on it: {}; it \
-             has {offer}; change spec.resources, give labels with --label, or submit the sweep to a \
-             coordinator with such workers",
-            unmet.join("; ")
+            "expected a machine with what spec.resources asks for, found none of this on it: {}; each \
+             of its {} workers has {offer}; change spec.resources, give labels with --label, or submit \
+             the sweep to a coordinator with such workers",
+            unmet.join("; "),
+            slots.len()
         );
     }
     Ok(())

@@ -11,6 +11,7 @@ mod crew;
 mod daemons;
 mod dataset;
 mod full;
+mod groups;
 mod hosts;
 mod interrupt;
 mod kept;

@@ -35,7 +35,7 @@ fn run(sandbox: &Sandbox, store: &str) -> Command {
 }
 
 /// By task and output, its latest tensors.
-fn outputs(store: &Path) -> BTreeMap<(String, String), Vec<u8>> {
+pub(crate) fn outputs(store: &Path) -> BTreeMap<(String, String), Vec<u8>> {
     let mut latest: BTreeMap<(String, String), (u64, PathBuf)> = BTreeMap::new();
     for task in fs::read_dir(store.join("tasks")).unwrap() {
         let task = task.unwrap();
@@ -78,7 +78,7 @@ impl Chance {
 
 /// Looks until there is something to see.
 #[track_caller]
-fn look<T>(what: &str, mut at: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn look<T>(what: &str, mut at: impl FnMut() -> Option<T>) -> T {
     let since = Instant::now();
     loop {
         if let Some(seen) = at() {
