@@ -157,12 +157,12 @@ fn train(told: &Told) -> anyhow::Result<()> {
     );
     let mut batches = Batches::start(training.stream.clone(), 0, Device::Cpu)?;
     for _ in 0..WARM_UP {
-        training.advance(&batches.take()?)?;
+        let _loss = training.advance(&batches.take()?)?;
     }
     ranks.agree([0])?;
     let (before, begun) = (training.traffic(), Instant::now());
     for _ in 0..told.steps {
-        training.advance(&batches.take()?)?;
+        let _loss = training.advance(&batches.take()?)?;
     }
     ranks.agree([0])?;
     let step_s = begun.elapsed().as_secs_f64() / told.steps as f64;
