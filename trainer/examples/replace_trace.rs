@@ -170,7 +170,8 @@ fn searches() -> [(&'static str, ReplaceRecipe); 4] {
     released.schedule.lr = 1e-3;
     let snl = ReplaceRecipe {
         method: Method::Snl,
-        latent_lr: 0.07,
+        // At 0.07 a pre-activation comes so near to zero that rounding decides on which side it is.
+        latent_lr: 0.072,
         penalty: 1e-3,
         penalty_schedule: PenaltySchedule::Grow,
         penalty_growth: 1.1,
