@@ -243,7 +243,7 @@ impl Ranks {
     }
 }
 
-/// What batch normalisation is done with, each of shape [channels].
+/// What batch normalisation is done with, each of shape `[channels]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
     /// Multiplies.
