@@ -8,7 +8,7 @@ from pathlib import Path
 from bench_figure import Unmeasured, figure, run
 
 COMMAND = "make bench ONLY=ranks"
-IMAGES, STEPS = 64, 12
+IMAGES, STEPS = 32, 12
 
 
 def ranks(autorep):

@@ -2,7 +2,7 @@
 //! train ResNet-18 on made-up images of 28 x 28 pixels, each rank with as many images per step.
 //!
 //! `OMP_WAIT_POLICY=passive cargo run --release -p autorep-trainer --example ranks -- [IMAGES [STEPS]]`
-//! (64 images per rank and 12 steps by default) prints a line of JSON for each number of ranks, with
+//! (32 images per rank and 12 steps by default) prints a line of JSON for each number of ranks, with
 //! and without synchronised batch normalisation.
 
 use std::fs;
@@ -241,7 +241,7 @@ fn main() -> anyhow::Result<()> {
         let word = words.get(at).map(|word| word.parse::<u32>());
         word.transpose().map(|number| number.unwrap_or(otherwise))
     };
-    let (images, steps) = (number(0, 64)?, number(1, 12)?);
+    let (images, steps) = (number(0, 32)?, number(1, 12)?);
     let folder = std::env::temp_dir().join(format!("autorep-ranks-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     write_data(&folder)?;
