@@ -5,12 +5,14 @@
     reason = "clap shows these texts as they are, backticks included"
 )]
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::data::DataRoot;
 use autorep_core::id::OwnerName;
 use autorep_core::ledger::Quota;
+use autorep_core::manifest::Rehearsal;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -107,9 +109,9 @@ After Ctrl-C, a crash or a power cut, the same command goes on from the last che
 
 The store gets sweeps/NAME/front.csv, front.svg, front.png and front.json.")]
 pub struct RunArgs {
-    /// The sweep's manifest (YAML).
-    #[arg(value_name = "SWEEP.yaml")]
-    pub manifest: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub manifest: ManifestArgs,
     /// Folder that keeps results, checkpoints and the coordinator's state.
     #[arg(
         long,
@@ -147,6 +149,39 @@ pub struct RunArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub trainer: TrainerPath,
+}
+
+/// Which sweep, and whether it is only rehearsed.
+#[derive(Debug, Clone, Args)]
+pub struct ManifestArgs {
+    /// The sweep's manifest (YAML).
+    #[arg(value_name = "SWEEP.yaml")]
+    pub path: PathBuf,
+    /// See the sweep through to its end in so many optimizer steps of every stage (2 if none are
+    /// said), as the sweep NAME-rehearsal: the same tasks, nets, data and resources, a checkpoint after
+    /// each step, accuracies that mean nothing.
+    #[arg(
+        long,
+        value_name = "STEPS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2"
+    )]
+    pub rehearse: Option<NonZeroU32>,
+    /// At most so many images in a step of the rehearsal, for a machine that holds fewer than the
+    /// manifest's batches.
+    #[arg(long, value_name = "IMAGES", requires = "rehearse")]
+    pub rehearse_batch: Option<NonZeroU32>,
+}
+
+impl ManifestArgs {
+    /// The rehearsal, if it is one.
+    pub fn rehearsal(&self) -> Option<Rehearsal> {
+        self.rehearse.map(|steps| Rehearsal {
+            steps,
+            batch: self.rehearse_batch,
+        })
+    }
 }
 
 /// Where data sets lie.
@@ -209,9 +244,9 @@ pub enum PlanFormat {
 /// Arguments of `autorep plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// The sweep's manifest (YAML).
-    #[arg(value_name = "SWEEP.yaml")]
-    pub manifest: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub manifest: ManifestArgs,
     /// How to print it.
     #[arg(long, value_enum, default_value_t)]
     pub format: PlanFormat,
@@ -274,9 +309,9 @@ pub struct CoordinatorUrl {
 /// Arguments of `autorep submit`.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The sweep's manifest (YAML).
-    #[arg(value_name = "SWEEP.yaml")]
-    pub manifest: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub manifest: ManifestArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub coordinator: CoordinatorUrl,

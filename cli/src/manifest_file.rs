@@ -5,21 +5,38 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_core::manifest::{self, Manifest};
+use autorep_core::manifest::{self, Manifest, Rehearsal};
+use autorep_proto::v1;
 
+use crate::args::ManifestArgs;
 use crate::output;
 
 /// A manifest with the text that it was read from.
 #[derive(Debug)]
 pub struct ManifestFile {
     /// The YAML text.
-    pub text: String,
-    /// What it means.
+    text: String,
+    /// How far it is cut down, if it is.
+    rehearsal: Option<Rehearsal>,
+    /// What that means.
     pub manifest: Manifest,
 }
 
-/// Reads the manifest at `path`; nothing, once what is wrong with it has been shown on stderr.
-pub fn read(path: &Path) -> Result<Option<ManifestFile>> {
+impl ManifestFile {
+    /// What submits it.
+    pub fn submission(&self, dry_run: bool) -> v1::SubmitRequest {
+        v1::SubmitRequest {
+            manifest: self.text.clone(),
+            dry_run,
+            rehearsal: self.rehearsal.map(v1::Rehearsal::from),
+        }
+    }
+}
+
+/// Reads the manifest that is asked for; nothing, once what is wrong with it has been shown on stderr.
+pub fn read(args: &ManifestArgs) -> Result<Option<ManifestFile>> {
+    let path = args.path.as_path();
+    let rehearsal = args.rehearsal();
     let bytes = match bytes(path) {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -29,7 +46,14 @@ pub fn read(path: &Path) -> Result<Option<ManifestFile>> {
     };
     let text = String::from_utf8_lossy(&bytes).into_owned();
     match manifest::parse_bytes(&bytes) {
-        Ok(manifest) => Ok(Some(ManifestFile { text, manifest })),
+        Ok(manifest) => Ok(Some(ManifestFile {
+            text,
+            rehearsal,
+            manifest: match rehearsal {
+                Some(rehearsal) => rehearsal.of(manifest),
+                None => manifest,
+            },
+        })),
         Err(problems) => {
             let name = path.display().to_string();
             output::stderr(&manifest::render(&problems, &name, &text));

@@ -70,11 +70,14 @@ pub struct NotALabel {
     pub found: String,
 }
 
+/// Characters of a DNS label at most.
+pub(crate) const LONGEST_LABEL: usize = 63;
+
 /// Whether a text is a DNS label.
 fn is_label(text: &str) -> bool {
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
-    (1..=63).contains(&bytes.len())
+    (1..=LONGEST_LABEL).contains(&bytes.len())
         && (bytes.iter()).all(|byte| alphanumeric(byte) || *byte == b'-')
         && bytes.first().is_some_and(alphanumeric)
         && bytes.last().is_some_and(alphanumeric)

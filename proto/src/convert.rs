@@ -4,6 +4,7 @@
 //! so that nothing behind them has to.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use autorep_core::candidate::PointKind;
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
@@ -12,6 +13,7 @@ use autorep_core::failure::FailureClass;
 use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
 use autorep_core::lease::{LeaseClaim, LeasePart};
+use autorep_core::manifest::Rehearsal;
 use autorep_core::observation::{Accuracy, EpochPoint, Interim, LearningCurve, Observation};
 use autorep_core::searched::{Convergence, Effect, Projection, Searched};
 use autorep_core::strategy::Strategy;
@@ -59,6 +61,27 @@ pub fn digest(field: &'static str, text: &str) -> Result<Digest, BadMessage> {
 /// The task id that `text` writes.
 pub fn task_id(field: &'static str, text: &str) -> Result<TaskId, BadMessage> {
     digest(field, text).map(TaskId)
+}
+
+impl From<Rehearsal> for v1::Rehearsal {
+    fn from(rehearsal: Rehearsal) -> Self {
+        Self {
+            steps: rehearsal.steps.get(),
+            batch: rehearsal.batch.map_or(0, NonZeroU32::get),
+        }
+    }
+}
+
+impl TryFrom<v1::Rehearsal> for Rehearsal {
+    type Error = BadMessage;
+
+    fn try_from(message: v1::Rehearsal) -> Result<Self, BadMessage> {
+        let v1::Rehearsal { steps, batch } = message;
+        let steps = NonZeroU32::new(steps)
+            .ok_or_else(|| BadMessage::new("Rehearsal.steps", "at least one step", "0"))?;
+        let batch = NonZeroU32::new(batch);
+        Ok(Self { steps, batch })
+    }
 }
 
 /// The class that the number in `field` stands for.

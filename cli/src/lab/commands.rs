@@ -26,12 +26,8 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
         return Ok(Exit::Usage);
     };
     let mut lab = open(&args.coordinator).await?;
-    let request = v1::SubmitRequest {
-        manifest: file.text,
-        dry_run: false,
-    };
     let answer = lab
-        .submit(request)
+        .submit(file.submission(false))
         .await
         .map_err(|status| refused(&status))?;
     let answer = answer.into_inner();

@@ -170,11 +170,7 @@ impl Session<'_> {
     }
 
     async fn submit(&self, lab: &mut Lab, dry_run: bool) -> Result<v1::SubmitResponse> {
-        let request = v1::SubmitRequest {
-            manifest: self.file.text.clone(),
-            dry_run,
-        };
-        let answer = lab.submit(request).await;
+        let answer = lab.submit(self.file.submission(dry_run)).await;
         Ok(answer.map_err(|status| lab::refused(&status))?.into_inner())
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use autorep_core::front::FrontReport;
 use autorep_core::id::SweepName;
-use autorep_core::manifest::{self, Manifest};
+use autorep_core::manifest::{self, Manifest, Rehearsal};
 use autorep_core::plan::{Plan, PlanSummary};
 use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
@@ -69,6 +69,7 @@ impl LabService {
     async fn expand<T: Send + 'static>(
         &self,
         text: String,
+        rehearsal: Option<v1::Rehearsal>,
         finish: impl FnOnce(Manifest, Plan) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         check_length(&text, self.config.max_manifest_bytes)?;
@@ -79,7 +80,7 @@ impl LabService {
         let turn = turn.map_err(|_closed| gone())?;
         let expanded = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let (manifest, plan) = expanded(&text, task_limit)?;
+            let (manifest, plan) = expanded(&text, rehearsal, task_limit)?;
             finish(manifest, plan)
         });
         expanded
@@ -122,9 +123,13 @@ impl LabService {
         &self,
         request: v1::SubmitRequest,
     ) -> Result<v1::SubmitResponse, Refusal> {
-        let v1::SubmitRequest { manifest, dry_run } = request;
+        let v1::SubmitRequest {
+            manifest,
+            dry_run,
+            rehearsal,
+        } = request;
         check_length(&manifest, self.config.max_manifest_bytes)?;
-        let (manifest, plan) = expanded(&manifest, self.config.max_plan_tasks)?;
+        let (manifest, plan) = expanded(&manifest, rehearsal, self.config.max_plan_tasks)?;
         self.submit_expanded(new_sweep(manifest, plan), dry_run)
             .await
     }
@@ -140,10 +145,19 @@ fn check_length(text: &str, limit: usize) -> Result<(), Refusal> {
     )))
 }
 
-fn expanded(text: &str, task_limit: u64) -> Result<(Manifest, Plan), Refusal> {
+fn expanded(
+    text: &str,
+    rehearsal: Option<v1::Rehearsal>,
+    task_limit: u64,
+) -> Result<(Manifest, Plan), Refusal> {
+    let rehearsal = rehearsal.map(Rehearsal::try_from).transpose()?;
     let manifest = manifest::parse_within(text, task_limit).map_err(|problems| {
         Refusal::ManifestProblems(manifest::render(&problems, "manifest", text))
     })?;
+    let manifest = match rehearsal {
+        Some(rehearsal) => rehearsal.of(manifest),
+        None => manifest,
+    };
     let plan = Plan::expand(&manifest);
     Ok((manifest, plan))
 }
@@ -163,9 +177,15 @@ impl Lab for LabService {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let v1::SubmitRequest { manifest, dry_run } = request.into_inner();
+        let v1::SubmitRequest {
+            manifest,
+            dry_run,
+            rehearsal,
+        } = request.into_inner();
         let sweep = self
-            .expand(manifest, |manifest, plan| Ok(new_sweep(manifest, plan)))
+            .expand(manifest, rehearsal, |manifest, plan| {
+                Ok(new_sweep(manifest, plan))
+            })
             .await?;
         Ok(Response::new(self.submit_expanded(sweep, dry_run).await?))
     }
@@ -174,9 +194,12 @@ impl Lab for LabService {
         &self,
         request: Request<v1::PlanRequest>,
     ) -> Result<Response<v1::PlanResponse>, Status> {
-        let text = request.into_inner().manifest;
+        let v1::PlanRequest {
+            manifest,
+            rehearsal,
+        } = request.into_inner();
         let plan_json = self
-            .expand(text, |manifest, plan| {
+            .expand(manifest, rehearsal, |manifest, plan| {
                 let summary = PlanSummary::new(&manifest, &plan);
                 let text = serde_json::to_string_pretty(&summary);
                 text.map(|text| text + "\n")

@@ -161,6 +161,7 @@ impl Running {
         let request = v1::SubmitRequest {
             manifest,
             dry_run: false,
+            rehearsal: None,
         };
         let answer = people.submit(request).await;
         answer.unwrap().into_inner()

@@ -177,7 +177,13 @@ async fn a_worker_that_hangs_up_while_its_lease_is_written_leaves_no_lease_behin
     // another connection gives it the time for that.
     let mut people = coordinator.people().await;
     let manifest = crate::lab::manifest("other");
-    people.plan(v1::PlanRequest { manifest }).await.unwrap();
+    people
+        .plan(v1::PlanRequest {
+            manifest,
+            rehearsal: None,
+        })
+        .await
+        .unwrap();
     gate.open();
     let held = coordinator.worker("two").await.acquire().await;
     assert_eq!(held.claim.generation, Generation(2));

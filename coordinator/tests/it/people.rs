@@ -16,6 +16,7 @@ async fn submit_text(coordinator: &Running, text: &str) -> Result<v1::SubmitResp
     let request = v1::SubmitRequest {
         manifest,
         dry_run: false,
+        rehearsal: None,
     };
     let answer = people.submit(request).await;
     Ok(answer.map_err(Refusal::from)?.into_inner())
@@ -119,12 +120,41 @@ async fn a_plan_is_told_and_nothing_is_started() {
     let coordinator = lab.start(Config::default()).await;
     let mut people = coordinator.people().await;
     let manifest = manifest("tiny");
-    let answer = people.plan(v1::PlanRequest { manifest }).await.unwrap();
+    let answer = people
+        .plan(v1::PlanRequest {
+            manifest,
+            rehearsal: None,
+        })
+        .await
+        .unwrap();
     let plan: serde_json::Value = serde_json::from_str(&answer.into_inner().plan_json).unwrap();
     assert_eq!(plan["tasks"], TASKS);
     assert_eq!(plan["sweep"], "tiny");
     let list = people.list(v1::ListRequest {}).await.unwrap().into_inner();
     assert_eq!(list.sweeps, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_is_a_sweep_of_its_own_that_a_restart_knows_and_one_of_no_steps_is_refused() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    let mut people = coordinator.people().await;
+    let request = |steps| v1::SubmitRequest {
+        manifest: manifest("tiny"),
+        dry_run: false,
+        rehearsal: Some(v1::Rehearsal { steps, batch: 0 }),
+    };
+    let refused = Refusal::from(people.submit(request(0)).await.unwrap_err());
+    assert!(matches!(refused, Refusal::BadRequest(_)), "{refused:?}");
+    let answer = people.submit(request(2)).await.unwrap().into_inner();
+    assert_eq!(
+        (answer.sweep.as_str(), answer.tasks),
+        ("tiny-rehearsal", TASKS)
+    );
+    assert_eq!(coordinator.submit("tiny").await.done, 0);
+    coordinator.stop().await.unwrap();
+    let coordinator = lab.start(Config::default()).await;
+    assert_eq!(coordinator.counts("tiny-rehearsal").await.ready, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

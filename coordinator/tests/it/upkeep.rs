@@ -25,6 +25,7 @@ async fn submit(coordinator: &Running, manifest: &str) -> v1::SubmitResponse {
     let request = v1::SubmitRequest {
         manifest: manifest.to_owned(),
         dry_run: false,
+        rehearsal: None,
     };
     people.submit(request).await.unwrap().into_inner()
 }

@@ -27,12 +27,14 @@ mod fields;
 pub(crate) mod grid;
 mod problem;
 mod read;
+mod rehearsal;
 mod schema;
 mod suggest;
 mod tree;
 
 pub use budget::{BudgetSpec, NotABudget};
 pub use problem::{Problem, render};
+pub use rehearsal::Rehearsal;
 pub use schema::json_schema;
 pub use tree::MAX_BYTES;
 

@@ -38,6 +38,7 @@ pub(crate) async fn fill(store: &Path, tasks: u64, open: u64) -> Result<Value> {
     let request = v1::SubmitRequest {
         manifest,
         dry_run: false,
+        rehearsal: None,
     };
     let submitted = lab.submit(Request::new(request)).await?.into_inner();
     let left = AtomicI64::new(i64::try_from(submitted.tasks.saturating_sub(open))?);

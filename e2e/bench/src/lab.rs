@@ -33,6 +33,7 @@ impl Lab {
         let request = v1::SubmitRequest {
             manifest: manifest.to_owned(),
             dry_run: false,
+            rehearsal: None,
         };
         let channel = lab.coordinator.channel().await?;
         LabClient::new(channel).submit(request).await?;

@@ -64,6 +64,7 @@ pub(crate) async fn replay_on(
     let request = v1::SubmitRequest {
         manifest: manifest.to_owned(),
         dry_run: false,
+        rehearsal: None,
     };
     let sweep = lab.submit(Request::new(request)).await?.into_inner().sweep;
     let mut shift = Shift::begin(&fleet, traces, workers, order).await?;

@@ -64,6 +64,7 @@ async fn submit(world: &Arc<World>, sweep: &str) {
     let request = v1::SubmitRequest {
         manifest,
         dry_run: false,
+        rehearsal: None,
     };
     insist(world, Request::Submit(request)).await;
 }

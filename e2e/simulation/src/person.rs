@@ -130,6 +130,7 @@ fn submission(world: &World, sweep: &str, variant: u64) -> Request {
     Request::Submit(v1::SubmitRequest {
         manifest: manifest(world, sweep, variant),
         dry_run: false,
+        rehearsal: None,
     })
 }
 

@@ -134,3 +134,33 @@ fn a_sweep_for_eight_gpus_is_trained_by_two_ranks_and_one_that_is_killed_twenty_
     assert_eq!(wanted.len(), 3, "a baseline, a search and a finetuning");
     assert!(found == wanted, "the nets differ");
 }
+
+#[test]
+fn a_rehearsal_takes_a_sweep_for_eight_gpus_through_every_stage_in_a_sweep_of_its_own() {
+    let sandbox = Sandbox::new();
+    // As long as it stands, it would not end while anybody waits.
+    let long = for_eight_gpus().replace("epochs: 4", "epochs: 4000");
+    sandbox.write("sweep.yaml", &long);
+    let rehearse = ["--rehearse", "--rehearse-batch", "8"];
+    let ran = finish(run(&sandbox, "store").args(rehearse)).expect_code(0);
+    assert!(ran.stdout.contains("tiny-rehearsal"), "{}", ran.stdout);
+    let sweeps = fs::read_dir(sandbox.path("store/sweeps")).unwrap();
+    let sweeps: Vec<_> = sweeps.map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(sweeps, ["tiny-rehearsal"]);
+    let kinds: Vec<String> = crate::store::outputs(&sandbox.path("store"))
+        .iter()
+        .map(|output| output.kind.clone())
+        .collect();
+    for kind in ["baseline", "replace", "finetune"] {
+        assert!(kinds.iter().any(|it| it == kind), "{kind} of {kinds:?}");
+    }
+    // Nothing of it is taken for the sweep's own.
+    let mut plan = sandbox.autorep();
+    plan.args(["plan", "sweep.yaml", "--store", "store"]);
+    let planned = finish(&mut plan).expect_code(0);
+    assert!(
+        planned.stderr.contains("nothing of this plan"),
+        "{}",
+        planned.stderr
+    );
+}

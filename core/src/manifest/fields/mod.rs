@@ -351,7 +351,7 @@ impl AxisValue {
         }
     }
 
-    fn count(&self) -> Option<u32> {
+    pub(super) fn count(&self) -> Option<u32> {
         match self {
             Self::Count(value) => u32::try_from(*value).ok(),
             Self::Switch(_) | Self::Number(_) | Self::Choice(_) => None,

@@ -44,6 +44,7 @@ async fn submit(store: Arc<InMemory>) {
         let request = v1::SubmitRequest {
             manifest: MANIFEST.to_owned(),
             dry_run: false,
+            rehearsal: None,
         };
         let submitted = lab.submit(Call::new(request)).await;
         assert!(submitted.is_ok(), "{submitted:?}");

@@ -1,0 +1,209 @@
+//! Rehearsals: a sweep cut down to a few steps of every stage, to see it through to its end before
+//! it is given days of GPUs.
+
+use std::num::NonZeroU32;
+
+use super::{Axis, AxisValue, CheckpointPolicy, Manifest};
+use crate::id::{LONGEST_LABEL, SweepName};
+use crate::recipe::{OnUnreached, Schedule};
+
+/// What a sweep's name ends in when it is a rehearsal.
+const SUFFIX: &str = "-rehearsal";
+
+/// How far a sweep is cut down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rehearsal {
+    /// Optimizer steps of the stage with the largest batch; the others have at least as many.
+    pub steps: NonZeroU32,
+    /// The most images that a step may have, for machines that hold fewer than the sweep is made
+    /// for; `None` leaves the manifest's.
+    pub batch: Option<NonZeroU32>,
+}
+
+impl Rehearsal {
+    /// The manifest of the rehearsal: the same tasks of the same nets on the same data with the same
+    /// needs, in a sweep of its own, so that nothing of it can be taken for a result.
+    ///
+    /// Every stage that trains has one epoch of [`Self::steps`] steps, validates on as many images as
+    /// it trains on at most, and writes a resume checkpoint after each step. A search that is not down
+    /// at its budget is projected. Axes that would vary what is cut are left out, nothing is halved or
+    /// trained on, and the measurement on the test part stays whole.
+    #[must_use]
+    pub fn of(self, manifest: Manifest) -> Manifest {
+        let mut cut = manifest;
+        cut.name = name(&cut.name);
+        let steps = self.steps.get();
+        let batch = self.largest_batch(&cut);
+        cut.data.train = cut.data.train.min(batch.saturating_mul(steps));
+        cut.data.validation = cut.data.validation.min(cut.data.train);
+        self.shorten(&mut cut.baseline.schedule);
+        for arm in &mut cut.arms {
+            self.shorten(&mut arm.replace.schedule);
+            self.shorten(&mut arm.finetune.schedule);
+            arm.replace.on_unreached = OnUnreached::Project;
+            arm.replace.refresh_every = arm.replace.refresh_every.min(steps);
+            arm.replace.calibration_batches = arm.replace.calibration_batches.min(steps);
+        }
+        cut.grid.retain(|axis| !self.decides(axis.field()));
+        cut.halving = None;
+        cut.train_on = 0;
+        cut.checkpoint = CheckpointPolicy {
+            every_steps: 1,
+            ..cut.checkpoint
+        };
+        cut
+    }
+
+    fn shorten(self, schedule: &mut Schedule) {
+        schedule.epochs = schedule.epochs.min(1);
+        schedule.warmup_epochs = schedule.warmup_epochs.min(1.0);
+        if let Some(most) = self.batch {
+            schedule.batch = schedule.batch.min(most.get());
+        }
+    }
+
+    /// Images in the largest step of any stage and grid point.
+    fn largest_batch(self, manifest: &Manifest) -> u32 {
+        let arms = manifest.arms.iter();
+        let own = arms.flat_map(|arm| [&arm.replace.schedule, &arm.finetune.schedule]);
+        let own = own.chain([&manifest.baseline.schedule]);
+        let batches = own.map(|schedule| schedule.batch);
+        let varied = manifest.grid.iter().filter(|axis| is_batch(axis.field()));
+        let varied = varied.flat_map(Axis::values).filter_map(AxisValue::count);
+        let largest = batches.chain(varied).max().unwrap_or(1);
+        self.batch.map_or(largest, |most| largest.min(most.get()))
+    }
+
+    /// Whether the rehearsal decides a field by itself.
+    fn decides(self, field: &str) -> bool {
+        const DECIDED: [&str; 6] = [
+            "epochs",
+            "warmup_epochs",
+            "train_limit",
+            "refresh_every",
+            "calibration_batches",
+            "on_unreached",
+        ];
+        let key = field.rsplit('.').next().unwrap_or(field);
+        DECIDED.contains(&key) || (self.batch.is_some() && is_batch(field))
+    }
+}
+
+fn is_batch(field: &str) -> bool {
+    field.rsplit('.').next() == Some("batch")
+}
+
+/// The sweep's name with [`SUFFIX`], cut where that would be too long.
+fn name(of: &SweepName) -> SweepName {
+    let text = of.to_string();
+    let fits = text.len().min(LONGEST_LABEL - SUFFIX.len());
+    let start = text[..fits].trim_end_matches('-');
+    let name = format!("{start}{SUFFIX}");
+    name.parse()
+        .expect("the start of a label with a label's end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::parse;
+    use crate::plan::Plan;
+    use crate::task::TaskKind;
+
+    const EVERYTHING: &str = "\
+apiVersion: autorep/v1
+kind: Sweep
+metadata: { name: full }
+spec:
+  data: { name: cifar-10 }
+  net: { name: resnet9, width: 8 }
+  strategy: descent
+  budgets: [10%, 50%]
+  seeds: [0, 1]
+  baseline: { epochs: 40, batch: 512, warmup_epochs: 5 }
+  replace: { epochs: 20, polynomial_start: running }
+  finetune: { epochs: 10, warmup_epochs: 0.5 }
+  grid:
+    replace.epochs: [20, 40]
+    replace.batch: [64, 1024]
+    replace.penalty: [1.0e-4, 3.0e-4]
+  halving: { grace: 2 }
+  under_trained: { epochs: 3 }
+  resources: { gpus: 8 }
+";
+
+    fn steps(steps: u32, batch: Option<u32>) -> Rehearsal {
+        Rehearsal {
+            steps: NonZeroU32::new(steps).unwrap(),
+            batch: batch.map(|it| NonZeroU32::new(it).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_rehearsal_is_the_same_sweep_in_a_few_steps_under_a_name_of_its_own() {
+        let full = parse(EVERYTHING).unwrap();
+        let cut = steps(2, None).of(full.clone());
+        assert_eq!(cut.name.to_string(), "full-rehearsal");
+        // The largest batch of the grid, twice.
+        assert_eq!((cut.data.train, cut.data.validation), (2048, 2048));
+        let arm = &cut.arms[0];
+        let stages = [
+            &cut.baseline.schedule,
+            &arm.replace.schedule,
+            &arm.finetune.schedule,
+        ];
+        assert_eq!(stages.map(|it| it.epochs), [1, 1, 1]);
+        assert!(stages.iter().all(|it| it.warmup_epochs <= 1.0));
+        assert_eq!(arm.replace.on_unreached, OnUnreached::Project);
+        assert_eq!(
+            (arm.replace.refresh_every, arm.replace.calibration_batches),
+            (2, 2)
+        );
+        let varied: Vec<&str> = cut.grid.iter().map(Axis::field).collect();
+        assert_eq!(varied, ["replace.batch", "replace.penalty"]);
+        assert_eq!(
+            (cut.halving, cut.train_on, cut.checkpoint.every_steps),
+            (None, 0, 1)
+        );
+        assert_eq!(
+            (&cut.resources, &cut.budgets, &cut.seeds),
+            (&full.resources, &full.budgets, &full.seeds)
+        );
+        // Two penalties, two batches, two seeds: a search and two nets each, and a baseline by seed.
+        let searches = Plan::expand(&cut)
+            .tasks
+            .iter()
+            .filter(|it| it.spec.kind() == TaskKind::Replace)
+            .count();
+        assert_eq!(searches, 8);
+    }
+
+    #[test]
+    fn a_rehearsal_on_a_small_machine_has_smaller_steps() {
+        let cut = steps(3, Some(16)).of(parse(EVERYTHING).unwrap());
+        assert_eq!(
+            (
+                cut.baseline.schedule.batch,
+                cut.data.train,
+                cut.data.validation
+            ),
+            (16, 48, 48)
+        );
+        let varied: Vec<&str> = cut.grid.iter().map(Axis::field).collect();
+        assert_eq!(varied, ["replace.penalty"]);
+    }
+
+    #[test]
+    fn stages_that_train_nothing_and_names_that_are_long_stay_so() {
+        let name = "a".repeat(52) + "-" + &"b".repeat(10);
+        let text = EVERYTHING.replace("name: full", &format!("name: {name}"));
+        let text = text.replace(
+            "finetune: { epochs: 10, warmup_epochs: 0.5 }",
+            "finetune: { epochs: 0 }",
+        );
+        let text = text.replace("  under_trained: { epochs: 3 }\n", "");
+        let cut = steps(1, None).of(parse(&text).unwrap());
+        assert_eq!(cut.arms[0].finetune.schedule.epochs, 0);
+        assert_eq!(cut.name.to_string(), "a".repeat(52) + "-rehearsal");
+    }
+}
