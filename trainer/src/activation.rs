@@ -51,6 +51,15 @@ impl Mixture {
         }
     }
 
+    /// Every ReLU of maps like this one, of shape [batch, channels, height, width].
+    pub fn relu(like: &Tensor) -> Self {
+        let options = (fused::computed_in(like), like.device());
+        Self {
+            keep: Some(Tensor::ones(&like.size()[1..], options)),
+            coefficients: Tensor::zeros([1, 1], options),
+        }
+    }
+
     /// A site without any ReLU: only the polynomial.
     pub fn polynomial(coefficients: &Tensor) -> Self {
         Self {

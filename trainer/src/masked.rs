@@ -15,7 +15,7 @@ use crate::sites::Sites;
 use crate::tensors::{Named, with_prefix};
 
 /// Images per batch when a net is measured.
-const MEASURE_BATCH: usize = 125;
+pub(crate) const MEASURE_BATCH: usize = 125;
 
 /// What is applied at a net's sites.
 #[derive(Clone, PartialEq, Eq, Debug)]

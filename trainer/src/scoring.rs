@@ -218,6 +218,7 @@ mod tests {
         let batch = Batch {
             images: images.view([5, 1, 4, 4]),
             labels: Tensor::from_slice(&[0_i64, 1, 2, 1, 0]),
+            positions: Tensor::arange(5, (Kind::Int64, Device::Cpu)),
             skipped: Vec::new(),
         };
         (masked, batch)

@@ -119,7 +119,7 @@ pub fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
     let before = memory("VmRSS")?;
     let mut stages = Vec::new();
     for form in &options.forms {
-        stages.push(stage(&setup, *form).context("expected a search")?);
+        stages.push(stage(&setup, *form)?.context("expected a search")?);
     }
     let mut times = vec![Vec::new(); stages.len()];
     for step in 0..options.steps + 2 {
@@ -216,6 +216,7 @@ fn batch(options: &Options, device: Device) -> Batch {
             [images],
             (Kind::Int64, device),
         ),
+        positions: Tensor::arange(images, (Kind::Int64, device)),
         skipped: Vec::new(),
     }
 }

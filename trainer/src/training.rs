@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use autorep_core::data::Inputs;
 use autorep_core::observation::Accuracy;
-use autorep_core::recipe::{CoefficientRates, Distillation, Precision, Schedule};
+use autorep_core::recipe::{CoefficientRates, Schedule};
 use autorep_core::task::TaskSpec;
 use tch::{Device, Kind, Tensor};
 
@@ -17,65 +17,18 @@ use crate::loss::{self, Terms};
 use crate::masked::{Activations, MaskedNet};
 use crate::methods::replace::Search;
 use crate::metrics::{EpochMetrics, EpochSums, SiteRelus};
-use crate::nets::{Net, Phase};
 use crate::optim::{Optimizer, clipped};
-use crate::precision::{LossScale, compute};
+use crate::precision::LossScale;
 use crate::ranks::{Ranks, RanksError, Traffic};
 use crate::schedule::learning_rate;
 use crate::tensors::{Named, bits, snapshot};
 
 use backward::Backward;
+pub use lesson::Lesson;
 
 mod backward;
+mod lesson;
 mod saved;
-
-/// What the loss is made of beside the labels.
-#[derive(Debug)]
-pub struct Lesson {
-    /// Weights and temperature.
-    pub recipe: Distillation,
-    /// The full-ReLU baseline; `None` when the recipe does not ask for it.
-    teacher: Option<Net>,
-    /// In which numbers the teacher computes.
-    pub precision: Precision,
-}
-
-impl Lesson {
-    /// As the recipe says, from this teacher, in f32.
-    pub fn new(recipe: &Distillation, teacher: Option<&Net>) -> Self {
-        Self {
-            recipe: recipe.clone(),
-            teacher: teacher.map(Net::folded),
-            precision: Precision::Fp32,
-        }
-    }
-
-    /// Whether there is one to learn from.
-    pub const fn has_teacher(&self) -> bool {
-        self.teacher.is_some()
-    }
-
-    /// What the teacher says of images, f32 of shape [batch, classes].
-    fn taught(&self, images: &Tensor) -> Option<Tensor> {
-        let teacher = self.teacher.as_ref()?;
-        let forward = || teacher.full(images, Phase::Eval);
-        let logits = tch::no_grad(|| compute(self.precision, images.device(), forward));
-        Some(logits.to_kind(Kind::Float))
-    }
-
-    /// The loss of a batch's logits.
-    pub fn terms(&self, logits: &Tensor, batch: &Batch, smoothing: f64) -> Terms {
-        let teacher = self.taught(&batch.images);
-        let logits = logits.to_kind(Kind::Float);
-        loss::distilled(
-            &self.recipe,
-            &logits,
-            teacher.as_ref(),
-            &batch.labels,
-            smoothing,
-        )
-    }
-}
 
 /// What measures a net on the validation images.
 #[derive(Clone, Copy, Debug)]
@@ -274,7 +227,7 @@ pub struct Parts {
 
 impl Training {
     /// A stage before its first step.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: Parts) -> Result<Self, TrainError> {
         let Parts {
             spec,
             mut masked,
@@ -289,10 +242,11 @@ impl Training {
         } = parts;
         if let Some(lesson) = &mut lesson {
             lesson.precision = schedule.precision;
+            lesson.remember(&stream, schedule.epochs, masked.net.ranks(), masked.device)?;
         }
         masked.precision = schedule.precision;
         let trainables = masked.trainables(&schedule, coefficients);
-        Self {
+        Ok(Self {
             optimizer: Optimizer::new(&schedule, trainables),
             ema: (schedule.ema > 0.0).then(|| Ema::new(schedule.ema, masked.averaged())),
             backward: Backward::new(masked.net.ranks()),
@@ -306,7 +260,7 @@ impl Training {
             schedule,
             lesson,
             search,
-        }
+        })
     }
 
     /// Optimizer steps in an epoch.

@@ -25,6 +25,8 @@ pub struct Batch {
     pub images: Tensor,
     /// i64 of shape `[batch]`.
     pub labels: Tensor,
+    /// Where each image is in its part of the data set: i64 of shape `[batch]`.
+    pub positions: Tensor,
     /// Pictures that should have been in it and do not decode.
     pub skipped: Vec<Skipped>,
 }
@@ -150,6 +152,7 @@ impl Stream {
 struct Prepared {
     pixels: Vec<f32>,
     labels: Vec<i64>,
+    positions: Vec<i64>,
     skipped: Vec<Skipped>,
 }
 
@@ -158,6 +161,7 @@ impl Prepared {
         Self {
             pixels: Vec::with_capacity(images * preparer.floats()),
             labels: Vec::with_capacity(images),
+            positions: Vec::with_capacity(images),
             skipped: Vec::new(),
         }
     }
@@ -178,6 +182,7 @@ impl Prepared {
         match preparer.append(source, position, &encoded, change, &mut self.pixels) {
             Ok(()) => {
                 self.labels.push(source.label(position));
+                self.positions.push(position.into());
                 Ok(true)
             }
             Err(why) => {
@@ -208,6 +213,7 @@ impl Prepared {
                 .view([count, channels, height, width])
                 .to_device(device),
             labels: labels.to_device(device),
+            positions: Tensor::from_slice(&self.positions).to_device(device),
             skipped: self.skipped,
         }
     }

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "errors.h"
+#include "../ranks/pooled.h"
 #include "kernels.h"
 
 namespace autorep {
@@ -37,6 +38,8 @@ at::ScalarType computed_in(const at::Tensor& map) {
 // What a call has beside the tensors that may ask for a gradient.
 struct Settings {
   at::Tensor running_mean, running_variance, watched;
+  // The ranks whose images the batch's statistics are of; null for this one's own.
+  Group* ranks = nullptr;
   bool training = false;
   double momentum = 0;
   double epsilon = 0;
@@ -100,11 +103,11 @@ at::Tensor batch_statistics(const Plan& plan, const T* z) {
   // Sums are taken of differences from a value amid the channel's own, lest squares of a large
   // mean swamp a small variance.
   std::vector<A> pivot(plan.channels, A(0));
-  const int64_t sample = std::min<int64_t>(plan.pixels(), 16);
+  const int64_t sample = plan.images == 0 ? 0 : std::min<int64_t>(plan.pixels(), 16);
   for (int64_t c = 0; c < plan.channels; ++c) {
     for (int64_t p = 0; p < sample; ++p)
       pivot[c] += static_cast<A>(plan.channels_last ? z[p * plan.channels + c] : z[c * plan.pixels() + p]);
-    pivot[c] /= A(sample);
+    if (sample > 0) pivot[c] /= A(sample);
   }
   const auto sums = moments<T>(plan, z, pivot.data());
   at::Tensor statistics = at::empty({2, plan.channels}, at::kDouble);
@@ -112,25 +115,35 @@ at::Tensor batch_statistics(const Plan& plan, const T* z) {
   double* variance = mean + plan.channels;
   const double count = static_cast<double>(plan.images * plan.pixels());
   for (int64_t c = 0; c < plan.channels; ++c) {
-    const double from_pivot = sums[0][c] / count;
+    const double from_pivot = count == 0 ? 0 : sums[0][c] / count;
     mean[c] = pivot[c] + from_pivot;
-    variance[c] = std::max(0.0, sums[1][c] / count - from_pivot * from_pivot);
+    variance[c] = count == 0 ? 0 : std::max(0.0, sums[1][c] / count - from_pivot * from_pivot);
   }
   return statistics;
 }
 
-// Mean and 1 / deviation by channel, [2, channels]: the batch's, which move the running ones, or
-// the running ones.
+// How a batch is normalised.
+struct Normalisation {
+  at::Tensor values;  // mean and 1 / deviation by channel, [2, channels]
+  double count = 0;   // values of a channel in the batch, on all ranks
+};
+
+// By the batch's statistics, which move the running ones, or by the running ones.
 template <typename T>
-at::Tensor normalisation(const Plan& plan, const at::Tensor& z, const Settings& settings) {
+Normalisation normalisation(const Plan& plan, const at::Tensor& z, const Settings& settings) {
   const auto kind = computed_in(z);
   at::Tensor running_mean = settings.running_mean, running_variance = settings.running_variance;
   at::Tensor mean, variance;
+  double count = static_cast<double>(plan.images * plan.pixels());
   if (settings.training) {
     const at::Tensor statistics = batch_statistics<T>(plan, z.const_data_ptr<T>());
     mean = statistics[0];
     variance = statistics[1];
-    const double count = static_cast<double>(plan.images * plan.pixels());
+    if (settings.ranks != nullptr) {
+      at::Tensor all;
+      std::tie(mean, variance, all) = pooled(*settings.ranks, mean, variance, count);
+      count = all.item<double>();
+    }
     const double unbiased = count / std::max(1.0, count - 1.0);
     running_mean.mul_(1 - settings.momentum).add_(mean.to(running_mean.scalar_type()), settings.momentum);
     running_variance.mul_(1 - settings.momentum)
@@ -139,7 +152,7 @@ at::Tensor normalisation(const Plan& plan, const at::Tensor& z, const Settings& 
     mean = running_mean.to(at::kDouble);
     variance = running_variance.to(at::kDouble);
   }
-  return at::stack({mean, (variance + settings.epsilon).rsqrt()}).to(kind);
+  return {at::stack({mean, (variance + settings.epsilon).rsqrt()}).to(kind), count};
 }
 
 template <typename T>
@@ -166,11 +179,12 @@ struct MaskedActivation : torch::autograd::Function<MaskedActivation> {
     const Plan plan(map);
     const at::Tensor beside = residual.defined() ? residual.contiguous(plan.format()) : residual;
     at::Tensor y = at::empty(map.sizes(), map.options().memory_format(plan.format()));
-    at::Tensor normal;
+    Normalisation norm;
     by_type(map, [&](auto zero) {
       using T = decltype(zero);
       using A = Acc<T>;
-      if (gamma.defined()) normal = normalisation<T>(plan, map, settings);
+      if (gamma.defined()) norm = normalisation<T>(plan, map, settings);
+      const at::Tensor& normal = norm.values;
       const auto by = channels_of<A>(plan, coefficients, gamma, beta,
                                      normal.defined() ? normal[0] : normal,
                                      normal.defined() ? normal[1] : normal);
@@ -186,8 +200,10 @@ struct MaskedActivation : torch::autograd::Function<MaskedActivation> {
         watched.copy_(at::stack({mean, (squares - mean * mean).clamp_min(0) * unbiased}));
       }
     });
-    ctx->save_for_backward({map, beside, keep, coefficients, gamma, beta, normal});
+    ctx->save_for_backward({map, beside, keep, coefficients, gamma, beta, norm.values});
     ctx->saved_data["training"] = settings.training;
+    ctx->saved_data["count"] = norm.count;
+    ctx->saved_data["ranks"] = reinterpret_cast<int64_t>(settings.ranks);
     ctx->saved_data["keep"] = keep.defined() && keep.requires_grad();
     return y;
   }
@@ -232,10 +248,13 @@ struct MaskedActivation : torch::autograd::Function<MaskedActivation> {
       dbeta = shift.to(beta.scalar_type());
       at::Tensor slope = at::zeros_like(by.scale), offset = at::zeros_like(by.scale);
       if (ctx->saved_data["training"].toBool()) {
-        const double count = static_cast<double>(plan.images * plan.pixels());
-        const at::Tensor factor = by.scale.to(at::kDouble) / -count;
-        slope = (factor * scale * inverse * inverse).to(kind);
-        offset = (factor * shift).to(kind);
+        at::Tensor all = at::stack({scale, shift});
+        // The statistics depend on every rank's images, so every rank's gradients reach these.
+        auto* ranks = reinterpret_cast<Group*>(ctx->saved_data["ranks"].toInt());
+        if (ranks != nullptr) sum(*ranks, all);
+        const at::Tensor factor = by.scale.to(at::kDouble) / -ctx->saved_data["count"].toDouble();
+        slope = (factor * all[0] * inverse * inverse).to(kind);
+        offset = (factor * all[1]).to(kind);
       }
       dz = map_like();
       norm_backward<T>(plan, by.view(), mask, slope.const_data_ptr<A>(), offset.const_data_ptr<A>(),
@@ -267,6 +286,7 @@ struct AutorepMasked {
   const at::Tensor* running_mean;
   const at::Tensor* running_variance;
   const at::Tensor* watched;           // optional: receives means, then unbiased variances
+  autorep::Group* ranks;               // optional: whose images the batch's statistics are of
   double momentum;
   double epsilon;
   bool training;
@@ -279,7 +299,7 @@ char* autorep_masked_activation(const AutorepMasked* call, at::Tensor** result) 
   return autorep::caught([&] {
     const autorep::Settings settings{
         tensor_or_none(call->running_mean), tensor_or_none(call->running_variance),
-        tensor_or_none(call->watched), call->training, call->momentum, call->epsilon};
+        tensor_or_none(call->watched), call->ranks, call->training, call->momentum, call->epsilon};
     *result = new at::Tensor(autorep::MaskedActivation::apply(
         *call->z, optional(call->residual), optional(call->keep), *call->coefficients,
         optional(call->gamma), optional(call->beta), settings));

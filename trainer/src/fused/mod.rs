@@ -14,6 +14,8 @@ use std::ptr;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::ranks::Ranks;
+
 /// A batch normalisation before an activation; each tensor of shape `[channels]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm<'a> {
@@ -31,6 +33,8 @@ pub struct Norm<'a> {
     pub epsilon: f64,
     /// Whether the batch's own statistics are used.
     pub training: bool,
+    /// The ranks whose images these are of.
+    pub ranks: &'a Ranks,
 }
 
 /// What the operator is applied to.
@@ -57,6 +61,15 @@ pub fn is_for(device: Device) -> bool {
     device == Device::Cpu
 }
 
+/// The type that indicators of a map have, and that it is computed in.
+pub fn computed_in(map: &Tensor) -> Kind {
+    if map.kind() == Kind::Double {
+        Kind::Double
+    } else {
+        Kind::Float
+    }
+}
+
 /// `struct AutorepMasked` of `masked.cpp`.
 #[repr(C)]
 struct Masked {
@@ -69,6 +82,7 @@ struct Masked {
     running_mean: *const c_void,
     running_variance: *const c_void,
     watched: *const c_void,
+    ranks: *const c_void,
     momentum: f64,
     epsilon: f64,
     training: bool,
@@ -115,7 +129,8 @@ impl Call<'_> {
     ///
     /// # Panics
     ///
-    /// If shapes or types do not fit, and when memory runs out: as every tensor operation here.
+    /// If shapes or types do not fit, and when memory runs out: as every tensor operation here. If
+    /// the group of ranks fails, forward or backward, with the message that it is known by.
     pub fn activation(&self) -> Tensor {
         self.check();
         let norm = self.norm.as_ref();
@@ -129,13 +144,15 @@ impl Call<'_> {
             running_mean: optional(norm.map(|norm| norm.running_mean)),
             running_variance: optional(norm.map(|norm| norm.running_variance)),
             watched: optional(self.watched),
+            ranks: norm.map_or(ptr::null(), |norm| norm.ranks.as_ptr()),
             momentum: norm.map_or(0.0, |norm| norm.momentum),
             epsilon: norm.map_or(0.0, |norm| norm.epsilon),
             training: norm.is_some_and(|norm| norm.training),
         };
         let mut result = ptr::null_mut();
         #[expect(unsafe_code, reason = "the operator is C++")]
-        // SAFETY: every pointer of the call is null or to a tensor that it borrows.
+        // SAFETY: every pointer of the call is null or to a tensor that it borrows; a group of ranks,
+        // at which the backward pass looks again, is never taken down.
         let error = unsafe { shim::autorep_masked_activation(&raw const call, &raw mut result) };
         told("masked activation", error);
         #[expect(unsafe_code, reason = "the operator is C++")]
@@ -164,11 +181,7 @@ impl Call<'_> {
             expect("a summand", beside, &size);
             assert_eq!(beside.kind(), self.z.kind(), "masked activation: summands");
         }
-        let exact = if self.z.kind() == Kind::Double {
-            Kind::Double
-        } else {
-            Kind::Float
-        };
+        let exact = computed_in(self.z);
         if let Some(keep) = self.keep {
             expect("indicators", keep, &[channels, height, width]);
             assert_eq!(keep.kind(), exact, "masked activation: indicators");

@@ -122,6 +122,7 @@ impl Operands {
             momentum: 0.1,
             epsilon: 1e-5,
             training: case.training,
+            ranks: &Ranks::alone(),
         };
         let call = Call {
             z: &self.z,
@@ -394,6 +395,7 @@ fn what_is_watched_is_the_mean_and_the_unbiased_variance_before_the_activation()
             momentum: 0.1,
             epsilon: 1e-5,
             training: true,
+            ranks: &Ranks::alone(),
         };
         let sum = before == Before::NormAndSum;
         let call = Call {

@@ -19,7 +19,7 @@ pub(super) fn training(
     let net = start_net(setup, recipe.weights.as_ref(), start)?;
     let (stream, validation) = setup.images(&recipe.schedule)?;
     let masked = MaskedNet::full(net, setup.device);
-    Ok(Training::new(Parts {
+    Training::new(Parts {
         spec: setup.spec.clone(),
         masked,
         stream,
@@ -30,7 +30,7 @@ pub(super) fn training(
         lesson: None,
         search: None,
         begun: setup.begun,
-    }))
+    })
 }
 
 /// The net before its first step.

@@ -23,7 +23,7 @@ pub(super) fn training(
         return Err(TrainError::WrongCount { budget, counted });
     }
     let lesson = setup.lesson(&recipe.distillation, 1, baseline)?;
-    Ok(Training::new(Parts {
+    Training::new(Parts {
         spec: setup.spec.clone(),
         masked,
         stream,
@@ -34,5 +34,5 @@ pub(super) fn training(
         lesson: Some(lesson),
         search: None,
         begun: setup.begun,
-    }))
+    })
 }

@@ -1,12 +1,14 @@
 //! Stages without files, for measuring what a step costs: weights at their start, nothing read.
 
+use std::sync::Arc;
+
 use autorep_core::data::Images;
 use autorep_core::recipe::{CoefficientRates, ReplaceRecipe};
 use autorep_core::task::Work;
-use std::sync::Arc;
 
 use super::{Setup, replace};
 use crate::data::{Share, Source, Stream, Subset};
+use crate::error::TrainError;
 use crate::masked::MaskedNet;
 use crate::nets::Net;
 use crate::training::{Lesson, Parts, Training};
@@ -25,12 +27,12 @@ pub enum Form {
 
 /// A stage of this form for the replace task of `setup`, distilled by a teacher; `None` for another
 /// kind of task. [`Training::advance`] takes any batch of the task's shape.
-pub fn stage(setup: &Setup, form: Form) -> Option<Training> {
+pub fn stage(setup: &Setup, form: Form) -> Result<Option<Training>, TrainError> {
     let Work::Replace {
         recipe, budgets, ..
     } = &setup.spec.work
     else {
-        return None;
+        return Ok(None);
     };
     let set = setup.spec.data.name;
     let net = |seed| {
@@ -53,7 +55,7 @@ pub fn stage(setup: &Setup, form: Form) -> Option<Training> {
             STEPS.into(),
         )),
     };
-    Some(Training::new(Parts {
+    let training = Training::new(Parts {
         spec: setup.spec.clone(),
         masked,
         stream: stream(setup, recipe),
@@ -67,7 +69,8 @@ pub fn stage(setup: &Setup, form: Form) -> Option<Training> {
         lesson: Some(Lesson::new(&recipe.distillation, Some(&net(1)))),
         search,
         begun: setup.begun,
-    }))
+    })?;
+    Ok(Some(training))
 }
 
 fn stream(setup: &Setup, recipe: &ReplaceRecipe) -> Stream {
@@ -77,7 +80,8 @@ fn stream(setup: &Setup, recipe: &ReplaceRecipe) -> Stream {
         seed: setup.spec.seed,
         batch: recipe.schedule.batch as usize,
         share: Share::WHOLE,
-        augment: false,
+        // The teacher is asked in every step.
+        augment: true,
         max_corrupt: 0,
         threads: 1,
     }

@@ -127,7 +127,7 @@ pub(super) fn training(
         lesson: Some(lesson),
         search: Some(search),
         begun: setup.begun,
-    });
+    })?;
     if let (Some(search), Start::Anew) = (&mut training.search, start) {
         let judge = Judge::of(&training.validation, &training.spec, &training.stream);
         search.freeze_if_due(&mut training.masked, 0, judge)?;

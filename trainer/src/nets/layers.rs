@@ -78,12 +78,21 @@ impl Normalised<'_> {
         }
     }
 
+    /// Its ReLU in one operator, where several ranks train: their sums come between its passes, which
+    /// takes fewer of them than a normalisation over ranks and a ReLU behind it.
+    pub fn rectified(&self) -> Option<Tensor> {
+        if self.phase != Phase::Train || self.ranks.are_one() {
+            return None;
+        }
+        self.activated(&Mixture::relu(self.z), None)
+    }
+
     /// Its activation in one operator, with what the site sees going to `watched`; `None` where there
     /// is no such operator.
     pub fn activated(&self, mixture: &Mixture, watched: Option<&Tensor>) -> Option<Tensor> {
         let training = match self.phase {
-            // The statistics of several ranks are known only between the operator's passes.
-            Phase::Train if !self.ranks.are_one() => return None,
+            // What is watched over several ranks is summed elsewhere.
+            Phase::Train if watched.is_some() && !self.ranks.are_one() => return None,
             Phase::Train => true,
             Phase::Eval => false,
             // The operator moves the running statistics wherever it uses the batch's.
@@ -100,6 +109,7 @@ impl Normalised<'_> {
             momentum: self.norm.momentum,
             epsilon: self.norm.epsilon,
             training,
+            ranks: self.ranks,
         };
         let z = self.norm.arranged(self.z);
         Some(mixture.apply_normalised(&z, norm, self.beside, watched))

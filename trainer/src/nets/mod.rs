@@ -103,6 +103,14 @@ impl Activate for Full {
         }
     }
 
+    fn activate_normalised(&mut self, site: usize, x: &Normalised<'_>) -> Tensor {
+        let rectified = match self.0 {
+            Activation::Relu => x.rectified(),
+            Activation::Silu | Activation::Relu6 => None,
+        };
+        rectified.unwrap_or_else(|| self.activate(site, &x.compute()))
+    }
+
     fn uncounted(&mut self, x: &Tensor) -> Tensor {
         self.activate(0, x)
     }

@@ -30,20 +30,11 @@ at::Tensor per_channel(const at::Tensor& values) {
 std::tuple<at::Tensor, at::Tensor, at::Tensor> statistics(Group& group, const at::Tensor& x) {
   const auto channels = x.size(1);
   const auto exact = x.options().dtype(at::kDouble).requires_grad(false);
-  const auto count = static_cast<double>(x.numel()) / static_cast<double>(channels);
-  auto sums = at::zeros({2 * channels + 1}, exact);
-  if (count > 0) {
-    auto [mean, variance] = at::batch_norm_update_stats(x, {}, {}, 0.0);
-    mean = mean.to(at::kDouble);
-    variance = variance.to(at::kDouble);
-    sums = at::cat(
-        {mean * count, (variance + mean * mean) * count, at::full({1}, count, exact)});
-  }
-  sum(group, sums);
-  const auto all = sums[2 * channels];
-  const auto mean = sums.narrow(0, 0, channels) / all;
-  const auto squares = sums.narrow(0, channels, channels) / all;
-  const auto variance = (squares - mean * mean).clamp_min(0);
+  const auto own = static_cast<double>(x.numel()) / static_cast<double>(channels);
+  // A rank without images has nothing that could be measured.
+  at::Tensor own_mean = at::zeros({channels}, exact), own_variance = own_mean;
+  if (own > 0) std::tie(own_mean, own_variance) = at::batch_norm_update_stats(x, {}, {}, 0.0);
+  const auto [mean, variance, all] = pooled(group, own_mean, own_variance, own);
   return {mean.to(at::kFloat), variance.to(at::kFloat), all};
 }
 
@@ -68,6 +59,7 @@ struct Norm : torch::autograd::Function<Norm> {
     context->save_for_backward({x, scale, mean, variance, count});
     context->saved_data["group"] = group;
     context->saved_data["epsilon"] = epsilon;
+    if (x.numel() == 0) return at::empty_like(x);  // libtorch's own kernel divides by it
     return std::get<0>(
         at::native_batch_norm(x, scale, shift, mean, variance, false, 0.0, epsilon));
   }
@@ -79,8 +71,10 @@ struct Norm : torch::autograd::Function<Norm> {
     const auto epsilon = context->saved_data["epsilon"].toDouble();
     auto* group = reinterpret_cast<Group*>(context->saved_data["group"].toInt());
 
-    auto [dx, dscale, dshift] = at::native_batch_norm_backward(
-        gradients[0], x, scale, mean, variance, {}, {}, false, epsilon, {true, true, true});
+    at::Tensor dx = at::empty_like(x), dscale = at::zeros_like(scale), dshift = dscale.clone();
+    if (x.numel() > 0)
+      std::tie(dx, dscale, dshift) = at::native_batch_norm_backward(
+          gradients[0], x, scale, mean, variance, {}, {}, false, epsilon, {true, true, true});
     auto sums = at::cat({dscale, dshift}).to(at::kDouble);
     sum(*group, sums);
     const auto channels = x.size(1);
@@ -106,6 +100,22 @@ struct Norm : torch::autograd::Function<Norm> {
 };
 
 } // namespace
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> pooled(
+    Group& group,
+    const at::Tensor& mean,
+    const at::Tensor& variance,
+    double count) {
+  const auto channels = mean.size(0);
+  const auto own = mean.to(at::kDouble);
+  const auto squares = variance.to(at::kDouble) + own * own;
+  auto sums = at::cat({own, squares, at::ones({1}, own.options())}) * count;
+  sum(group, sums);
+  const auto all = sums[2 * channels];
+  const auto of_all = sums.narrow(0, 0, channels) / all;
+  const auto spread = sums.narrow(0, channels, channels) / all - of_all * of_all;
+  return {of_all, spread.clamp_min(0), all};
+}
 
 } // namespace autorep
 

@@ -19,6 +19,8 @@ mod native;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::c_void;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +145,13 @@ impl Ranks {
     /// Whether this is rank 0, which alone writes and reports.
     pub fn leads(&self) -> bool {
         self.share.rank() == 0
+    }
+
+    /// The group as C++ knows it; null of one rank alone. It is never taken down.
+    pub(crate) fn as_ptr(&self) -> *const c_void {
+        self.group
+            .as_ref()
+            .map_or(ptr::null(), |group| group.as_ptr())
     }
 
     /// Sums a tensor over the ranks, in place.

@@ -13,6 +13,8 @@
 #include <string>
 #include <utility>
 
+#include "pooled.h"
+
 namespace autorep {
 
 // What every failure of a collective begins with, however it reaches Rust: see RanksError.
@@ -36,9 +38,6 @@ c10::intrusive_ptr<c10d::Backend> open_nccl(
     int rank,
     int ranks,
     std::chrono::milliseconds deadline);
-
-// Sums a tensor over the ranks, in place.
-void sum(Group& group, at::Tensor& tensor);
 
 // Gives what `body` throws the beginning by which Rust knows it, also through libtorch's autograd.
 template <class Body>

@@ -5,7 +5,7 @@
     reason = "libtorch's process groups are reached through C++"
 )]
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::{PhantomData, PhantomPinned};
 use std::ptr;
 use std::time::Duration;
@@ -199,6 +199,10 @@ unsafe impl Send for Group {}
 unsafe impl Sync for Group {}
 
 impl Group {
+    pub(super) fn as_ptr(&self) -> *const c_void {
+        self.group.cast_const().cast()
+    }
+
     pub(super) fn sum(&self, tensor: &Tensor) -> Result<(), RanksError> {
         // SAFETY: the group and the tensor outlive the call.
         checked(unsafe { autorep_ranks_sum(self.group, raw(tensor)) })

@@ -3,6 +3,8 @@ use std::time::Instant;
 use tch::no_grad;
 
 use super::*;
+use crate::activation::Mixture;
+use crate::fused;
 
 /// Runs `body` on each rank of a group in a thread of its own; what each returns, in their order.
 fn on_each<T: Send>(ranks: u32, deadline: Duration, body: impl Fn(&Ranks) -> T + Sync) -> Vec<T> {
@@ -109,9 +111,17 @@ fn part(all: &Tensor, places: &std::ops::Range<usize>) -> Tensor {
         .copy()
 }
 
+/// What comes after the normalisation.
+#[derive(Clone, Copy, PartialEq)]
+enum Behind {
+    Nothing,
+    /// A masked activation, in one operator with it over ranks.
+    Activation,
+}
+
 /// Batch normalisation of some images, by libtorch's own or the ranks': result, gradients of images,
 /// scale and shift, running mean and variance.
-fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor) -> Vec<Tensor> {
+fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor, behind: Behind) -> Vec<Tensor> {
     let images = images.detach().set_requires_grad(true);
     let leaf = |start: f32| {
         let values: Vec<f32> = (0..3_i16).map(|at| start + f32::from(at) / 4.0).collect();
@@ -141,7 +151,28 @@ fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor) -> Vec<Tensor> {
             false,
         )
     };
-    let y = ranks.batch_norm(&images, &norm).unwrap_or_else(own);
+    let options = (Kind::Float, Device::Cpu);
+    let keep = Tensor::arange(3 * 4 * 4, options).remainder(3.0).gt(0.5);
+    let keep = keep.to_kind(Kind::Float).view([3, 4, 4]);
+    let coefficients = Tensor::arange(9, options).view([3, 3]) * 0.1;
+    let mixture = Mixture::new(&keep, &coefficients);
+    let y = match behind {
+        Behind::Nothing => ranks.batch_norm(&images, &norm).unwrap_or_else(own),
+        Behind::Activation if ranks.are_one() => mixture.composed(&own()),
+        Behind::Activation => {
+            let norm = fused::Norm {
+                gamma: &scale,
+                beta: &shift,
+                running_mean: &mean,
+                running_variance: &variance,
+                momentum: 0.1,
+                epsilon: 1e-5,
+                training: true,
+                ranks,
+            };
+            mixture.apply_normalised(&images, norm, None, None)
+        }
+    };
     let loss = (&y * pull).sum(Kind::Float);
     let leaves = [&images, &scale, &shift];
     let gradients = Tensor::run_backward(&[&loss], &leaves, false, false);
@@ -151,30 +182,46 @@ fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor) -> Vec<Tensor> {
     all
 }
 
-/// Five images, and what pulls at what they become.
-fn images() -> [Tensor; 2] {
-    let numbers = Tensor::arange(5 * 3 * 4 * 4, (Kind::Float, Device::Cpu));
+/// Some images, and what pulls at what they become.
+fn images(count: i64) -> [Tensor; 2] {
+    let numbers = Tensor::arange(count * 3 * 4 * 4, (Kind::Float, Device::Cpu));
     let images = (&numbers * 0.37).sin() * 3.0 + 1.0;
-    [images, (numbers * 0.11).cos()].map(|all| all.view([5, 3, 4, 4]))
+    [images, (numbers * 0.11).cos()].map(|all| all.view([count, 3, 4, 4]))
 }
 
 #[test]
 fn batch_norm_over_ranks_is_that_of_the_whole_batch_in_result_and_gradients() {
+    over_ranks_is_as_the_whole_batch(5, Behind::Nothing);
+}
+
+#[test]
+fn an_activation_with_its_norm_over_ranks_is_that_of_the_whole_batch() {
+    over_ranks_is_as_the_whole_batch(5, Behind::Activation);
+}
+
+#[test]
+fn a_rank_without_images_takes_part_in_both() {
+    over_ranks_is_as_the_whole_batch(1, Behind::Nothing);
+    over_ranks_is_as_the_whole_batch(1, Behind::Activation);
+}
+
+fn over_ranks_is_as_the_whole_batch(count: u16, behind: Behind) {
     let whole = || {
-        let [images, pull] = images();
-        normed(&Ranks::alone(), &images, &pull)
+        let [images, pull] = images(count.into());
+        normed(&Ranks::alone(), &images, &pull, behind)
     };
     let parts = on_each(2, LONG, |ranks| {
-        let places = ranks.share().places(5);
-        let [images, pull] = images().map(|all| part(&all, &places));
-        let mut found = normed(ranks, &images, &pull);
+        let places = ranks.share().places(count.into());
+        let [images, pull] = images(count.into()).map(|all| part(&all, &places));
+        let mut found = normed(ranks, &images, &pull, behind);
         for own in &found[2..4] {
             ranks.sum(own).unwrap();
         }
         let wanted = whole();
         let wanted = [&wanted[0], &wanted[1]].map(|all| part(all, &places));
         let images = found.drain(..2).zip(wanted);
-        let off = images.map(|(found, wanted)| (found - wanted).abs().max().double_value(&[]));
+        let off = images.filter(|(found, _)| found.numel() > 0);
+        let off = off.map(|(found, wanted)| (found - wanted).abs().max().double_value(&[]));
         (off.fold(0.0, f64::max), found)
     });
     let wanted = whole();
@@ -269,14 +316,19 @@ fn a_rank_that_is_gone_fails_the_others_sum_long_before_the_deadline() {
 
 #[test]
 fn a_panic_in_batch_norm_is_known_for_what_it_is() {
+    a_panic_is_known(Behind::Nothing);
+    a_panic_is_known(Behind::Activation);
+}
+
+fn a_panic_is_known(behind: Behind) {
     let panics = on_each(2, Duration::from_mins(10), |ranks| {
         if !ranks.leads() {
             leave(ranks);
             return None;
         }
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let images = Tensor::ones([2, 3, 2, 2], (Kind::Float, Device::Cpu));
-            no_grad(|| normed(ranks, &images, &images))
+            let images = Tensor::ones([2, 3, 4, 4], (Kind::Float, Device::Cpu));
+            no_grad(|| normed(ranks, &images, &images, behind))
         }));
         caught.err()?.downcast_ref::<String>().cloned()
     });

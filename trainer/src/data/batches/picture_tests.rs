@@ -262,9 +262,11 @@ fn together(stream: &Stream, ranks: u32, from: u64, count: usize) -> Vec<Batch> 
             let parts = || shares.iter().map(|batches| &batches[step]);
             let images: Vec<&Tensor> = parts().map(|batch| &batch.images).collect();
             let labels: Vec<&Tensor> = parts().map(|batch| &batch.labels).collect();
+            let positions: Vec<&Tensor> = parts().map(|batch| &batch.positions).collect();
             Batch {
                 images: Tensor::cat(&images, 0),
                 labels: Tensor::cat(&labels, 0),
+                positions: Tensor::cat(&positions, 0),
                 skipped: parts().flat_map(|batch| batch.skipped.clone()).collect(),
             }
         })
