@@ -5,9 +5,9 @@
 //! `cargo run -p autorep-data --example stand_in -- FOLDER [TRAIN VAL]` writes `FOLDER/imagenet` with
 //! TRAIN pictures of each class for training (3) and VAL for validation (1).
 
+use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::ExitCode;
 
 use jpeg_encoder::{ColorType, Encoder};
 
@@ -17,27 +17,18 @@ const CLASSES: u32 = 1000;
 const WIDTH: u16 = 100;
 const HEIGHT: u16 = 75;
 
-fn main() -> ExitCode {
+fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (folder, counts) = match arguments.as_slice() {
         [folder] => (folder, Some([3, 1])),
         [folder, train, validation] => (folder, both(train, validation)),
         _ => (&String::new(), None),
     };
-    let Some([train, validation]) = counts else {
-        eprintln!("expected FOLDER and at most two numbers of pictures per class, TRAIN and VAL");
-        return ExitCode::from(2);
-    };
+    let [train, validation] = counts
+        .ok_or("expected FOLDER and at most two numbers of pictures per class, TRAIN and VAL")?;
     let root = Path::new(folder).join("imagenet");
-    let written = write(&root.join("train"), train, 0)
-        .and_then(|()| write(&root.join("val"), validation, train));
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cannot write {}: {error}", root.display());
-            ExitCode::FAILURE
-        }
-    }
+    write(&root.join("train"), train, 0)?;
+    write(&root.join("val"), validation, train)
 }
 
 fn both(train: &str, validation: &str) -> Option<[u32; 2]> {
@@ -45,7 +36,7 @@ fn both(train: &str, validation: &str) -> Option<[u32; 2]> {
 }
 
 /// One part: `each` pictures of every class, numbered from `first`.
-fn write(part: &Path, each: u32, first: u32) -> Result<(), Box<dyn std::error::Error>> {
+fn write(part: &Path, each: u32, first: u32) -> Result<(), Box<dyn Error>> {
     for class in 0..CLASSES {
         let name = format!("n{class:08}");
         let folder = part.join(&name);
