@@ -6,8 +6,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 /// The C++.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "src/autocast.cpp",
+    "src/fused/cuda/masked.cpp",
     "src/fused/masked.cpp",
     "src/fused/updates.cpp",
     "src/ranks/batch_norm.cpp",
@@ -15,6 +16,9 @@ const SOURCES: [&str; 7] = [
     "src/ranks/group.cpp",
     "src/ranks/nccl.cpp",
 ];
+
+/// The C++ of tests alone: a library of its own, which no program but theirs is linked with.
+const TESTED: &str = "src/fused/cuda/emulated.cpp";
 
 /// What they include beside libtorch's headers.
 const HEADERS: [&str; 3] = ["src/fused", "src/ranks/native.h", "src/ranks/declared"];
@@ -51,13 +55,8 @@ fn compile(include: &Path) {
     for source in SOURCES.iter().chain(&HEADERS) {
         println!("cargo:rerun-if-changed={source}");
     }
-    let mut build = cc::Build::new();
+    let mut build = compiler(include);
     build
-        .cpp(true)
-        .std("c++17")
-        .warnings(false)
-        .opt_level(3)
-        .include(include)
         .include(include.join("torch/csrc/api/include"))
         // Before libtorch's: Gloo's headers are not among those.
         .include("src/ranks/declared")
@@ -75,4 +74,20 @@ fn compile(include: &Path) {
         build.flag_if_supported("-fopenmp-simd");
     }
     build.compile("autorep_native");
+    compiler(include)
+        .file(TESTED)
+        // Where it is linked is said beside what it is declared for, in `fused/cuda/fake.rs`.
+        .cargo_metadata(false)
+        .compile("autorep_emulated");
+}
+
+fn compiler(include: &Path) -> cc::Build {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .opt_level(3)
+        .include(include);
+    build
 }

@@ -2,8 +2,8 @@
 //!
 //! With indicator `m` (1 keeps the ReLU), `y = g(x) + m (relu(x) - g(x))`, computed as
 //! `y = m relu(x) + (1 - m) g(x)`: an element that keeps its ReLU has exactly `relu(x)`, one that
-//! does not exactly `g(x)`. On a CPU it is one operator ([`crate::fused`]); elsewhere it is composed as
-//! `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so that four passes
+//! does not exactly `g(x)`. It is one operator ([`crate::fused`]); where there is none for a device it
+//! is composed as `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so that four passes
 //! over `x` remain for a degree-2 polynomial.
 //!
 //! The indicator's gradient is a straight-through one: `m + softplus(w).detach() (w - w.detach())`
@@ -70,15 +70,28 @@ impl Mixture {
 
     /// The activation of `x`, of shape [batch, channels, height, width].
     pub fn apply(&self, x: &Tensor) -> Tensor {
-        if fused::is_for(x.device()) {
+        if fused::is_for(x) {
             self.call(x, None).activation()
         } else {
             self.composed(x)
         }
     }
 
+    /// As [`Self::apply`], with what [`fused::Call::watched`] says going to `watched`, in the same
+    /// pass; `None` where that takes passes of its own.
+    pub fn apply_watched(&self, x: &Tensor, watched: &Tensor) -> Option<Tensor> {
+        fused::is_for(x).then(|| {
+            let call = fused::Call {
+                watched: Some(watched),
+                ..self.call(x, None)
+            };
+            call.activation()
+        })
+    }
+
     /// The activation of `z` behind a batch normalisation, and behind the sum of that with `beside`;
-    /// `watched` receives what [`fused::Call::watched`] says. For where [`fused::is_for`] holds.
+    /// `watched` receives what [`fused::Call::watched`] says. For where
+    /// [`fused::takes_norms`] holds.
     pub fn apply_normalised(
         &self,
         z: &Tensor,
@@ -251,6 +264,21 @@ mod tests {
         let (x, keep, coefficients) = sample(2);
         let all = keep.ones_like();
         assert!(Mixture::new(&all, &coefficients).apply(&x).equal(&x.relu()));
+    }
+
+    #[test]
+    fn what_is_watched_on_the_way_is_the_mean_and_the_unbiased_variance() {
+        let (x, keep, coefficients) = sample(2);
+        let mixture = Mixture::new(&keep, &coefficients);
+        let watched = Tensor::zeros([2, 3], (Kind::Double, Device::Cpu));
+        let y = mixture.apply_watched(&x, &watched).unwrap();
+        assert!(y.equal(&mixture.apply(&x)));
+        let over = &[0_i64, 2, 3][..];
+        let moments = [
+            x.mean_dim(over, false, Kind::Double),
+            x.var_dim(over, true, false),
+        ];
+        assert!(watched.allclose(&Tensor::stack(&moments, 0), 1e-9, 1e-9, false));
     }
 
     /// Central differences of a weighted sum of the output, element by element.

@@ -3,7 +3,8 @@
 //! - [`nets`] builds networks whose activations are applied by the caller, site by site;
 //! - [`activation`], [`sites`], [`units`], [`dapa`], [`running`], [`scoring`], [`penalty`] and
 //!   [`projection`] are the methods' mathematics;
-//! - [`fused`] is the masked activation and the optimizers' steps in C++;
+//! - [`fused`] is the masked activation and the optimizers' steps in C++, [`self_check`] shows that
+//!   the former is right on a machine's devices;
 //! - [`data`], [`optim`], [`schedule`], [`loss`], [`ema`], [`precision`] and [`metrics`] are what
 //!   every stage of training shares;
 //! - [`training`] is one stage's state and its step, [`methods`] what sets the stages apart, and
@@ -47,6 +48,7 @@ pub mod rng;
 pub mod running;
 pub mod schedule;
 pub mod scoring;
+pub mod self_check;
 pub mod serve;
 pub mod sites;
 pub mod step_times;

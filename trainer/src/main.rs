@@ -6,13 +6,16 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, bail};
-use autorep_trainer::{allocator, checkpoint, local, probe, serve, step_times, weights};
+use autorep_trainer::{
+    allocator, checkpoint, local, probe, self_check, serve, step_times, weights,
+};
 
 const USAGE: &str = "\
 usage: autorep-trainer              work for the worker at the other end of standard input
        autorep-trainer local ...    work on one task without a worker
        autorep-trainer weights ...  inspect, check and convert files of weights
        autorep-trainer step-times ...  measure what a step of a search costs
+       autorep-trainer self-check ...  hold this machine's masked activation against its definition
        autorep-trainer --probe      print what this machine offers, as JSON
        autorep-trainer --version
 ";
@@ -27,6 +30,7 @@ fn main() -> anyhow::Result<()> {
         Some("local") => run_local(arguments),
         Some("weights") => weights::run(arguments),
         Some("step-times") => measure_steps(arguments),
+        Some("self-check") => check(arguments),
         Some("--probe") => print(&serde_json::to_string(&probe::probe())?),
         Some("--version") => print(&format!(
             "autorep-trainer {} (libtorch {})",
@@ -78,6 +82,16 @@ fn measure_steps(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()
     }
     let measured = step_times::run(&step_times::parse(arguments)?)?;
     print(&measured.to_string())
+}
+
+fn check(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
+    let arguments: Vec<OsString> = arguments.collect();
+    if arguments.iter().any(|argument| argument == "--help") {
+        return print(self_check::USAGE.trim_end());
+    }
+    let checked = self_check::run(&self_check::parse(arguments)?)?;
+    print(&serde_json::to_string_pretty(&checked)?)?;
+    checked.verdict()
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -181,12 +181,18 @@ impl Activate for Watched<'_> {
             return self.activate(site, &x.compute());
         }
         let batch = running.sites[site].zeros_like();
-        match x.activated(&self.searching.mixed.sites[site], Some(&batch)) {
+        let mixture = &self.searching.mixed.sites[site];
+        if let Some(y) = x.activated(mixture, Some(&batch)) {
+            running.take(site, &batch);
+            return y;
+        }
+        let x = x.compute();
+        match mixture.apply_watched(&x, &batch) {
             Some(y) => {
                 running.take(site, &batch);
                 y
             }
-            None => self.activate(site, &x.compute()),
+            None => self.activate(site, &x),
         }
     }
 }

@@ -4,9 +4,13 @@
 //! of one with something else, these are part of the operator: then neither the normalised map nor
 //! the sum is ever stored, and a step needs no more memory than one with plain ReLUs.
 //!
-//! For maps in f32, f64, bf16 and f16 on a CPU, in planes or channels last; results do not depend on
-//! the number of threads. Elsewhere [`crate::activation`] composes it of tensor operations.
+//! For maps in f32, f64, bf16 and f16, in planes or channels last; results do not depend on the
+//! number of threads. On CUDA devices ([`cuda`]) kernels do the same for the activation alone: what
+//! comes before it is computed first. Where neither is there [`crate::activation`] composes it of
+//! tensor operations.
 
+pub mod check;
+mod cuda;
 pub mod updates;
 
 use std::ffi::{CStr, c_char, c_void};
@@ -42,7 +46,7 @@ pub struct Norm<'a> {
 pub struct Call<'a> {
     /// Of shape [batch, channels, height, width].
     pub z: &'a Tensor,
-    /// The normalisation of `z`; `None` where `z` itself is activated.
+    /// The normalisation of `z`; `None` where `z` itself is activated. See [`takes_norms`].
     pub norm: Option<Norm<'a>>,
     /// What is added to (normalised) `z` before it is activated, of its shape.
     pub beside: Option<&'a Tensor>,
@@ -56,8 +60,30 @@ pub struct Call<'a> {
     pub watched: Option<&'a Tensor>,
 }
 
-/// Whether the operator is there for this device.
-pub fn is_for(device: Device) -> bool {
+/// Whether the operator is there for this map. On a CUDA device, the first call for a type of map
+/// compiles its kernels.
+pub fn is_for(map: &Tensor) -> bool {
+    match map.device() {
+        Device::Cpu => true,
+        Device::Cuda(_) => cuda::launcher_for(map).is_some(),
+        Device::Mps | Device::Vulkan => false,
+    }
+}
+
+/// Why the operator is not there for a device; `None` where it is. For a CUDA device this compiles
+/// kernels.
+pub fn problem(device: Device) -> Option<String> {
+    match device {
+        Device::Cpu => None,
+        Device::Cuda(_) | Device::Mps | Device::Vulkan => {
+            cuda::prepared(&Tensor::zeros([1, 1, 1, 1], (Kind::Float, device))).err()
+        }
+    }
+}
+
+/// Whether the operator for this device takes what comes before the activation: a normalisation
+/// ([`Call::norm`]) and a sum ([`Call::beside`]).
+pub fn takes_norms(device: Device) -> bool {
     device == Device::Cpu
 }
 
@@ -90,11 +116,16 @@ struct Masked {
 
 #[expect(unsafe_code, reason = "the operator is written in C++")]
 mod shim {
+    use super::cuda::Launched;
     use super::{Masked, c_char, c_void};
 
     unsafe extern "C" {
         pub(super) fn autorep_masked_activation(
             call: *const Masked,
+            result: *mut *mut c_void,
+        ) -> *mut c_char;
+        pub(super) fn autorep_launched_activation(
+            call: *const Launched,
             result: *mut *mut c_void,
         ) -> *mut c_char;
         pub(super) fn autorep_fused_free(text: *mut c_char);
@@ -129,9 +160,19 @@ impl Call<'_> {
     ///
     /// # Panics
     ///
-    /// If shapes or types do not fit, and when memory runs out: as every tensor operation here. If
-    /// the group of ranks fails, forward or backward, with the message that it is known by.
+    /// If shapes or types do not fit, where [`is_for`] does not hold, and when memory runs out: as
+    /// every tensor operation here. If the group of ranks fails, forward or backward, with the
+    /// message that it is known by.
     pub fn activation(&self) -> Tensor {
+        if self.z.device() == Device::Cpu {
+            return self.on_cpu();
+        }
+        let launcher = cuda::prepared(self.z);
+        let launcher = launcher.unwrap_or_else(|why| panic!("masked activation: {why}"));
+        cuda::activation(self, launcher)
+    }
+
+    fn on_cpu(&self) -> Tensor {
         self.check();
         let norm = self.norm.as_ref();
         let call = Masked {
@@ -170,10 +211,10 @@ impl Call<'_> {
         };
         let expect = |what: &str, tensor: &Tensor, wanted: &[i64]| {
             let found = tensor.size();
+            let (device, own) = (self.z.device(), tensor.device());
             assert!(
-                found == wanted && tensor.device() == Device::Cpu,
-                "masked activation: expected {what} of shape {wanted:?} on the CPU, found {found:?} on {:?}",
-                tensor.device()
+                found == wanted && own == device,
+                "masked activation: expected {what} of shape {wanted:?} on {device:?}, found {found:?} on {own:?}"
             );
         };
         expect("a map", self.z, &size);

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use super::check::distance;
 use super::*;
 use crate::activation::Mixture;
 use crate::nets::Layout;
@@ -54,11 +55,7 @@ struct Operands {
 }
 
 fn random(rng: &mut Rng, shape: &[i64], kind: Kind) -> Tensor {
-    let count: i64 = shape.iter().product();
-    let values: Vec<f64> = (0..count)
-        .map(|_| (0..6).map(|_| rng.unit()).sum::<f64>() * 1.4 - 4.2)
-        .collect();
-    Tensor::from_slice(&values).to_kind(kind).view(shape)
+    check::random(rng, shape).to_kind(kind)
 }
 
 impl Case {
@@ -185,13 +182,6 @@ fn outcome(case: Case, kind: Kind, form: fn(&Operands, Case) -> Tensor) -> Vec<T
         .chain(gradients)
         .chain(running)
         .collect()
-}
-
-/// The largest difference, in units of the largest value of what is wanted.
-fn distance(got: &Tensor, wanted: &Tensor) -> f64 {
-    let size = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
-    let (got, wanted) = (got.to_kind(Kind::Double), wanted.to_kind(Kind::Double));
-    size(&(got - &wanted)) / size(&wanted).max(1e-30)
 }
 
 const NAMES: [&str; 9] = [

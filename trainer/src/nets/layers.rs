@@ -81,7 +81,8 @@ impl Normalised<'_> {
     /// Its ReLU in one operator, where several ranks train: their sums come between its passes, which
     /// takes fewer of them than a normalisation over ranks and a ReLU behind it.
     pub fn rectified(&self) -> Option<Tensor> {
-        if self.phase != Phase::Train || self.ranks.are_one() {
+        let takes = fused::takes_norms(self.z.device());
+        if !takes || self.phase != Phase::Train || self.ranks.are_one() {
             return None;
         }
         self.activated(&Mixture::relu(self.z), None)
@@ -98,7 +99,7 @@ impl Normalised<'_> {
             // The operator moves the running statistics wherever it uses the batch's.
             Phase::Measure => return None,
         };
-        if !fused::is_for(self.z.device()) {
+        if !fused::takes_norms(self.z.device()) {
             return None;
         }
         let norm = fused::Norm {
