@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bench_gpu
 import bench_load
 import bench_loader
 import bench_peers
@@ -78,6 +79,7 @@ def run_overhead(autorep):
 BENCHES = [
     (("plan.million_tasks_s", "plan.million_tasks_peak_gb"), plan_million_tasks),
     (("run.overhead_share",), run_overhead),
+    *bench_gpu.BENCHES,
     *bench_load.BENCHES,
     *bench_loader.BENCHES,
     *bench_peers.BENCHES,

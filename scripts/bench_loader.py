@@ -84,6 +84,7 @@ def index(autorep):
         figure("loader.index_s", round(found["index_s"], 3), "s", 2, command),
         figure("loader.index_order_mb", round(found["order_mb"], 1), "MB", 100, command),
         figure("loader.index_order_s", round(found["order_s"], 3), "s", None, command),
+        figure("loader.index_process_mb", round(found["process_mb"], 1), "MB in all", None, command),
     ]
 
 
@@ -102,5 +103,8 @@ BENCHES = [
         speed,
     ),
     (("loader.wait_share", "loader.wait_memory_mb"), wait),
-    (("loader.index_s", "loader.index_order_mb", "loader.index_order_s"), index),
+    (
+        ("loader.index_s", "loader.index_order_mb", "loader.index_order_s", "loader.index_process_mb"),
+        index,
+    ),
 ]

@@ -52,15 +52,39 @@ def beside_eager(autorep):
     """Rounds of ours and of PyTorch's in turn, each a process: the ratio of the medians of all steps."""
     figures = []
     for net, data, batch, count, suffix in CASES:
-        ours, eager = [], []
+        ours, eager, plain, untaught = [], [], [], []
         for _ in range(ROUNDS):
             ours += steps(autorep, net, data, batch, count, "--only", "replace")["replace_ms"]
-            eager += torch_peer("eager_step.py", net, batch, count, THREADS)["eager_ms"]
-        over = statistics.median(ours) / statistics.median(eager)
+            peer = torch_peer("eager_step.py", net, batch, count, THREADS)
+            eager += peer["eager_ms"]
+            plain += peer["plain_ms"]
+            untaught += peer["untaught_ms"]
+        middle = statistics.median
         command = "make bench ONLY=step.replace_over_eager"
-        figures.append(
-            figure(f"step.replace_over_eager{suffix}", round(over, 3), "of an eager step", 0.62, command)
-        )
+        figures += [
+            figure(
+                f"step.replace_over_eager{suffix}",
+                round(middle(ours) / middle(eager), 3),
+                "of an eager step",
+                0.62,
+                command,
+            ),
+            # What composing costs the peer itself: no operator can gain more than that.
+            figure(
+                f"step.eager_over_its_plain{suffix}",
+                round(middle(eager) / middle(plain), 3),
+                "of an eager step of the plain net with the same teacher",
+                None,
+                command,
+            ),
+            figure(
+                f"step.eager_over_its_untaught{suffix}",
+                round(middle(eager) / middle(untaught), 3),
+                "of one without a teacher",
+                None,
+                command,
+            ),
+        ]
     return figures
 
 
@@ -70,5 +94,8 @@ def names(*figures):
 
 BENCHES = [
     (names("step.replace_over_plain", "step.peak_memory_over_plain"), beside_plain),
-    (names("step.replace_over_eager"), beside_eager),
+    (
+        names("step.replace_over_eager", "step.eager_over_its_plain", "step.eager_over_its_untaught"),
+        beside_eager,
+    ),
 ]

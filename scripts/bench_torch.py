@@ -8,6 +8,7 @@ from pathlib import Path
 from bench_figure import ROOT, run
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "autorep"
+PEERS = ROOT / "scripts" / "peers"
 REFERENCE = CACHE / "parity" / "reference"
 
 
@@ -18,7 +19,7 @@ def torch_peer(name, *arguments):
     run([sys.executable, str(ROOT / "scripts" / "parity" / "stage.py"), str(REFERENCE)])
     # The reference brings its own libtorch; ours must not come before it.
     setting = [f"PYTHONPATH={REFERENCE / 'site'}", "LD_LIBRARY_PATH="]
-    script = str(ROOT / "scripts" / "peers" / name)
+    script = str(PEERS / name)
     command = ["env", *setting, sys.executable, "-W", "ignore", script, *map(str, arguments)]
     out, _, _ = run(command)
     return json.loads(out)

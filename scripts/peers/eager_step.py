@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Steps of a search composed in eager PyTorch. usage: eager_step.py NET BATCH STEPS THREADS
+"""Steps of a search composed in eager PyTorch. usage: eager_step.py NET BATCH STEPS THREADS [DEVICE]
 
 The mathematics of `autorep-trainer step-times` (docs/method.md) as a Python program writes it: a student
 from torchvision with a masked activation at every site, y = g(x) + m (relu(x) - g(x)) with the polynomial
 g of each channel, indicators with straight-through gradients softplus(w), hysteresis, the hinge on their
 number, a teacher without gradients, distillation and cross-entropy, Adam for weights and polynomials and
 Adam for latents. NET is resnet18 (for images of 32 x 32, without an activation behind the stem) or
-efficientnet-b0 (with ReLU, for 224 x 224). Maps lie channels last, which is faster than planes here.
-Prints JSON: milliseconds of each step, after two that are not counted.
+efficientnet-b0 (with ReLU, for 224 x 224). Maps lie channels last, which is faster than planes here. On a
+GPU convolutions are in bfloat16, by autocast.
+Prints JSON: milliseconds of each step, of each step of the same net with ReLU everywhere and the same
+teacher, and of those without a teacher, after two of each that are not counted.
 """
 
 import json
@@ -108,9 +110,11 @@ def efficientnet_b0():
 
 def main():
     name, batch, steps, threads = sys.argv[1], *map(int, sys.argv[2:5])
+    device = torch.device(sys.argv[5] if len(sys.argv) > 5 else "cpu")
     make = {"resnet18": resnet18, "efficientnet-b0": efficientnet_b0}[name]
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    torch.set_default_device(device)
     (student, shape, classes), (teacher, _, _) = make(), make()
     student, teacher = (net.to(memory_format=torch.channels_last) for net in (student, teacher))
     teacher.eval()
@@ -127,31 +131,52 @@ def main():
     optimizers = [torch.optim.Adam(weights, lr=1e-3), torch.optim.Adam(latents, lr=1e-3)]
     budget = sum(latent.numel() for latent in latents) // 10
 
-    def step():
-        count = sum(site.prepare() for site in sites)
-        logits = student(images)
-        with torch.inference_mode():
-            wanted = teacher(images)
-        soft = F.kl_div(
-            F.log_softmax(logits / TEMPERATURE, 1),
-            F.log_softmax(wanted / TEMPERATURE, 1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        loss = F.cross_entropy(logits, labels) + TEMPERATURE**2 * soft
-        loss = loss + 1e-4 * F.relu(count - budget)
-        for optimizer in optimizers:
+    def autocast():
+        return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+    def finished():
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def step(searches, distils):
+        count = sum(site.prepare() for site in sites) if searches else None
+        with autocast():
+            logits = student(images).float()
+        loss = F.cross_entropy(logits, labels)
+        if distils:
+            with torch.inference_mode(), autocast():
+                wanted = teacher(images).float()
+            soft = F.kl_div(
+                F.log_softmax(logits / TEMPERATURE, 1),
+                F.log_softmax(wanted / TEMPERATURE, 1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            loss = loss + TEMPERATURE**2 * soft
+        if searches:
+            loss = loss + 1e-4 * F.relu(count - budget)
+        used = optimizers if searches else optimizers[:1]
+        for optimizer in used:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for optimizer in optimizers:
+        for optimizer in used:
             optimizer.step()
 
-    times = []
-    for _ in range(steps + 2):
-        begun = time.perf_counter()
-        step()
-        times.append((time.perf_counter() - begun) * 1e3)
-    print(json.dumps({"eager_ms": times[2:], "relus": sum(latent.numel() for latent in latents)}))
+    def timed(*form):
+        times = []
+        for _ in range(steps + 2):
+            begun = time.perf_counter()
+            step(*form)
+            finished()
+            times.append((time.perf_counter() - begun) * 1e3)
+        return times[2:]
+
+    relus = sum(latent.numel() for latent in latents)
+    figures = {"relus": relus, "eager_ms": timed(True, True)}
+    for site in sites:
+        site.latent = None
+    figures |= {"plain_ms": timed(False, True), "untaught_ms": timed(False, False)}
+    print(json.dumps(figures))
 
 
 main()
