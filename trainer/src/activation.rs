@@ -53,7 +53,7 @@ impl Mixture {
 
     /// Every ReLU of maps like this one, of shape [batch, channels, height, width].
     pub fn relu(like: &Tensor) -> Self {
-        let options = (fused::computed_in(like), like.device());
+        let options = (fused::computed_in(like.kind()), like.device());
         Self {
             keep: Some(Tensor::ones(&like.size()[1..], options)),
             coefficients: Tensor::zeros([1, 1], options),

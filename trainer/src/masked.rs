@@ -75,8 +75,8 @@ impl MaskedNet {
         };
     }
 
-    /// The forward pass of a training step; `running` sees what comes before the activations of a
-    /// search.
+    /// The forward pass of a training step; `watch` says what looks at the pre-activations of
+    /// a search.
     pub fn train(&self, images: &Tensor, watch: Option<Watch<'_>>) -> Forward {
         compute(self.precision, self.device, || {
             self.training_forward(images, watch)

@@ -43,9 +43,9 @@ pub enum ServeError {
     Gone(#[from] HostGone),
 }
 
-/// Takes a task from `stream`, works on it and reports how it ended. Returns once the end has
-/// been reported, which of a rank other than 0 is only its own failure; an error means that it could not be. A panic inside libtorch goes on as one,
-/// unless it says that memory ran out.
+/// Takes a task from `stream`, works on it and reports how it ended; an error means that it could not
+/// be reported. A rank other than 0 reports its own failure and no other end. A panic inside libtorch
+/// goes on as one, unless it says that memory ran out.
 pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
     let mut reader = stream.try_clone()?;
     let start = read_start(&mut reader)?;

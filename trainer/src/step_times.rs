@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 use crate::data::{Batch, DataPlace};
 use crate::device;
 use crate::methods::Setup;
-use crate::methods::in_memory::{Form, stage};
+use crate::methods::in_memory::{Form, STEPS, stage};
 use crate::ranks::Ranks;
 use crate::training::Training;
 
@@ -98,6 +98,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Op
         }
     }
     ensure!(options.batch > 1, "expected at least two images per step");
+    let most = STEPS as usize - 3;
+    ensure!(options.steps <= most, "expected at most {most} steps");
     Ok(options)
 }
 
@@ -139,7 +141,12 @@ pub fn run(options: &Options) -> anyhow::Result<serde_json::Value> {
         "batch": options.batch,
         "threads": tch::get_num_threads(),
         "relus": stages.last().map(|training| training.masked.sites.total()),
-        "peak_mib": (memory("VmHWM")? - before) / 1024.0,
+        // Of a GPU it would be the host's, which says nothing.
+        "peak_mib": if device == Device::Cpu {
+            Some((memory("VmHWM")? - before) / 1024.0)
+        } else {
+            None
+        },
     });
     for (form, times) in options.forms.iter().zip(times) {
         all[named(form)] = json!(times);

@@ -49,7 +49,8 @@ impl<'a> Judge<'a> {
     }
 
     /// Measures with the weights as they are trained, not their moving average. Changes nothing
-    /// about the net. Waits for the device.
+    /// about the net but that running statistics become the first rank's on all. Waits for the
+    /// device.
     pub fn accuracy(self, masked: &MaskedNet) -> Result<Accuracy, TrainError> {
         // What does not decode is noted at the end of the epoch, which measures the same images.
         let (accuracy, _) = masked.accuracy(self.images, self.inputs, self.threads)?;
@@ -242,7 +243,7 @@ impl Training {
         } = parts;
         if let Some(lesson) = &mut lesson {
             lesson.precision = schedule.precision;
-            lesson.remember(&stream, schedule.epochs, masked.net.ranks(), masked.device)?;
+            lesson.remember(&stream, &spec.net, schedule.epochs, &masked)?;
         }
         masked.precision = schedule.precision;
         let trainables = masked.trainables(&schedule, coefficients);
@@ -402,6 +403,8 @@ impl Training {
 
     /// Validates the net, of which the best is kept, and notes what the epoch was like.
     fn finish_epoch(&mut self, lr: f64) -> Result<(), TrainError> {
+        // Measuring shares the statistics that are in the net then: these are put aside meanwhile.
+        self.masked.net.share_statistics()?;
         if let Some(ema) = &self.ema {
             ema.swap();
         }

@@ -354,12 +354,17 @@ fn without_sync_bn_running_statistics_are_the_first_ranks_and_runs_repeat() {
     let mut spec = common::baseline();
     if let Work::Baseline { recipe } = &mut spec.work {
         recipe.schedule.sync_bn = false;
+        recipe.schedule.ema = 0.9;
+    }
+    let mut synchronised = spec.clone();
+    if let Work::Baseline { recipe } = &mut synchronised.work {
+        recipe.schedule.sync_bn = true;
     }
     // Ranks that differed after an epoch would fail it.
     let (wanted, _) = bench.run(2, &spec, None, None);
     let (again, _) = bench.run(2, &spec, None, None);
     same_outputs(&again.outputs, &wanted.outputs, "run again");
-    let (synchronised, _) = bench.run(2, &common::baseline(), None, None);
+    let (synchronised, _) = bench.run(2, &synchronised, None, None);
     let tensors = |listener: &Listener| fs::read(listener.outputs[0].join(TENSORS_PART)).unwrap();
     assert_ne!(tensors(&wanted), tensors(&synchronised));
 }

@@ -24,27 +24,47 @@ impl Rehearsal {
     /// The manifest of the rehearsal: the same tasks of the same nets on the same data with the same
     /// needs, in a sweep of its own, so that nothing of it can be taken for a result.
     ///
-    /// Every stage that trains has one epoch of [`Self::steps`] steps, validates on as many images as
-    /// it trains on at most, and writes a resume checkpoint after each step. A search that is not down
-    /// at its budget is projected. Axes that would vary what is cut are left out, nothing is halved or
-    /// trained on, and the measurement on the test part stays whole.
+    /// Every stage that trains at any point of the grid has one epoch of [`Self::steps`] steps,
+    /// validates on as many images as it trains on at most, and writes a resume checkpoint after each
+    /// step. A search that is not down at its budget is projected. Axes that would vary what is cut are
+    /// left out, and so are arms that are the same without it; nothing is halved or trained on, and the
+    /// measurement on the test part stays whole.
     #[must_use]
     pub fn of(self, manifest: Manifest) -> Manifest {
         let mut cut = manifest;
         cut.name = name(&cut.name);
-        let steps = self.steps.get();
-        let batch = self.largest_batch(&cut);
-        cut.data.train = cut.data.train.min(batch.saturating_mul(steps));
-        cut.data.validation = cut.data.validation.min(cut.data.train);
-        self.shorten(&mut cut.baseline.schedule);
+        self.shorten(
+            "baseline",
+            &mut cut.baseline.schedule,
+            &cut.grid,
+            cut.resources.gpus,
+        );
         for arm in &mut cut.arms {
-            self.shorten(&mut arm.replace.schedule);
-            self.shorten(&mut arm.finetune.schedule);
-            arm.replace.on_unreached = OnUnreached::Project;
-            arm.replace.refresh_every = arm.replace.refresh_every.min(steps);
-            arm.replace.calibration_batches = arm.replace.calibration_batches.min(steps);
+            self.shorten(
+                "replace",
+                &mut arm.replace.schedule,
+                &cut.grid,
+                cut.resources.gpus,
+            );
+            self.shorten(
+                "finetune",
+                &mut arm.finetune.schedule,
+                &cut.grid,
+                cut.resources.gpus,
+            );
         }
         cut.grid.retain(|axis| !self.decides(axis.field()));
+        let batch = largest_batch(&cut);
+        cut.data.train = cut.data.train.min(batch.saturating_mul(self.steps.get()));
+        cut.data.validation = cut.data.validation.min(cut.data.train);
+        // There may have been fewer images than that.
+        let steps = (cut.data.train / batch).max(1);
+        for arm in &mut cut.arms {
+            let replace = &mut arm.replace;
+            replace.on_unreached = OnUnreached::Project;
+            replace.refresh_every = replace.refresh_every.min(steps);
+            replace.calibration_batches = replace.calibration_batches.min(steps);
+        }
         cut.halving = None;
         cut.train_on = 0;
         cut.checkpoint = CheckpointPolicy {
@@ -54,24 +74,17 @@ impl Rehearsal {
         cut
     }
 
-    fn shorten(self, schedule: &mut Schedule) {
-        schedule.epochs = schedule.epochs.min(1);
+    /// Cuts a stage down to an epoch, if it trains anywhere in the grid. Every GPU of a task gets an
+    /// image of each batch.
+    fn shorten(self, stage: &str, schedule: &mut Schedule, grid: &[Axis], gpus: u32) {
+        let epochs = values(grid, stage, "epochs")
+            .max()
+            .unwrap_or(schedule.epochs);
+        schedule.epochs = epochs.min(1);
         schedule.warmup_epochs = schedule.warmup_epochs.min(1.0);
         if let Some(most) = self.batch {
-            schedule.batch = schedule.batch.min(most.get());
+            schedule.batch = schedule.batch.min(most.get().max(gpus));
         }
-    }
-
-    /// Images in the largest step of any stage and grid point.
-    fn largest_batch(self, manifest: &Manifest) -> u32 {
-        let arms = manifest.arms.iter();
-        let own = arms.flat_map(|arm| [&arm.replace.schedule, &arm.finetune.schedule]);
-        let own = own.chain([&manifest.baseline.schedule]);
-        let batches = own.map(|schedule| schedule.batch);
-        let varied = manifest.grid.iter().filter(|axis| is_batch(axis.field()));
-        let varied = varied.flat_map(Axis::values).filter_map(AxisValue::count);
-        let largest = batches.chain(varied).max().unwrap_or(1);
-        self.batch.map_or(largest, |most| largest.min(most.get()))
     }
 
     /// Whether the rehearsal decides a field by itself.
@@ -91,6 +104,30 @@ impl Rehearsal {
 
 fn is_batch(field: &str) -> bool {
     field.rsplit('.').next() == Some("batch")
+}
+
+/// The counts that a grid has for a key of a stage; none where it does not vary it.
+fn values<'a>(grid: &'a [Axis], stage: &str, key: &str) -> impl Iterator<Item = u32> + use<'a> {
+    let field = format!("{stage}.{key}");
+    let axes = grid.iter().filter(move |axis| axis.field() == field);
+    axes.flat_map(Axis::values).filter_map(AxisValue::count)
+}
+
+/// Images in the largest step of any stage that trains and of any grid point.
+fn largest_batch(manifest: &Manifest) -> u32 {
+    let of_stage = |stage: &'static str, schedule: &Schedule| {
+        let trains = schedule.epochs > 0;
+        let own = values(&manifest.grid, stage, "batch").max();
+        own.unwrap_or(schedule.batch) * u32::from(trains)
+    };
+    let arms = manifest.arms.iter().flat_map(|arm| {
+        [
+            of_stage("replace", &arm.replace.schedule),
+            of_stage("finetune", &arm.finetune.schedule),
+        ]
+    });
+    let baseline = of_stage("baseline", &manifest.baseline.schedule);
+    arms.fold(baseline, u32::max).max(1)
 }
 
 /// The sweep's name with [`SUFFIX`], cut where that would be too long.
@@ -180,6 +217,11 @@ spec:
 
     #[test]
     fn a_rehearsal_on_a_small_machine_has_smaller_steps() {
+        let fewer = steps(3, Some(2)).of(parse(EVERYTHING).unwrap());
+        assert_eq!(
+            fewer.baseline.schedule.batch, 8,
+            "one for each of eight GPUs"
+        );
         let cut = steps(3, Some(16)).of(parse(EVERYTHING).unwrap());
         assert_eq!(
             (
@@ -191,6 +233,49 @@ spec:
         );
         let varied: Vec<&str> = cut.grid.iter().map(Axis::field).collect();
         assert_eq!(varied, ["replace.penalty"]);
+    }
+
+    #[test]
+    fn a_stage_that_trains_anywhere_in_the_grid_is_rehearsed() {
+        let text = EVERYTHING
+            .replace(
+                "finetune: { epochs: 10, warmup_epochs: 0.5 }",
+                "finetune: {}",
+            )
+            .replace("  grid:\n", "  grid:\n    finetune.epochs: [0, 20]\n")
+            .replace("  under_trained: { epochs: 3 }\n", "");
+        let cut = steps(2, None).of(parse(&text).unwrap());
+        assert_eq!(cut.arms[0].finetune.schedule.epochs, 1);
+    }
+
+    #[test]
+    fn batches_of_stages_that_do_not_train_ask_for_no_images_and_few_images_for_few_steps() {
+        let text = EVERYTHING
+            .replace("batch: 512", "batch: 32")
+            .replace("    replace.batch: [64, 1024]\n", "")
+            .replace(
+                "replace: { epochs: 20,",
+                "replace: { epochs: 20, batch: 32,",
+            )
+            .replace(
+                "finetune: { epochs: 10, warmup_epochs: 0.5 }",
+                "finetune: { epochs: 0 }",
+            )
+            .replace("  under_trained: { epochs: 3 }\n", "");
+        let cut = steps(2, None).of(parse(&text).unwrap());
+        assert_eq!(cut.data.train, 64);
+        let few = text.replace(
+            "name: cifar-10",
+            "name: cifar-10, train_limit: 40, validation: 9",
+        );
+        let few = few.replace(
+            "polynomial_start: running",
+            "polynomial_start: running, refresh_every: 1",
+        );
+        let cut = steps(2, None).of(parse(&few).unwrap());
+        assert_eq!((cut.data.train, cut.data.validation), (40, 9));
+        assert_eq!(cut.arms[0].replace.refresh_every, 1);
+        assert_eq!(cut.arms[0].replace.calibration_batches, 1);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub mod source;
 pub use augment::{Augment, Normaliser};
 pub use batches::{Batch, BatchError, Batches, Stream};
 pub use load::{DataPlace, LoadError, load_test, load_training};
-pub use share::{NoSuchRank, Share, share_sizes};
+#[cfg(test)]
+pub(crate) use share::share_sizes;
+pub use share::{NoSuchRank, Share};
 pub use skips::{Skipped, Skips, TooManySkipped};
 pub use source::{Source, Subset};

@@ -46,18 +46,12 @@ impl Share {
 
     /// The places in a batch of `batch` images that belong to this rank. Where a batch does not
     /// divide by the ranks, the first ones have one image more than the others; where there are
-    /// more ranks than images, the last ones have none. Whoever needs equal shares has to check
-    /// with [`Self::is_even`].
+    /// more ranks than images, the last ones have none.
     pub fn places(self, batch: usize) -> Range<usize> {
         let (rank, ranks) = (self.rank as usize, self.ranks as usize);
         let (each, more) = (batch / ranks, batch % ranks);
         let first = rank * each + rank.min(more);
         first..first + each + usize::from(rank < more)
-    }
-
-    /// Whether all ranks have as many images of a batch as this one.
-    pub const fn is_even(self, batch: usize) -> bool {
-        batch.is_multiple_of(self.ranks as usize)
     }
 }
 
@@ -68,7 +62,8 @@ impl Default for Share {
 }
 
 /// Images that each of `ranks` ranks has of a batch of `batch`, in the order of ranks.
-pub fn share_sizes(batch: usize, ranks: u32) -> Vec<usize> {
+#[cfg(test)]
+pub(crate) fn share_sizes(batch: usize, ranks: u32) -> Vec<usize> {
     (0..ranks)
         .map(|rank| Share { rank, ranks }.places(batch).len())
         .collect()
@@ -96,8 +91,6 @@ mod tests {
             let sizes = share_sizes(batch, ranks);
             prop_assert!(sizes.is_sorted_by(|before, after| before >= after));
             prop_assert!(sizes[0] - sizes[sizes.len() - 1] <= 1);
-            let even = sizes.iter().all(|size| *size == sizes[0]);
-            prop_assert_eq!(Share::new(0, ranks).unwrap().is_even(batch), even);
         }
     }
 

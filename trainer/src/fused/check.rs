@@ -5,7 +5,7 @@ use std::fmt;
 
 use tch::{Device, Kind, Tensor};
 
-use super::Call;
+use super::{Call, computed_in};
 use crate::activation::Mixture;
 use crate::nets::Layout;
 use crate::rng::Rng;
@@ -106,17 +106,8 @@ pub(super) fn distance(got: &Tensor, wanted: &Tensor) -> f64 {
     size(&(got - &wanted)) / size(&wanted).max(1e-30)
 }
 
-/// What a kind is computed in.
-fn computed_in(kind: Kind) -> Kind {
-    if kind == Kind::Double {
-        Kind::Double
-    } else {
-        Kind::Float
-    }
-}
-
 /// Half the distance from 1 to the next larger number.
-fn rounding(kind: Kind) -> f64 {
+pub(super) fn rounding(kind: Kind) -> f64 {
     if kind == Kind::BFloat16 {
         (-8_f64).exp2()
     } else if kind == Kind::Half {

@@ -265,8 +265,8 @@ void forward(const Plan& plan, const ByChannel<Acc<T>>& by, const Mask<Acc<T>>& 
 struct Gradients {
   std::array<std::vector<double>, 3> coefficients;
   // Of dx, and of dx (z - mean); behind a normalisation.
-  std::vector<double> shift;
-  std::vector<double> scale;
+  std::vector<double> dx;
+  std::vector<double> dx_centred;
 };
 
 // The gradient at the pre-activation into `dx`, where that is needed, the mask's into `keep`, of
@@ -313,8 +313,8 @@ Gradients backward(const Plan& plan, const ByChannel<Acc<T>>& by, const Mask<Acc
   Gradients all;
   for (int power = 0; power < 3; ++power) all.coefficients[power] = partials.total(power);
   if (norm) {
-    all.shift = partials.total(3);
-    all.scale = partials.total(4);
+    all.dx = partials.total(3);
+    all.dx_centred = partials.total(4);
   }
   return all;
 }

@@ -243,12 +243,12 @@ struct MaskedActivation : torch::autograd::Function<MaskedActivation> {
         return;
       }
       const at::Tensor inverse = normal[1].to(at::kDouble);
-      const at::Tensor shift = from_sums(sums.shift), scale = from_sums(sums.scale);
-      dgamma = (scale * inverse).to(gamma.scalar_type());
-      dbeta = shift.to(beta.scalar_type());
+      const at::Tensor dx_sum = from_sums(sums.dx), centred_sum = from_sums(sums.dx_centred);
+      dgamma = (centred_sum * inverse).to(gamma.scalar_type());
+      dbeta = dx_sum.to(beta.scalar_type());
       at::Tensor slope = at::zeros_like(by.scale), offset = at::zeros_like(by.scale);
       if (ctx->saved_data["training"].toBool()) {
-        at::Tensor all = at::stack({scale, shift});
+        at::Tensor all = at::stack({centred_sum, dx_sum});
         // The statistics depend on every rank's images, so every rank's gradients reach these.
         auto* ranks = reinterpret_cast<Group*>(ctx->saved_data["ranks"].toInt());
         if (ranks != nullptr) sum(*ranks, all);

@@ -87,9 +87,9 @@ pub fn takes_norms(device: Device) -> bool {
     device == Device::Cpu
 }
 
-/// The type that indicators of a map have, and that it is computed in.
-pub fn computed_in(map: &Tensor) -> Kind {
-    if map.kind() == Kind::Double {
+/// What maps of this type are computed in, and their indicators are of.
+pub fn computed_in(kind: Kind) -> Kind {
+    if kind == Kind::Double {
         Kind::Double
     } else {
         Kind::Float
@@ -222,7 +222,7 @@ impl Call<'_> {
             expect("a summand", beside, &size);
             assert_eq!(beside.kind(), self.z.kind(), "masked activation: summands");
         }
-        let exact = computed_in(self.z);
+        let exact = computed_in(self.z.kind());
         if let Some(keep) = self.keep {
             expect("indicators", keep, &[channels, height, width]);
             assert_eq!(keep.kind(), exact, "masked activation: indicators");

@@ -328,21 +328,44 @@ fn maps_in_bfloat16_and_float16_are_computed_in_f32() {
                 training: true,
                 seed: 5,
             };
-            let narrow = |operands: &mut Operands| {
-                for map in [&mut operands.z, &mut operands.beside] {
-                    *map = map.detach().to_kind(kind);
+            // Both have what the narrow type can hold, one in that type.
+            let rounded = |held_in: Kind| {
+                let mut operands = case.operands(Kind::Float);
+                for map in [&mut operands.z, &mut operands.beside, &mut operands.above] {
+                    *map = map.detach().to_kind(kind).to_kind(held_in);
                 }
+                operands.z = operands.z.set_requires_grad(true);
+                operands.beside = operands.beside.set_requires_grad(true);
+                operands
             };
-            let mut few = case.operands(Kind::Float);
-            narrow(&mut few);
-            let mut many = case.operands(Kind::Float);
-            narrow(&mut many);
-            for map in [&mut many.z, &mut many.beside] {
-                *map = map.to_kind(Kind::Float);
-            }
+            let (few, many) = (rounded(kind), rounded(Kind::Float));
             let (got, wanted) = (few.fused(case), many.fused(case));
             assert_eq!(got.kind(), kind);
             assert!(got.equal(&wanted.to_kind(kind)), "{kind:?} {before:?}");
+            let gradients = |operands: &Operands, y: &Tensor| {
+                let mut leaves = operands.leaves().to_vec();
+                match before {
+                    Before::Nothing => leaves = vec![leaves[0], leaves[2], leaves[3]],
+                    Before::Norm => drop(leaves.remove(1)),
+                    Before::NormAndSum => {}
+                }
+                let pulled = (y * &operands.above).sum(Kind::Float);
+                Tensor::run_backward(&[&pulled], &leaves, false, false)
+            };
+            let (got, wanted) = (gradients(&few, &got), gradients(&many, &wanted));
+            for (at, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+                // A map's gradient is rounded when it is stored, and read again behind a sum.
+                let limit = if got.kind() == kind {
+                    3.0 * check::rounding(kind)
+                } else {
+                    1e-5
+                };
+                let off = check::distance(got, wanted);
+                assert!(
+                    off <= limit,
+                    "{kind:?} {before:?} gradient {at} is off by {off:e}"
+                );
+            }
         }
     }
 }

@@ -184,7 +184,9 @@ mod tests {
     use autorep_core::data::{DataSet, DataSpec, Preparation};
     use autorep_core::digest::Digest;
     use autorep_core::id::TaskId;
+    use autorep_core::manifest::{self, Manifest, Rehearsal};
     use autorep_core::net::NetSpec;
+    use autorep_core::plan::Plan;
     use autorep_core::recipe::{BudgetSchedule, FinetuneRecipe, LatentInit, OptimizerKind};
     use autorep_core::task::{NET_OUTPUT, OutputRef};
 
@@ -204,6 +206,49 @@ mod tests {
             },
             seed: 1,
             work,
+        }
+    }
+
+    /// Manifests below a folder.
+    fn manifests(folder: &std::path::Path) -> Vec<String> {
+        let mut texts = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                texts.extend(manifests(&path));
+            } else if path.extension().is_some_and(|it| it == "yaml") {
+                texts.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+        texts
+    }
+
+    #[test]
+    fn every_task_of_a_rehearsal_can_be_carried_out_and_no_kind_of_task_is_left_out() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folders = ["manifests", "core/testdata/good"].map(|it| manifests(&root.join(it)));
+        let texts = folders.concat();
+        assert!(texts.len() > 20, "{} manifests", texts.len());
+        let some = |number| std::num::NonZeroU32::new(number).unwrap();
+        for text in texts {
+            let full = manifest::parse(&text).unwrap();
+            let kinds = |manifest: &Manifest| {
+                let plan = Plan::expand(manifest);
+                let kinds = plan.tasks.iter().map(|task| task.spec.kind());
+                (kinds.collect::<std::collections::BTreeSet<_>>(), plan)
+            };
+            let (wanted, _) = kinds(&full);
+            for batch in [None, Some(some(2))] {
+                let rehearsal = Rehearsal {
+                    steps: some(2),
+                    batch,
+                };
+                let (found, plan) = kinds(&rehearsal.of(full.clone()));
+                assert_eq!(found, wanted, "{}", full.name);
+                for task in &plan.tasks {
+                    check_spec(&task.spec).unwrap();
+                }
+            }
         }
     }
 

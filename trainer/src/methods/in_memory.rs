@@ -14,7 +14,7 @@ use crate::nets::Net;
 use crate::training::{Lesson, Parts, Training};
 
 /// Steps of an epoch: more than anyone measures, for its end would validate.
-const STEPS: u32 = 100_000;
+pub const STEPS: u32 = 10_000;
 
 /// What a step trains.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -33,7 +33,11 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> statistics(Group& group, const at
   const auto own = static_cast<double>(x.numel()) / static_cast<double>(channels);
   // A rank without images has nothing that could be measured.
   at::Tensor own_mean = at::zeros({channels}, exact), own_variance = own_mean;
-  if (own > 0) std::tie(own_mean, own_variance) = at::batch_norm_update_stats(x, {}, {}, 0.0);
+  // On a CPU what libtorch measures of a narrow map is as narrow.
+  const bool narrow = x.device().is_cpu() && x.scalar_type() != at::kDouble;
+  if (own > 0)
+    std::tie(own_mean, own_variance) =
+        at::batch_norm_update_stats(narrow ? x.to(at::kFloat) : x, {}, {}, 0.0);
   const auto [mean, variance, all] = pooled(group, own_mean, own_variance, own);
   return {mean.to(at::kFloat), variance.to(at::kFloat), all};
 }

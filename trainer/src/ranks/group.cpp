@@ -162,17 +162,4 @@ char* autorep_ranks_agree(Group* group, at::Tensor* tensor) {
   });
 }
 
-char* autorep_ranks_start_sum(Group* group, at::Tensor* tensor, c10d::Work** work) {
-  return guarded([&] {
-    std::vector<at::Tensor> tensors{*tensor};
-    *work = group->main->allreduce(tensors).release();
-  });
-}
-
-// Takes the work.
-char* autorep_ranks_wait(c10d::Work* work) {
-  auto started = c10::intrusive_ptr<c10d::Work>::reclaim(work);
-  return guarded([&] { started->wait(); });
-}
-
 } // extern "C"

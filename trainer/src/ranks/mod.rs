@@ -161,13 +161,6 @@ impl Ranks {
             .map_or(Ok(()), |group| group.sum(tensor))
     }
 
-    /// As [`Self::sum`], at once; the tensor must not be read or written before [`Sum::wait`].
-    pub fn start_sum(&self, tensor: &Tensor) -> Result<Sum, RanksError> {
-        let group = self.group.as_ref();
-        let work = group.map(|group| group.start_sum(tensor)).transpose()?;
-        Ok(Sum { work })
-    }
-
     /// Gives a tensor rank 0's values on every rank.
     pub fn broadcast(&self, tensor: &Tensor) -> Result<(), RanksError> {
         let group = self.group.as_ref();
@@ -269,18 +262,4 @@ pub struct Norm<'a> {
     pub momentum: f64,
     /// Is added to a variance before its root.
     pub epsilon: f64,
-}
-
-/// A sum under way.
-#[derive(Debug)]
-#[must_use = "the tensor is not to be used before the sum is waited for"]
-pub struct Sum {
-    work: Option<native::Work>,
-}
-
-impl Sum {
-    /// Waits until the sum is there.
-    pub fn wait(self) -> Result<(), RanksError> {
-        self.work.map_or(Ok(()), native::Work::wait)
-    }
 }

@@ -25,7 +25,7 @@ macro_rules! opaque {
     )*};
 }
 
-opaque!(CStore, CGroup, CWork, CBuckets, CTensor);
+opaque!(CStore, CGroup, CBuckets, CTensor);
 
 unsafe extern "C" {
     fn autorep_ranks_forget(text: *mut c_char);
@@ -52,12 +52,6 @@ unsafe extern "C" {
     fn autorep_ranks_sum(group: *mut CGroup, tensor: *const CTensor) -> *mut c_char;
     fn autorep_ranks_agree(group: *mut CGroup, tensor: *const CTensor) -> *mut c_char;
     fn autorep_ranks_broadcast(group: *mut CGroup, tensor: *const CTensor) -> *mut c_char;
-    fn autorep_ranks_start_sum(
-        group: *mut CGroup,
-        tensor: *const CTensor,
-        work: *mut *mut CWork,
-    ) -> *mut c_char;
-    fn autorep_ranks_wait(work: *mut CWork) -> *mut c_char;
     fn autorep_ranks_batch_norm(
         group: *mut CGroup,
         x: *const CTensor,
@@ -219,14 +213,6 @@ impl Group {
         checked(unsafe { autorep_ranks_broadcast(self.group, raw(tensor)) })
     }
 
-    pub(super) fn start_sum(&self, tensor: &Tensor) -> Result<Work, RanksError> {
-        let mut work = ptr::null_mut();
-        // SAFETY: the group outlives the call, and the work holds the tensor's memory itself; the
-        // place is ours.
-        checked(unsafe { autorep_ranks_start_sum(self.group, raw(tensor), &raw mut work) })?;
-        Ok(Work { work })
-    }
-
     /// `norm` is scale, shift, running mean, running variance.
     pub(super) fn batch_norm(
         &self,
@@ -264,28 +250,6 @@ impl Group {
     pub(super) fn close(&self) {
         // SAFETY: made by a call; the test that closes it does so once and uses it no more.
         unsafe { autorep_ranks_close(self.group) }
-    }
-}
-
-/// A sum under way.
-#[derive(Debug)]
-pub(super) struct Work {
-    work: *mut CWork,
-}
-
-impl Work {
-    pub(super) fn wait(self) -> Result<(), RanksError> {
-        let work = self.work;
-        std::mem::forget(self);
-        // SAFETY: made by a call and given away here.
-        checked(unsafe { autorep_ranks_wait(work) })
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        // SAFETY: made by a call, and not given away: `wait` forgets what it gives.
-        let _unheard = checked(unsafe { autorep_ranks_wait(self.work) });
     }
 }
 

@@ -46,7 +46,7 @@ fn three_ranks_sum_broadcast_agree_and_gather() {
         let sum = Tensor::from_slice(&[1.0_f32, 10.0]) * rank;
         ranks.sum(&sum).unwrap();
         let later = Tensor::from_slice(&[rank]);
-        ranks.start_sum(&later).unwrap().wait().unwrap();
+        ranks.sum(&later).unwrap();
         let first = Tensor::from_slice(&[rank + 7]);
         ranks.broadcast(&first).unwrap();
         let agreed = ranks.agree([rank, 1]).unwrap();
@@ -69,7 +69,7 @@ fn one_rank_alone_has_everything_already() {
     let ranks = Ranks::alone();
     let tensor = Tensor::from_slice(&[2.0_f32]);
     ranks.sum(&tensor).unwrap();
-    ranks.start_sum(&tensor).unwrap().wait().unwrap();
+    ranks.sum(&tensor).unwrap();
     ranks.broadcast(&tensor).unwrap();
     assert_eq!(values(&tensor), [2.0]);
     assert_eq!(ranks.agree([4, 5]).unwrap(), [4, 5]);
@@ -120,7 +120,7 @@ enum Behind {
 }
 
 /// Batch normalisation of some images, by libtorch's own or the ranks': result, gradients of images,
-/// scale and shift, running mean and variance.
+/// scale and shift (and of what is behind), running mean and variance.
 fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor, behind: Behind) -> Vec<Tensor> {
     let images = images.detach().set_requires_grad(true);
     let leaf = |start: f32| {
@@ -154,7 +154,9 @@ fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor, behind: Behind) -> Vec<
     let options = (Kind::Float, Device::Cpu);
     let keep = Tensor::arange(3 * 4 * 4, options).remainder(3.0).gt(0.5);
     let keep = keep.to_kind(Kind::Float).view([3, 4, 4]);
+    let keep = keep.set_requires_grad(true);
     let coefficients = Tensor::arange(9, options).view([3, 3]) * 0.1;
+    let coefficients = coefficients.set_requires_grad(true);
     let mixture = Mixture::new(&keep, &coefficients);
     let y = match behind {
         Behind::Nothing => ranks.batch_norm(&images, &norm).unwrap_or_else(own),
@@ -174,7 +176,10 @@ fn normed(ranks: &Ranks, images: &Tensor, pull: &Tensor, behind: Behind) -> Vec<
         }
     };
     let loss = (&y * pull).sum(Kind::Float);
-    let leaves = [&images, &scale, &shift];
+    let mut leaves = vec![&images, &scale, &shift];
+    if behind == Behind::Activation {
+        leaves.extend([&keep, &coefficients]);
+    }
     let gradients = Tensor::run_backward(&[&loss], &leaves, false, false);
     let mut all = vec![y.detach()];
     all.extend(gradients);
@@ -205,6 +210,28 @@ fn a_rank_without_images_takes_part_in_both() {
     over_ranks_is_as_the_whole_batch(1, Behind::Activation);
 }
 
+#[test]
+fn statistics_of_narrow_maps_over_ranks_are_as_exact_as_those_of_wide_ones() {
+    let narrow = || images(5).map(|all| all.to_kind(Kind::BFloat16));
+    let wide = || narrow().map(|all| all.to_kind(Kind::Float));
+    for behind in [Behind::Nothing, Behind::Activation] {
+        let [images, pull] = wide();
+        let wanted = normed(&Ranks::alone(), &images, &pull, behind);
+        let parts = on_each(2, LONG, |ranks| {
+            let places = ranks.share().places(5);
+            let [images, pull] = narrow().map(|all| part(&all, &places));
+            normed(ranks, &images, &pull, behind)
+        });
+        for found in parts {
+            for (found, wanted) in found.iter().zip(&wanted).rev().take(2) {
+                for (found, wanted) in values(found).into_iter().zip(values(wanted)) {
+                    assert!((found - wanted).abs() < 2e-5, "{found} against {wanted}");
+                }
+            }
+        }
+    }
+}
+
 fn over_ranks_is_as_the_whole_batch(count: u16, behind: Behind) {
     let whole = || {
         let [images, pull] = images(count.into());
@@ -214,7 +241,9 @@ fn over_ranks_is_as_the_whole_batch(count: u16, behind: Behind) {
         let places = ranks.share().places(count.into());
         let [images, pull] = images(count.into()).map(|all| part(&all, &places));
         let mut found = normed(ranks, &images, &pull, behind);
-        for own in &found[2..4] {
+        // A rank's gradients are its own share; what it has seen are the statistics of all.
+        let statistics = found.len() - 2;
+        for own in &found[2..statistics] {
             ranks.sum(own).unwrap();
         }
         let wanted = whole();

@@ -1,18 +1,25 @@
 //! What a stage learns from: labels, and a teacher.
 
+use autorep_core::net::NetSpec;
 use autorep_core::recipe::{Distillation, Precision};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Batch, Source, Stream, batches};
 use crate::error::TrainError;
 use crate::loss::{self, Terms};
-use crate::masked::MEASURE_BATCH;
+use crate::masked::{MEASURE_BATCH, MaskedNet};
 use crate::nets::{Net, Phase};
 use crate::precision::compute;
-use crate::ranks::Ranks;
 
 /// The most logits that are remembered: 256 MiB in f32.
 const MOST_REMEMBERED: usize = 1 << 26;
+
+/// The most multiply-accumulates of a net's forward pass that asking about all images may take: some
+/// ten seconds, in which a task neither reports nor obeys, and which each of its attempts repeats.
+const MOST_MACS: u128 = 1_000_000_000_000;
+
+/// The same on a GPU.
+const MOST_MACS_ON_GPU: u128 = 1_000_000_000_000_000;
 
 /// What the loss is made of beside the labels.
 #[derive(Debug)]
@@ -39,7 +46,7 @@ impl Lesson {
         }
     }
 
-    /// Whether there is one to learn from.
+    /// Whether there is a teacher to learn from.
     pub const fn has_teacher(&self) -> bool {
         self.teacher.is_some()
     }
@@ -50,15 +57,23 @@ impl Lesson {
     pub(super) fn remember(
         &mut self,
         stream: &Stream,
+        net: &NetSpec,
         epochs: u32,
-        ranks: &Ranks,
-        device: Device,
+        masked: &MaskedNet,
     ) -> Result<(), TrainError> {
-        let images = &stream.images;
-        let classes = stream.inputs.set.classes();
+        let (images, set) = (&stream.images, stream.inputs.set);
+        let (device, ranks) = (masked.device, masked.net.ranks());
+        let classes = set.classes();
         let size = images.source().len().saturating_mul(classes as usize);
+        let most = match device {
+            Device::Cpu => MOST_MACS,
+            Device::Cuda(_) | Device::Mps | Device::Vulkan => MOST_MACS_ON_GPU,
+        };
+        // A teacher of another architecture is taken to be about as large as the net.
+        let macs = (images.len() as u128).saturating_mul(net.macs(set.input(), classes));
         let changes = stream.augment || matches!(images.source(), Source::Pictures(_));
-        if !self.has_teacher() || changes || epochs < 2 || size > MOST_REMEMBERED {
+        let pays = epochs >= 2 && macs <= most && size <= MOST_REMEMBERED;
+        if !self.has_teacher() || changes || !pays {
             return Ok(());
         }
         let rows = i64::try_from(images.source().len()).unwrap_or(i64::MAX);
@@ -143,11 +158,11 @@ mod tests {
             width: 2,
             ..Family::Resnet9.default_settings()
         };
-        let teacher = Net::new(&settings.spec(), SET.input(), 10, 1, Device::Cpu);
-        let mut lesson = Lesson::new(&Distillation::default(), Some(&teacher));
-        let alone = Ranks::alone();
+        let net = |seed| Net::new(&settings.spec(), SET.input(), 10, seed, Device::Cpu);
+        let mut lesson = Lesson::new(&Distillation::default(), Some(&net(1)));
+        let student = MaskedNet::full(net(0), Device::Cpu);
         lesson
-            .remember(stream, epochs, &alone, Device::Cpu)
+            .remember(stream, &settings.spec(), epochs, &student)
             .unwrap();
         lesson
     }

@@ -50,13 +50,15 @@ impl Group {
     }
 
     /// Where this worker's ranks are told to meet: the host, and the port, which is 0 where rank 0 is
-    /// one of them and chooses it.
+    /// one of them and chooses it. A number of IPv6 without its brackets: they are an address's, and
+    /// nothing that is looked up.
     pub(super) fn meets_at(&self, advertised: &str) -> (String, u32) {
-        match &self.place {
-            Some(place) if self.is_member() => (place.host().to_owned(), place.port().into()),
-            Some(_) | None if self.nodes == 1 => (MEET_AT.to_owned(), 0),
-            Some(_) | None => (advertised.to_owned(), 0),
-        }
+        let (host, port) = match &self.place {
+            Some(place) if self.is_member() => (place.host(), place.port().into()),
+            Some(_) | None if self.nodes == 1 => (MEET_AT, 0),
+            Some(_) | None => (advertised, 0),
+        };
+        (host.trim_matches(['[', ']']).to_owned(), port)
     }
 
     /// Rank 0 is this worker's and listens on `port`.
@@ -172,6 +174,11 @@ mod tests {
         let mut leader = group(0, 2);
         assert_eq!(leader.says(None).rendezvous, "");
         assert_eq!(leader.meets_at("here"), ("here".to_owned(), 0));
+        assert_eq!(
+            leader.meets_at("[fd00::7]"),
+            ("fd00::7".to_owned(), 0),
+            "as it is looked up"
+        );
         leader.listens("here", 4711).unwrap();
         let said = leader.says(None).rendezvous;
         assert_eq!(said, "here:4711");

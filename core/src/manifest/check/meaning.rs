@@ -246,15 +246,30 @@ impl Checker {
         }
     }
 
-    /// There must be one full batch at least.
+    /// There must be one full batch at least, and in it an image for each GPU of a task.
     fn batches(&mut self, stage: &str) {
-        let Some(train) = self.least("data.train_limit") else {
-            return;
-        };
         let trains = self.numbers(&format!("{stage}.epochs"));
         if !trains.is_empty() && trains.iter().all(|(epochs, _)| *epochs == 0.0) {
             return;
         }
+        let unknown = self.broken.contains("spec.resources.gpus");
+        let gpus = if unknown {
+            0
+        } else {
+            self.operations.resources.gpus
+        };
+        for (batch, given) in self.numbers(&format!("{stage}.batch")) {
+            if batch < f64::from(gpus) {
+                let message = format!(
+                    "expected a batch of at least {gpus} images, one for each GPU of \
+                     resources.gpus, found {batch}"
+                );
+                self.problem(given.place, &given.path, message);
+            }
+        }
+        let Some(train) = self.least("data.train_limit") else {
+            return;
+        };
         for (batch, given) in self.numbers(&format!("{stage}.batch")) {
             if batch > train {
                 let message = format!(
