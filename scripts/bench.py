@@ -5,7 +5,7 @@ usage: bench.py AUTOREP [PREFIX]   (AUTOREP: the release binary; PREFIX: only fi
 
 target/bench.json is a list of {name, value, unit, target, better, command}. A missed target is
 shown and is no failure: whether a figure is good enough is for its reader. A figure that cannot
-be measured is one.
+be measured is one; that there is no GPU is said and is none.
 """
 
 import json
@@ -114,6 +114,8 @@ def main(autorep, prefix):
         return 2
     with fresh_folder():
         figures, code = measure(autorep, prefix, chosen)
+    if not figures:
+        return code
     path = ROOT / "target" / "bench.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(figures, indent=2) + "\n")

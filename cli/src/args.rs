@@ -157,29 +157,41 @@ pub struct ManifestArgs {
     /// The sweep's manifest (YAML).
     #[arg(value_name = "SWEEP.yaml")]
     pub path: PathBuf,
-    /// See the sweep through to its end in so many optimizer steps of every stage (2 if none are
-    /// said), as the sweep NAME-rehearsal: the same tasks, nets, data and resources, a checkpoint after
-    /// each step, accuracies that mean nothing.
+    /// See the sweep through to its end in a few optimizer steps of every stage (2 if none are said; at
+    /// least so many where batches differ), as the sweep NAME-rehearsal: the same kinds of tasks, nets,
+    /// data and resources, seeds of its own, a checkpoint after each step, accuracies that mean nothing.
     #[arg(
         long,
         value_name = "STEPS",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = "2"
+        default_missing_value = "2",
+        value_parser = at_least_one
     )]
     pub rehearse: Option<NonZeroU32>,
     /// At most so many images in a step of the rehearsal, for a machine that holds fewer than the
     /// manifest's batches.
-    #[arg(long, value_name = "IMAGES", requires = "rehearse")]
+    #[arg(
+        long,
+        value_name = "IMAGES",
+        requires = "rehearse",
+        value_parser = at_least_one
+    )]
     pub rehearse_batch: Option<NonZeroU32>,
 }
 
+fn at_least_one(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .map_err(|_not_one| "expected a whole number from 1 to 4294967295".to_owned())
+}
+
 impl ManifestArgs {
-    /// The rehearsal, if it is one.
+    /// The rehearsal, if it is one: each time it is asked for, another one.
     pub fn rehearsal(&self) -> Option<Rehearsal> {
         self.rehearse.map(|steps| Rehearsal {
             steps,
             batch: self.rehearse_batch,
+            first_seed: std::time::UNIX_EPOCH.elapsed().map_or(0, |it| it.as_secs()),
         })
     }
 }

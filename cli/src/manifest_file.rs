@@ -23,6 +23,11 @@ pub struct ManifestFile {
 }
 
 impl ManifestFile {
+    /// Whether the sweep is only rehearsed.
+    pub const fn is_rehearsal(&self) -> bool {
+        self.rehearsal.is_some()
+    }
+
     /// What submits it.
     pub fn submission(&self, dry_run: bool) -> v1::SubmitRequest {
         v1::SubmitRequest {

@@ -68,6 +68,7 @@ impl From<Rehearsal> for v1::Rehearsal {
         Self {
             steps: rehearsal.steps.get(),
             batch: rehearsal.batch.map_or(0, NonZeroU32::get),
+            first_seed: rehearsal.first_seed,
         }
     }
 }
@@ -76,11 +77,19 @@ impl TryFrom<v1::Rehearsal> for Rehearsal {
     type Error = BadMessage;
 
     fn try_from(message: v1::Rehearsal) -> Result<Self, BadMessage> {
-        let v1::Rehearsal { steps, batch } = message;
+        let v1::Rehearsal {
+            steps,
+            batch,
+            first_seed,
+        } = message;
         let steps = NonZeroU32::new(steps)
             .ok_or_else(|| BadMessage::new("Rehearsal.steps", "at least one step", "0"))?;
         let batch = NonZeroU32::new(batch);
-        Ok(Self { steps, batch })
+        Ok(Self {
+            steps,
+            batch,
+            first_seed,
+        })
     }
 }
 

@@ -99,7 +99,11 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<Op
     }
     ensure!(options.batch > 1, "expected at least two images per step");
     let most = STEPS as usize - 3;
-    ensure!(options.steps <= most, "expected at most {most} steps");
+    let steps = options.steps;
+    ensure!(
+        (1..=most).contains(&steps),
+        "expected 1 to {most} steps, found {steps}"
+    );
     Ok(options)
 }
 

@@ -166,7 +166,11 @@ impl Session<'_> {
             trained_seconds: show.trained_seconds - before.trained_seconds,
             workers,
         };
-        outcome.write(&self.args.store)
+        let exit = outcome.write(&self.args.store)?;
+        if self.file.is_rehearsal() && exit == Exit::Done {
+            reporter.line("rehearsal: every stage ran to its end; its accuracies mean nothing");
+        }
+        Ok(exit)
     }
 
     async fn submit(&self, lab: &mut Lab, dry_run: bool) -> Result<v1::SubmitResponse> {

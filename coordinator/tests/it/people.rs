@@ -142,7 +142,11 @@ async fn a_rehearsal_is_a_sweep_of_its_own_that_a_restart_knows_and_one_of_no_st
     let request = |steps| v1::SubmitRequest {
         manifest: manifest("tiny"),
         dry_run: false,
-        rehearsal: Some(v1::Rehearsal { steps, batch: 0 }),
+        rehearsal: Some(v1::Rehearsal {
+            steps,
+            batch: 0,
+            first_seed: 7,
+        }),
     };
     let refused = Refusal::from(people.submit(request(0)).await.unwrap_err());
     assert!(matches!(refused, Refusal::BadRequest(_)), "{refused:?}");

@@ -4,6 +4,7 @@
 use std::num::NonZeroU32;
 
 use super::{Axis, AxisValue, CheckpointPolicy, Manifest};
+use crate::digest::Digest;
 use crate::id::{LONGEST_LABEL, SweepName};
 use crate::recipe::{OnUnreached, Schedule};
 
@@ -13,11 +14,16 @@ const SUFFIX: &str = "-rehearsal";
 /// How far a sweep is cut down.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rehearsal {
-    /// Optimizer steps of the stage with the largest batch; the others have at least as many.
+    /// Optimizer steps of the stage with the largest batch, at most an epoch's; the others have at
+    /// least as many.
     pub steps: NonZeroU32,
     /// The most images that a step may have, for machines that hold fewer than the sweep is made
     /// for; `None` leaves the manifest's.
     pub batch: Option<NonZeroU32>,
+    /// Stands for the manifest's first seed, the next number for its second, and so on. With one that no
+    /// other run has, such as the time, no task is one that was done before: a rehearsal tries, and
+    /// leaves nothing that a real sweep would take for its own.
+    pub first_seed: u64,
 }
 
 impl Rehearsal {
@@ -33,6 +39,7 @@ impl Rehearsal {
     pub fn of(self, manifest: Manifest) -> Manifest {
         let mut cut = manifest;
         cut.name = name(&cut.name);
+        cut.seeds = (self.first_seed..).take(cut.seeds.len()).collect();
         self.shorten(
             "baseline",
             &mut cut.baseline.schedule,
@@ -130,12 +137,16 @@ fn largest_batch(manifest: &Manifest) -> u32 {
     arms.fold(baseline, u32::max).max(1)
 }
 
-/// The sweep's name with [`SUFFIX`], cut where that would be too long.
+/// The sweep's name with [`SUFFIX`]. Where that is too long, a part of the name and of its digest, so
+/// that long names stay apart.
 fn name(of: &SweepName) -> SweepName {
-    let text = of.to_string();
-    let fits = text.len().min(LONGEST_LABEL - SUFFIX.len());
-    let start = text[..fits].trim_end_matches('-');
-    let name = format!("{start}{SUFFIX}");
+    let mut text = of.to_string();
+    if text.len() + SUFFIX.len() > LONGEST_LABEL {
+        let digest = Digest::of(text.as_bytes()).short();
+        text.truncate(LONGEST_LABEL - SUFFIX.len() - digest.len());
+        text.push_str(&digest);
+    }
+    let name = text + SUFFIX;
     name.parse()
         .expect("the start of a label with a label's end")
 }
@@ -173,6 +184,7 @@ spec:
         Rehearsal {
             steps: NonZeroU32::new(steps).unwrap(),
             batch: batch.map(|it| NonZeroU32::new(it).unwrap()),
+            first_seed: 1_000,
         }
     }
 
@@ -203,8 +215,8 @@ spec:
             (None, 0, 1)
         );
         assert_eq!(
-            (&cut.resources, &cut.budgets, &cut.seeds),
-            (&full.resources, &full.budgets, &full.seeds)
+            (&cut.resources, &cut.budgets, &cut.seeds[..]),
+            (&full.resources, &full.budgets, &[1_000, 1_001][..])
         );
         // Two penalties, two batches, two seeds: a search and two nets each, and a baseline by seed.
         let searches = Plan::expand(&cut)
@@ -289,6 +301,10 @@ spec:
         let text = text.replace("  under_trained: { epochs: 3 }\n", "");
         let cut = steps(1, None).of(parse(&text).unwrap());
         assert_eq!(cut.arms[0].finetune.schedule.epochs, 0);
-        assert_eq!(cut.name.to_string(), "a".repeat(52) + "-rehearsal");
+        let cut_name = cut.name.to_string();
+        assert_eq!(cut_name.len(), LONGEST_LABEL);
+        let other = text.replace(&name, &name.replace("bbb", "bbc"));
+        let other = steps(1, None).of(parse(&other).unwrap());
+        assert_ne!(other.name.to_string(), cut_name);
     }
 }

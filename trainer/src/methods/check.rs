@@ -242,6 +242,7 @@ mod tests {
                 let rehearsal = Rehearsal {
                     steps: some(2),
                     batch,
+                    first_seed: 7,
                 };
                 let (found, plan) = kinds(&rehearsal.of(full.clone()));
                 assert_eq!(found, wanted, "{}", full.name);
