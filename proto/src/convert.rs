@@ -4,7 +4,6 @@
 //! so that nothing behind them has to.
 
 use std::borrow::Cow;
-use std::num::NonZeroU32;
 
 use autorep_core::candidate::PointKind;
 use autorep_core::checkpoint::{CheckpointRef, CheckpointRole};
@@ -13,12 +12,13 @@ use autorep_core::failure::FailureClass;
 use autorep_core::front::{FrontReport, FrontRow};
 use autorep_core::id::{CandidateId, Generation, TaskId};
 use autorep_core::lease::{LeaseClaim, LeasePart};
-use autorep_core::manifest::Rehearsal;
 use autorep_core::observation::{Accuracy, EpochPoint, Interim, LearningCurve, Observation};
 use autorep_core::searched::{Convergence, Effect, Projection, Searched};
 use autorep_core::strategy::Strategy;
 
 use crate::v1;
+
+mod rehearsal;
 
 /// A message from the wire that is not what the protocol promises.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -61,36 +61,6 @@ pub fn digest(field: &'static str, text: &str) -> Result<Digest, BadMessage> {
 /// The task id that `text` writes.
 pub fn task_id(field: &'static str, text: &str) -> Result<TaskId, BadMessage> {
     digest(field, text).map(TaskId)
-}
-
-impl From<Rehearsal> for v1::Rehearsal {
-    fn from(rehearsal: Rehearsal) -> Self {
-        Self {
-            steps: rehearsal.steps.get(),
-            batch: rehearsal.batch.map_or(0, NonZeroU32::get),
-            first_seed: rehearsal.first_seed,
-        }
-    }
-}
-
-impl TryFrom<v1::Rehearsal> for Rehearsal {
-    type Error = BadMessage;
-
-    fn try_from(message: v1::Rehearsal) -> Result<Self, BadMessage> {
-        let v1::Rehearsal {
-            steps,
-            batch,
-            first_seed,
-        } = message;
-        let steps = NonZeroU32::new(steps)
-            .ok_or_else(|| BadMessage::new("Rehearsal.steps", "at least one step", "0"))?;
-        let batch = NonZeroU32::new(batch);
-        Ok(Self {
-            steps,
-            batch,
-            first_seed,
-        })
-    }
 }
 
 /// The class that the number in `field` stands for.
