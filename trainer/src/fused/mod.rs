@@ -5,7 +5,7 @@
 //! the sum is ever stored, and a step needs no more memory than one with plain ReLUs.
 //!
 //! For maps in f32, f64, bf16 and f16, in planes or channels last; results do not depend on the
-//! number of threads. On CUDA devices ([`cuda`]) kernels do the same for the activation alone: what
+//! number of threads. On CUDA devices (`cuda`) kernels do the same for the activation alone: what
 //! comes before it is computed first. Where neither is there [`crate::activation`] composes it of
 //! tensor operations.
 
