@@ -3,8 +3,8 @@
 //! With indicator `m` (1 keeps the ReLU), `y = g(x) + m (relu(x) - g(x))`, computed as
 //! `y = m relu(x) + (1 - m) g(x)`: an element that keeps its ReLU has exactly `relu(x)`, one that
 //! does not exactly `g(x)`. It is one operator ([`crate::fused`]); where there is none for a device it
-//! is composed as `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so that four passes
-//! over `x` remain for a degree-2 polynomial.
+//! is composed as `y = Σ_p [(1 - m) c_p] x^p + m relu(x)`: the brackets have no batch dimension, so
+//! that four passes over `x` remain for a degree-2 polynomial.
 //!
 //! The indicator's gradient is a straight-through one: `m + softplus(w).detach() (w - w.detach())`
 //! has the value `m` and the derivative `softplus(w)`.

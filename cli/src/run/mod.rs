@@ -147,9 +147,11 @@ impl Session<'_> {
         let show = match end {
             End::Interrupted => {
                 reporter.close();
-                reporter.line(
-                    "stopped; what was done is kept, and the same command goes on from there",
-                );
+                reporter.line(if self.file.is_rehearsal() {
+                    "stopped; the same command begins another rehearsal"
+                } else {
+                    "stopped; what was done is kept, and the same command goes on from there"
+                });
                 return Ok(Exit::Interrupted);
             }
             End::Over(show) => show,
