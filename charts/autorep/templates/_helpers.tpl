@@ -1,0 +1,178 @@
+{{/* The chart's name, as labels have it. */}}
+{{- define "autorep.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What all names begin with; short enough for the longest suffix and a pool's name (30). */}}
+{{- define "autorep.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 24 | trimSuffix "-" -}}
+{{- else if contains (include "autorep.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 24 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "autorep.name" .) | trunc 24 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a selector asks for. It never changes over a release's life, so no version is in it. */}}
+{{- define "autorep.selector" -}}
+app.kubernetes.io/name: {{ include "autorep.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels of every object: dict root, component (may be empty). */}}
+{{- define "autorep.labels" -}}
+{{ include "autorep.selector" .root }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+app.kubernetes.io/part-of: autorep
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Labels of pods: dict root, component. No version is in them: a new chart with the same pods in it must
+not start every worker anew.
+*/}}
+{{- define "autorep.podLabels" -}}
+{{ include "autorep.selector" .root }}
+app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/part-of: autorep
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Metadata's name, namespace and labels: dict root, name, component. */}}
+{{- define "autorep.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "autorep.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* An image's reference: dict root, image, repository (where the image names none). A digest wins. */}}
+{{- define "autorep.image" -}}
+{{- $registry := default .root.Values.image.registry .image.registry -}}
+{{- $repository := default .repository .image.repository -}}
+{{- with $registry }}{{ . | trimSuffix "/" }}/{{ end -}}
+{{- $repository -}}
+{{- if .image.digest -}}
+@{{ .image.digest }}
+{{- else -}}
+:{{ default .root.Chart.AppVersion (default .root.Values.image.tag .image.tag) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "autorep.coordinatorAccount" -}}
+{{- $account := .Values.coordinator.serviceAccount -}}
+{{- default (ternary (printf "%s-coordinator" (include "autorep.fullname" .)) "default" $account.create) $account.name -}}
+{{- end -}}
+
+{{- define "autorep.workerAccount" -}}
+{{- $account := .Values.workerServiceAccount -}}
+{{- default (ternary (printf "%s-worker" (include "autorep.fullname" .)) "default" $account.create) $account.name -}}
+{{- end -}}
+
+{{/* "true" if the coordinator's API is encrypted; empty if not. */}}
+{{- define "autorep.tls" -}}
+{{- if or .Values.tls.existingSecret .Values.tls.certManager.enabled -}}true
+{{- else if and (not .Values.coordinator.enabled) (hasPrefix "https://" .Values.coordinatorUrl) -}}true
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with the coordinator's certificate. */}}
+{{- define "autorep.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "autorep.fullname" .)) .Values.tls.existingSecret -}}
+{{- end -}}
+
+{{/* The Secret with the certificate that clients in the cluster show. */}}
+{{- define "autorep.clientSecret" -}}
+{{- default (printf "%s-client-tls" (include "autorep.fullname" .)) .Values.tls.clientAuth.clientSecret -}}
+{{- end -}}
+
+{{/* Where workers, the test and the notes say that the coordinator is. */}}
+{{- define "autorep.coordinatorUrl" -}}
+{{- if .Values.coordinatorUrl -}}
+{{- .Values.coordinatorUrl -}}
+{{- else -}}
+{{- $scheme := ternary "https" "http" (eq (include "autorep.tls" .) "true") -}}
+{{- printf "%s://%s-coordinator.%s.svc:%d" $scheme (include "autorep.fullname" .) .Release.Namespace (int .Values.coordinator.service.port) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Two maps, the second over the first, key by key at every depth: dict base, over. Sprig's own merge
+cannot: it takes 0, false and "" for values that were not said.
+*/}}
+{{- define "autorep.merge" -}}
+{{- $merged := deepCopy .base -}}
+{{- range $key, $value := .over -}}
+{{- $base := get $merged $key -}}
+{{- if and (kindIs "map" $value) (kindIs "map" $base) -}}
+{{- $value = include "autorep.merge" (dict "base" $base "over" $value) | fromYaml -}}
+{{- end -}}
+{{- $_ := set $merged $key $value -}}
+{{- end -}}
+{{- toYaml $merged -}}
+{{- end -}}
+
+{{/* A pool with all its values: dict root, pool. */}}
+{{- define "autorep.pool" -}}
+{{- include "autorep.merge" (dict "base" .root.Values.workers "over" (default dict .pool)) -}}
+{{- end -}}
+
+{{/* Processes that train one task in a pod of a pool. */}}
+{{- define "autorep.ranks" -}}
+{{- int (default (max 1 (int .gpus)) .ranks) -}}
+{{- end -}}
+
+{{/* The port of a URL, by its scheme if it names none; nothing for no URL. */}}
+{{- define "autorep.port" -}}
+{{- if . -}}
+{{- $authority := index (splitList "/" (. | trimPrefix "https://" | trimPrefix "http://")) 0 -}}
+{{- if regexMatch ":[0-9]+$" $authority -}}
+{{- regexFind "[0-9]+$" $authority -}}
+{{- else if hasPrefix "http://" . -}}80
+{{- else -}}443
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The group of disruption budgets: policy/v1 from Kubernetes 1.21 on. */}}
+{{- define "autorep.policyApi" -}}
+{{- if and (semverCompare ">=1.21-0" .Capabilities.KubeVersion.Version) (.Capabilities.APIVersions.Has "policy/v1") -}}policy/v1
+{{- else -}}policy/v1beta1
+{{- end -}}
+{{- end -}}
+
+{{/*
+PromQL for the pods that a pool could keep busy: what is wanted with at most as many GPUs as a pod
+trains on. The maximum over series of one need counts it once while a coordinator's pod is replaced.
+*/}}
+{{- define "autorep.wanted" -}}
+{{- $sizes := list -}}
+{{- range $size := untilStep 0 (add1 (int .pool.gpus) | int) 1 -}}
+{{- $sizes = append $sizes (toString $size) -}}
+{{- end -}}
+{{- printf "sum(max by (gpus, nodes, gpu_type, needs) (autorep_wanted_workers{namespace=%q, gpus=~%q}))" .root.Release.Namespace (join "|" $sizes) -}}
+{{- end -}}
+
+{{/* "true" if one of the pools lets tasks be spread over pods. */}}
+{{- define "autorep.groups" -}}
+{{- range $own := .Values.workerPools -}}
+{{- if (include "autorep.pool" (dict "root" $ "pool" $own) | fromYaml).groups -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" if one of the pools gets data sets from elsewhere, which may be over plain HTTP. */}}
+{{- define "autorep.fetches" -}}
+{{- range $own := .Values.workerPools -}}
+{{- if (include "autorep.pool" (dict "root" $ "pool" $own) | fromYaml).data.fetch -}}true{{- end -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,196 @@
+{{/* What the pods of coordinator, workers and test have in common. */}}
+
+{{- define "autorep.podBasics" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/*
+The variables by which a daemon finds and enters the store. Keys come from a Secret by reference; all
+else is in the ConfigMap.
+*/}}
+{{- define "autorep.storeEnv" -}}
+{{- $store := .Values.store -}}
+{{- if $store.existingSecret }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ $store.existingSecret }}
+      key: {{ $store.secretKeys.accessKeyId }}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $store.existingSecret }}
+      key: {{ $store.secretKeys.secretAccessKey }}
+{{- with $store.secretKeys.sessionToken }}
+- name: AWS_SESSION_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ $store.existingSecret }}
+      key: {{ . }}
+{{- end }}
+{{- end }}
+{{- if $store.webIdentity.roleArn }}
+- name: AWS_ROLE_ARN
+  value: {{ $store.webIdentity.roleArn | quote }}
+- name: AWS_WEB_IDENTITY_TOKEN_FILE
+  value: /var/run/secrets/autorep/store/token
+{{- end }}
+{{- with .Values.telemetry.otlpHeadersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.telemetry.otlpHeadersKey }}
+{{- end }}
+{{- end -}}
+
+{{/* The token of the pod's service account that the store's provider takes for a role. */}}
+{{- define "autorep.storeVolumes" -}}
+{{- with .Values.store.webIdentity }}
+{{- if .roleArn }}
+- name: store-token
+  projected:
+    sources:
+      - serviceAccountToken:
+          audience: {{ .audience | quote }}
+          expirationSeconds: {{ int .expirationSeconds }}
+          path: token
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "autorep.storeMounts" -}}
+{{- if .Values.store.webIdentity.roleArn }}
+- name: store-token
+  mountPath: /var/run/secrets/autorep/store
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* What all daemons share and is no secret. */}}
+{{- define "autorep.config" -}}
+AUTOREP_STORE: {{ .Values.store.url | quote }}
+AUTOREP_LOG: {{ .Values.telemetry.logFilter | quote }}
+AUTOREP_LOG_FORMAT: {{ .Values.telemetry.logFormat | quote }}
+{{- with .Values.telemetry.otlpEndpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- with .Values.store.region }}
+AWS_REGION: {{ . | quote }}
+{{- end }}
+{{- with .Values.store.endpoint }}
+AWS_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- if .Values.store.allowHttp }}
+AWS_ALLOW_HTTP: "true"
+{{- end }}
+{{- if .Values.store.virtualHostedStyle }}
+AWS_VIRTUAL_HOSTED_STYLE_REQUEST: "true"
+{{- end }}
+{{- range $name, $value := .Values.store.env }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
+{{- end -}}
+
+{{/*
+Pods start anew, at an upgrade, when what they were given in variables has changed: the ConfigMap, or
+a Secret. Of a Secret only its version is taken, a number that tells nothing of what is in it; without
+a cluster (`helm template`) there is none. Certificates and tokens need no restart: daemons read their
+files again.
+*/}}
+{{- define "autorep.checksums" -}}
+checksum/config: {{ include "autorep.config" . | sha256sum }}
+{{- $versions := list -}}
+{{- range list .Values.store.existingSecret .Values.telemetry.otlpHeadersSecret | compact -}}
+{{- with lookup "v1" "Secret" $.Release.Namespace . -}}
+{{- $versions = append $versions .metadata.resourceVersion -}}
+{{- end -}}
+{{- end -}}
+{{- with $versions }}
+checksum/secrets: {{ join " " . | sha256sum }}
+{{- end }}
+{{- end -}}
+
+{{/* A client's way to the coordinator (workers and test): dict root, secret, key. */}}
+{{- define "autorep.clientEnv" -}}
+- name: AUTOREP_COORDINATOR
+  value: {{ include "autorep.coordinatorUrl" .root | quote }}
+{{- if include "autorep.tls" .root }}
+{{- if not .root.Values.tls.systemRoots }}
+- name: AUTOREP_CA
+  value: /etc/autorep/ca/ca.crt
+{{- end }}
+{{- if .root.Values.tls.clientAuth.enabled }}
+- name: AUTOREP_CLIENT_CERT
+  value: /etc/autorep/client/tls.crt
+- name: AUTOREP_CLIENT_KEY
+  value: /etc/autorep/client/tls.key
+{{- end }}
+{{- end }}
+{{- if .secret }}
+- name: AUTOREP_TOKEN_FILE
+  value: /etc/autorep/token/token
+{{- end }}
+{{- end -}}
+
+{{- define "autorep.clientVolumes" -}}
+{{- if include "autorep.tls" .root }}
+{{- if not .root.Values.tls.systemRoots }}
+- name: ca
+  secret:
+    secretName: {{ include "autorep.tlsSecret" .root }}
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- if .root.Values.tls.clientAuth.enabled }}
+- name: client
+  secret:
+    secretName: {{ include "autorep.clientSecret" .root }}
+    defaultMode: 0440
+    items:
+      - key: tls.crt
+        path: tls.crt
+      - key: tls.key
+        path: tls.key
+{{- end }}
+{{- end }}
+{{- if .secret }}
+- name: token
+  secret:
+    secretName: {{ .secret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: token
+{{- end }}
+{{- end -}}
+
+{{- define "autorep.clientMounts" -}}
+{{- if include "autorep.tls" .root }}
+{{- if not .root.Values.tls.systemRoots }}
+- name: ca
+  mountPath: /etc/autorep/ca
+  readOnly: true
+{{- end }}
+{{- if .root.Values.tls.clientAuth.enabled }}
+- name: client
+  mountPath: /etc/autorep/client
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- if .secret }}
+- name: token
+  mountPath: /etc/autorep/token
+  readOnly: true
+{{- end }}
+{{- end -}}
