@@ -11,18 +11,29 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("autorep-core", &[]),
     ("autorep-data", &["autorep-core"]),
     ("autorep-proto", &["autorep-core"]),
     ("autorep-failpoint", &[]),
+    ("autorep-measure", &[]),
     (
         "autorep-coordinator",
-        &["autorep-core", "autorep-failpoint", "autorep-proto"],
+        &[
+            "autorep-core",
+            "autorep-failpoint",
+            "autorep-measure",
+            "autorep-proto",
+        ],
     ),
     (
         "autorep-worker",
-        &["autorep-core", "autorep-failpoint", "autorep-proto"],
+        &[
+            "autorep-core",
+            "autorep-failpoint",
+            "autorep-measure",
+            "autorep-proto",
+        ],
     ),
     (
         "autorep-trainer",
@@ -38,6 +49,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
         &[
             "autorep-core",
             "autorep-data",
+            "autorep-measure",
             "autorep-proto",
             "autorep-coordinator",
             "autorep-worker",
