@@ -1,7 +1,7 @@
 //! Compiles the protos without a protoc on the machine.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["common.proto", "trainer.proto", "fleet.proto", "lab.proto"];
+    let files = ["common", "trainer", "fleet", "lab"].map(|it| format!("autorep/v1/{it}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     println!("cargo:rerun-if-changed=proto");
 

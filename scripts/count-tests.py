@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Sums the tests in the output of cargo test and cargo nextest; fails if none ran or one failed.
+"""Sums the tests in the output of cargo test, cargo nextest and pytest; fails if none ran or one
+failed.
 
 usage: count-tests.py [--left-out FILE] LOG... prints "N passed, N failed, N skipped"; each line of
-FILE is a test that passed only because this machine cannot run it
+FILE is a test that passed only because this machine cannot run it, or a whole check that did not run
 """
 
 import re
@@ -12,6 +13,8 @@ import sys
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored;", re.MULTILINE)
 # Summary [   0.4s] 20/22 tests run: 18 passed (1 slow), 1 failed, 1 timed out, 3 skipped
 NEXTEST = re.compile(r"^ *Summary \[.*?\] +(?:(\d+)/)?(\d+) tests? run: (.*)$", re.MULTILINE)
+# ===== 20 passed, 1 skipped, 2 errors in 3.21s =====
+PYTEST = re.compile(r"^=+ (\d+ .*) in [\d.]+s.* =+$", re.MULTILINE)
 PIECE = re.compile(r"^(\d+) (.+)$")
 
 
@@ -34,21 +37,34 @@ def count(text):
                 skipped += number
             else:  # failed, timed out, exec failed
                 failed += number
+    for summary in PYTEST.findall(text):
+        for piece in summary.split(", "):
+            number, what = piece.split(" ", 1)
+            if what == "passed":
+                passed += int(number)
+            elif what in ("skipped", "deselected"):
+                skipped += int(number)
+            elif what not in ("warning", "warnings"):  # failed, error, errors, xfailed, xpassed
+                failed += int(number)
     return passed, failed, skipped
 
 
 def main(logs):
     totals = [0, 0, 0]
-    left_out = 0
+    tests = checks = 0
     if logs[:1] == ["--left-out"]:
         with open(logs[1], encoding="utf-8", errors="replace") as file:
-            left_out = sum(1 for _ in file)
+            for line in file:
+                if line.startswith('LEFT OUT the check "'):
+                    checks += 1
+                else:
+                    tests += 1
         logs = logs[2:]
     for log in logs:
         with open(log, encoding="utf-8", errors="replace") as file:
             totals = [total + part for total, part in zip(totals, count(file.read()))]
     passed, failed, skipped = totals
-    passed, skipped = passed - left_out, skipped + left_out
+    passed, skipped = passed - tests, skipped + tests + checks
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     if passed + failed == 0:
         print("count-tests: no test ran", file=sys.stderr)

@@ -63,6 +63,7 @@ touch "$AUTOREP_LEFT_OUT"
 stage_seaweedfs
 trap 'rm -rf "$logs"' EXIT
 
+check "protos" bash scripts/proto.sh
 check "formatting" cargo fmt --all --check
 check "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "build" cargo build --locked --workspace --bins

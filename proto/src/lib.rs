@@ -1,4 +1,4 @@
-//! The wire: messages and services generated from `proto/*.proto`, and their conversions from and
+//! The wire: messages and services generated from `proto/autorep/v1/*.proto`, and their conversions from and
 //! to the types of `autorep-core`. Nothing here decides anything.
 
 pub mod convert;
@@ -13,7 +13,7 @@ pub const PROTOCOL_VERSION: u32 = 3;
 /// makes up, and nobody changes. A worker compares it with what its coordinator says.
 pub const STORE_ID_KEY: &str = "coordinator/store-id";
 
-/// Generated from `proto/*.proto`; the documentation is in those files.
+/// Generated from `proto/autorep/v1/*.proto`; the documentation is in those files.
 #[expect(missing_docs, clippy::pedantic, reason = "generated code")]
 #[cfg_attr(
     feature = "services",
