@@ -3,14 +3,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What all names begin with; short enough for the longest suffix and a pool's name (30). */}}
+{{/* What all names begin with; short enough for the longest suffix and a pool's name (24). */}}
 {{- define "autorep.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 24 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 31 | trimSuffix "-" -}}
 {{- else if contains (include "autorep.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 24 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 31 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "autorep.name" .) | trunc 24 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "autorep.name" .) | trunc 31 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -122,9 +122,15 @@ cannot: it takes 0, false and "" for values that were not said.
 {{- toYaml $merged -}}
 {{- end -}}
 
-{{/* A pool with all its values: dict root, pool. */}}
-{{- define "autorep.pool" -}}
-{{- include "autorep.merge" (dict "base" .root.Values.workers "over" (default dict .pool)) -}}
+{{/* All pools by name, each with all its values; one that was set to null is none. */}}
+{{- define "autorep.pools" -}}
+{{- $pools := dict -}}
+{{- range $name, $own := .Values.workerPools -}}
+{{- if not (kindIs "invalid" $own) -}}
+{{- $_ := set $pools $name (include "autorep.merge" (dict "base" $.Values.workers "over" $own) | fromYaml) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $pools -}}
 {{- end -}}
 
 {{/* Processes that train one task in a pod of a pool. */}}
@@ -165,14 +171,14 @@ trains on. The maximum over series of one need counts it once while a coordinato
 
 {{/* "true" if one of the pools lets tasks be spread over pods. */}}
 {{- define "autorep.groups" -}}
-{{- range $own := .Values.workerPools -}}
-{{- if (include "autorep.pool" (dict "root" $ "pool" $own) | fromYaml).groups -}}true{{- end -}}
+{{- range $pool := include "autorep.pools" . | fromYaml -}}
+{{- if $pool.groups -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* "true" if one of the pools gets data sets from elsewhere, which may be over plain HTTP. */}}
 {{- define "autorep.fetches" -}}
-{{- range $own := .Values.workerPools -}}
-{{- if (include "autorep.pool" (dict "root" $ "pool" $own) | fromYaml).data.fetch -}}true{{- end -}}
+{{- range $pool := include "autorep.pools" . | fromYaml -}}
+{{- if $pool.data.fetch -}}true{{- end -}}
 {{- end -}}
 {{- end -}}

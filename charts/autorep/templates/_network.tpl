@@ -57,7 +57,7 @@
 
 {{/* "true" if `helm test` has something to test: who answers, and who works. */}}
 {{- define "autorep.tested" -}}
-{{- if and .Values.test.enabled .Values.coordinator.enabled .Values.workerPools -}}true{{- end -}}
+{{- if and .Values.test.enabled .Values.coordinator.enabled (include "autorep.pools" . | fromYaml) -}}true{{- end -}}
 {{- end -}}
 
 {{/* The manifest that `helm test` sends. */}}

@@ -15,8 +15,8 @@ was expected, what was found, and what to do.
 {{- include "autorep.problemsOfAuth" . -}}
 {{- include "autorep.problemsOfCoordinator" . -}}
 {{- include "autorep.problemsOfApis" . -}}
-{{- range $name, $own := .Values.workerPools -}}
-{{- include "autorep.problemsOfPool" (dict "root" $ "name" $name "pool" (include "autorep.pool" (dict "root" $ "pool" $own) | fromYaml)) -}}
+{{- range $name, $pool := include "autorep.pools" . | fromYaml -}}
+{{- include "autorep.problemsOfPool" (dict "root" $ "name" $name "pool" $pool) -}}
 {{- end -}}
 {{- include "autorep.problemsOfTest" . -}}
 {{- end -}}
@@ -85,7 +85,7 @@ was expected, what was found, and what to do.
 {{- if and (not $it.enabled) (not (regexMatch "^https?://[^/]+$" .Values.coordinatorUrl)) }}
 - coordinatorUrl: expected https://HOST:7070 of a coordinator elsewhere, found {{ .Values.coordinatorUrl | quote }}: with coordinator.enabled: false workers need one
 {{- end }}
-{{- if and (not $it.enabled) (not .Values.workerPools) }}
+{{- if and (not $it.enabled) (not (include "autorep.pools" . | fromYaml)) }}
 - workerPools: expected a coordinator or workers, found neither: set coordinator.enabled: true or add a pool
 {{- end }}
 {{- if and $it.standby $it.podDisruptionBudget.enabled }}
@@ -103,8 +103,7 @@ was expected, what was found, and what to do.
   (list .Values.monitoring.podMonitor.enabled "monitoring.coreos.com/v1" "monitoring.podMonitor.enabled" "the Prometheus Operator")
   (list .Values.monitoring.prometheusRule.enabled "monitoring.coreos.com/v1" "monitoring.prometheusRule.enabled" "the Prometheus Operator")
   (list .Values.tls.certManager.enabled "cert-manager.io/v1" "tls.certManager.enabled" "cert-manager") -}}
-{{- range $name, $own := .Values.workerPools -}}
-{{- $pool := include "autorep.pool" (dict "root" $ "pool" $own) | fromYaml -}}
+{{- range $name, $pool := include "autorep.pools" . | fromYaml -}}
 {{- $wanted = append $wanted (list $pool.autoscaling.enabled "keda.sh/v1alpha1" (printf "workerPools.%s.autoscaling.enabled" $name) "KEDA") -}}
 {{- end -}}
 {{- range $wanted -}}
