@@ -51,6 +51,11 @@ run_doc_tests() {
 	cargo test --locked --workspace --doc --no-fail-fast --color never 2>&1 | tee "$logs/doc-tests"
 }
 
+# The Python client, against the programs that the step "build" has built.
+run_python_tests() {
+	bash scripts/python.sh 2>&1 | tee "$logs/python"
+}
+
 # The Helm chart, rendered by real helm: see charts/autorep.
 run_chart_tests() {
 	bash scripts/test-chart.sh 2>&1 | tee "$logs/chart"
@@ -73,12 +78,13 @@ check "formatting" cargo fmt --all --check
 check "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "build" cargo build --locked --workspace --bins
 check "tests" run_tests
+check "Python client" run_python_tests
 check "planted bugs" find_planted_bugs
 check "doc tests" run_doc_tests
 RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --workspace --no-deps
 check "chart" run_chart_tests
 
-counts=$(python3 scripts/count-tests.py --left-out "$AUTOREP_LEFT_OUT" "$logs/tests" "$logs/doc-tests" "$logs/chart") || failed_steps+=("counting")
+counts=$(python3 scripts/count-tests.py --left-out "$AUTOREP_LEFT_OUT" "$logs/tests" "$logs/doc-tests" "$logs/chart" "$logs/python") || failed_steps+=("counting")
 sed 's/^/== /' "$AUTOREP_LEFT_OUT"
 printf '== %d s in all\n' "$((SECONDS - began))"
 if [ "${#failed_steps[@]}" -gt 0 ]; then

@@ -1,0 +1,1 @@
+"""Generated from the protos of the coordinator: see `scripts/python.sh`."""
