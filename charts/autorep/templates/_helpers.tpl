@@ -106,28 +106,12 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{/*
-Two maps, the second over the first, key by key at every depth: dict base, over. Sprig's own merge
-cannot: it takes 0, false and "" for values that were not said.
-*/}}
-{{- define "autorep.merge" -}}
-{{- $merged := deepCopy .base -}}
-{{- range $key, $value := .over -}}
-{{- $base := get $merged $key -}}
-{{- if and (kindIs "map" $value) (kindIs "map" $base) -}}
-{{- $value = include "autorep.merge" (dict "base" $base "over" $value) | fromYaml -}}
-{{- end -}}
-{{- $_ := set $merged $key $value -}}
-{{- end -}}
-{{- toYaml $merged -}}
-{{- end -}}
-
 {{/* All pools by name, each with all its values; one that was set to null is none. */}}
 {{- define "autorep.pools" -}}
 {{- $pools := dict -}}
 {{- range $name, $own := .Values.workerPools -}}
 {{- if not (kindIs "invalid" $own) -}}
-{{- $_ := set $pools $name (include "autorep.merge" (dict "base" $.Values.workers "over" $own) | fromYaml) -}}
+{{- $_ := set $pools $name (mergeOverwrite (deepCopy $.Values.workers) $own) -}}
 {{- end -}}
 {{- end -}}
 {{- toYaml $pools -}}
