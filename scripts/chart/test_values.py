@@ -157,8 +157,10 @@ REFUSALS = [
      "tls: expected a certificate for the coordinator, found none: set tls.existingSecret or "
      "tls.certManager.enabled: true; or insecure: true if nobody else's machines reach the port"),
     ({"tls": {"existingSecret": ""}}, {},
-     "auth.existingSecret: expected TLS where tokens are used, found none: whoever listens on the network would "
-     "read them"),
+     "auth: expected TLS where tokens are used, found none: whoever listens on the network would read them; set "
+     "insecure: true if nobody else can"),
+    (ELSEWHERE | {"coordinatorUrl": "http://sweeps.example.org:7070", "tls": {"existingSecret": ""}}, {},
+     "auth: expected TLS where tokens are used, found none: "),
     ({"tls": {"existingSecret": "", "certManager": {"enabled": True, "serviceNames": False}}}, {},
      "coordinatorUrl: expected a name that is in the certificate, found none: with "
      "tls.certManager.serviceNames: false workers cannot use the service's"),

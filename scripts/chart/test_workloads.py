@@ -173,6 +173,16 @@ class Workers(unittest.TestCase):
         self.assertEqual(env["AUTOREP_COORDINATOR"], "https://sweeps.example.org:7443")
         self.assertEqual(env["AUTOREP_CLIENT_CERT"], "/etc/autorep/client/tls.crt")
 
+    def test_a_token_goes_over_plain_http_only_where_insecure_is_said(self):
+        for file in CI:
+            for where, _, spec in pods_of(objects_of(file)):
+                for it in containers_of(spec):
+                    self.assertNotIn("AUTOREP_PLAIN_TOKEN", variables(it), f"{file.name} {where}")
+        plain = with_values({"auth": {"existingSecret": "tokens"}}, SMALL)
+        for name in ("Deployment/autorep-worker-cpu", "Pod/autorep-test"):
+            (spec,) = [spec for where, _, spec in pods_of(plain) if where == name]
+            self.assertEqual(variables(spec["containers"][0])["AUTOREP_PLAIN_TOKEN"], "true", name)
+
     def test_workers_trust_the_system_where_the_certificate_is_of_a_public_authority(self):
         self.assertNotIn("AUTOREP_CA", variables(container(PUBLIC, "worker-gpu")))
 

@@ -142,15 +142,28 @@ labels:
 {{- end -}}
 
 {{/*
-PromQL for the pods that a pool could keep busy: what is wanted with at most as many GPUs as a pod
-trains on. The maximum over series of one need counts it once while a coordinator's pod is replaced.
+PromQL for the pods that a pool could keep busy: workers wanted by tasks that fit its pods and those of
+no smaller pool, so that two pools do not grow for one task: dict root, pool. For pools with groups,
+tasks on up to eight nodes, too; `gpus` is that of all nodes together. The maximum over series of one
+need counts it once while a coordinator's pod is replaced.
 */}}
 {{- define "autorep.wanted" -}}
-{{- $sizes := list -}}
-{{- range $size := untilStep 0 (add1 (int .pool.gpus) | int) 1 -}}
-{{- $sizes = append $sizes (toString $size) -}}
+{{- $most := int .pool.gpus -}}
+{{- $least := 0 -}}
+{{- range $other := include "autorep.pools" .root | fromYaml -}}
+{{- if lt (int $other.gpus) $most -}}
+{{- $least = max $least (add1 (int $other.gpus)) | int -}}
 {{- end -}}
-{{- printf "sum(max by (gpus, nodes, gpu_type, needs) (autorep_wanted_workers{namespace=%q, gpus=~%q}))" .root.Release.Namespace (join "|" $sizes) -}}
+{{- end -}}
+{{- $terms := list -}}
+{{- range $nodes := untilStep 1 (ternary 9 2 .pool.groups) 1 -}}
+{{- $gpus := list -}}
+{{- range $each := untilStep $least (add1 $most | int) 1 -}}
+{{- $gpus = append $gpus (toString (mul $each $nodes)) -}}
+{{- end -}}
+{{- $terms = append $terms (printf "autorep_wanted_workers{namespace=%q, nodes=\"%d\", gpus=~%q}" $.root.Release.Namespace $nodes (join "|" $gpus)) -}}
+{{- end -}}
+sum(max by (gpus, nodes, gpu_type, needs) ({{ join " or " $terms }}))
 {{- end -}}
 
 {{/* "true" if one of the pools lets tasks be spread over pods. */}}

@@ -139,6 +139,11 @@ checksum/secrets: {{ join " " . | sha256sum }}
 {{- if .secret }}
 - name: AUTOREP_TOKEN_FILE
   value: /etc/autorep/token/token
+{{- if not (include "autorep.tls" .root) }}
+# Only where `insecure` allows it: a client refuses to send its token in the clear.
+- name: AUTOREP_PLAIN_TOKEN
+  value: "true"
+{{- end }}
 {{- end }}
 {{- end -}}
 

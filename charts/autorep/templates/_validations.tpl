@@ -75,8 +75,8 @@ was expected, what was found, and what to do.
 {{- if and .Values.coordinator.enabled (not $auth.existingSecret) (not .Values.insecure) }}
 - auth.existingSecret: expected a Secret with the tokens' list, found none: make tokens with `autorep token new` and name the Secret; or set insecure: true if whoever reaches the port may do everything
 {{- end }}
-{{- if and $auth.existingSecret (not (or .Values.tls.existingSecret .Values.tls.certManager.enabled)) .Values.coordinator.enabled (not .Values.insecure) }}
-- auth.existingSecret: expected TLS where tokens are used, found none: whoever listens on the network would read them
+{{- if and (or $auth.existingSecret $auth.workerSecret) (not (include "autorep.tls" .)) (not .Values.insecure) }}
+- auth: expected TLS where tokens are used, found none: whoever listens on the network would read them; set insecure: true if nobody else can
 {{- end }}
 {{- end -}}
 
