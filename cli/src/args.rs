@@ -16,8 +16,9 @@ use autorep_core::manifest::Rehearsal;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::lab::address::{self, Address, CredentialArgs};
 use crate::lab::upkeep;
-use crate::{data, doctor, figure, nets, paths, store};
+use crate::{context, data, doctor, figure, nets, paths, store, token};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
@@ -77,6 +78,10 @@ pub enum Command {
     Coordinator(CoordinatorArgs),
     /// Work for a coordinator: the daemon that holds leases and runs trainers.
     Worker(WorkerArgs),
+    /// Keep several coordinators by name, with what it takes to talk to them.
+    Context(context::ContextArgs),
+    /// Make tokens by which a coordinator knows who calls.
+    Token(token::TokenArgs),
     /// List the networks with their ReLU totals, per site if asked.
     Nets(nets::NetsArgs),
     /// Get and check data sets.
@@ -284,12 +289,13 @@ pub struct FrontArgs {
     #[arg(value_name = "SWEEP")]
     pub sweep: String,
     /// Read from this store: a folder, or s3://BUCKET/PREFIX. No coordinator is needed.
-    /// Default: unless a coordinator is given, $AUTOREP_STORE or ./autorep-store.
+    /// Default: unless a coordinator or context is named, $AUTOREP_STORE or ./autorep-store; if that
+    /// is not there, the current context's coordinator is asked.
     #[arg(long, value_name = "DIR|URL")]
     pub store: Option<String>,
-    /// Ask this coordinator, unless a store is given.
-    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR", value_parser = url)]
-    pub coordinator: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub address: Address,
     /// How to print or draw it.
     #[arg(long, value_enum, default_value = "table")]
     pub format: figure::Format,
@@ -301,23 +307,6 @@ pub struct FrontArgs {
     pub output: Option<PathBuf>,
 }
 
-/// A coordinator's address: without its scheme it would look like a machine that does not answer.
-fn url(text: &str) -> Result<String, String> {
-    let known = ["http://", "https://"];
-    if known.iter().any(|scheme| text.starts_with(scheme)) {
-        return Ok(text.to_owned());
-    }
-    Err("expected an address that begins with http:// or https://".to_owned())
-}
-
-/// Which coordinator to talk to.
-#[derive(Debug, Clone, Args)]
-pub struct CoordinatorUrl {
-    /// The coordinator's address.
-    #[arg(long, value_name = "http://HOST:PORT", env = "AUTOREP_COORDINATOR", value_parser = url)]
-    pub coordinator: String,
-}
-
 /// Arguments of `autorep submit`.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
@@ -326,7 +315,7 @@ pub struct SubmitArgs {
     pub manifest: ManifestArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub address: Address,
 }
 
 /// Arguments of `autorep list`.
@@ -334,7 +323,7 @@ pub struct SubmitArgs {
 pub struct ListArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub address: Address,
 }
 
 /// Arguments of the commands about one sweep of a coordinator.
@@ -345,7 +334,7 @@ pub struct SweepArgs {
     pub sweep: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub address: Address,
 }
 
 /// Arguments of `autorep logs`.
@@ -360,7 +349,7 @@ pub struct LogsArgs {
     pub follow: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub address: Address,
 }
 
 /// Arguments of `autorep coordinator`.
@@ -368,7 +357,8 @@ pub struct LogsArgs {
 #[command(after_long_help = "\
 Examples:
   autorep coordinator --store ./autorep-store
-  autorep coordinator --store s3://sweeps/team --listen 127.0.0.1:7070
+  autorep coordinator --store s3://sweeps/team --listen 0.0.0.0:7070 \\
+    --tls-cert tls.crt --tls-key tls.key --tokens tokens.yaml
 
 For s3:// stores the usual variables are read: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, \
 AWS_REGION, AWS_ENDPOINT (for other S3-compatible services), AWS_ALLOW_HTTP.")]
@@ -384,10 +374,13 @@ pub struct CoordinatorArgs {
         env = "AUTOREP_LISTEN"
     )]
     pub listen: std::net::SocketAddr,
-    /// Serve on an address that other machines can reach although nothing is encrypted and nobody
+    /// Serve on an address that other machines can reach although nothing is encrypted or nobody
     /// is asked who they are: for networks where only your own machines can reach the port.
-    #[arg(long)]
+    #[arg(long, env = "AUTOREP_INSECURE_LISTEN")]
     pub insecure_listen: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub door: DoorArgs,
     /// Wait while another coordinator serves from the store, and take over when it stops or has
     /// given no sign of life for ten seconds.
     #[arg(long)]
@@ -413,6 +406,41 @@ pub struct CoordinatorArgs {
     /// Checkpoints younger than this are left alone.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
     pub gc_min_age: Duration,
+}
+
+/// How a coordinator's connections are encrypted, and who may call. Files are read again when they
+/// change.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Security")]
+pub struct DoorArgs {
+    /// Serve under TLS with this certificate, followed by those between it and its authority (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AUTOREP_TLS_CERT",
+        requires = "tls_key"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AUTOREP_TLS_KEY",
+        requires = "tls_cert"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// Ask callers for a certificate that one of these authorities (PEM) has signed.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AUTOREP_TLS_CLIENT_CA",
+        requires = "tls_cert"
+    )]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Let in only who has one of these tokens, with its rights: a YAML list of entries that
+    /// `autorep token new` makes.
+    #[arg(long, value_name = "FILE", env = "AUTOREP_TOKENS")]
+    pub tokens: Option<PathBuf>,
 }
 
 /// A lease's time to live.
@@ -456,9 +484,12 @@ Examples:
 On SIGTERM the trainer finishes its step and writes a checkpoint; the worker stores it, gives its \
 lease back and exits with 0. Another worker goes on from there.")]
 pub struct WorkerArgs {
+    /// The coordinator's address, https://HOST:PORT or without TLS http://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "AUTOREP_COORDINATOR", value_parser = address::url)]
+    pub coordinator: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub credentials: CredentialArgs,
     /// The coordinator's store: a folder, or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "DIR|URL", env = "AUTOREP_STORE")]
     pub store: String,

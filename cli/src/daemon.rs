@@ -4,9 +4,10 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_coordinator::standby;
+use autorep_coordinator::{Door, standby};
 use autorep_core::ledger::{Quota, Quotas};
 use autorep_core::offer::Offer;
+use autorep_transport::{Credentials, LiveTokens, ServerTls, ServerTlsFiles};
 use autorep_worker::config::default_name;
 use autorep_worker::machine;
 use object_store::ObjectStore;
@@ -21,14 +22,7 @@ use crate::store::{self, Location};
 
 /// Serves until a signal asks to stop.
 pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
-    if !args.listen.ip().is_loopback() && !args.insecure_listen {
-        bail!(
-            "expected an address that only this machine reaches, found {}: nothing is encrypted \
-             and nobody is asked who they are; listen on 127.0.0.1, or say --insecure-listen if \
-             only your own machines can reach the port",
-            args.listen
-        );
-    }
+    let (tls, tokens) = security(args)?;
     let mut signals = StopSignals::listen().context("take over the stop signals")?;
     let store = store::open_store(&args.store)?;
     let _lock = tokio::select! {
@@ -38,9 +32,20 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("listen on {}", args.listen))?;
-    tracing::info!(listen = %listener.local_addr()?, store = args.store, "coordinator starts");
+    tracing::info!(
+        listen = %listener.local_addr()?,
+        store = args.store,
+        tls = tls.is_some(),
+        tokens = tokens.as_ref().map_or(0, |tokens| tokens.get().len()),
+        "coordinator starts"
+    );
     let shutdown = CancellationToken::new();
-    let serving = autorep_coordinator::run(settings(args), store, listener, shutdown.clone());
+    let door = Door {
+        listener,
+        tls,
+        tokens,
+    };
+    let serving = autorep_coordinator::run(settings(args), store, door, shutdown.clone());
     tokio::pin!(serving);
     let mut exit = Exit::Done;
     loop {
@@ -58,6 +63,37 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
                 shutdown.cancel();
             }
         }
+    }
+}
+
+/// How connections are encrypted and who may call; refused where others could reach what nothing
+/// protects.
+fn security(args: &CoordinatorArgs) -> Result<(Option<ServerTls>, Option<LiveTokens>)> {
+    let door = &args.door;
+    let files = door.tls_cert.clone().zip(door.tls_key.clone());
+    let files = files.map(|(certificate, key)| ServerTlsFiles {
+        certificate,
+        key,
+        client_authorities: door.tls_client_ca.clone(),
+    });
+    let tls = files.map(ServerTls::open).transpose()?;
+    let tokens = door.tokens.clone().map(LiveTokens::open).transpose()?;
+    let is_asked = tokens.is_some() || tls.as_ref().is_some_and(ServerTls::asks_clients);
+    let missing = match (tls.is_some(), is_asked) {
+        (true, true) => None,
+        (false, true) => Some("nothing is encrypted (--tls-cert, --tls-key)"),
+        (true, false) => Some("nobody is asked who they are (--tokens)"),
+        (false, false) => Some(
+            "nothing is encrypted (--tls-cert, --tls-key) and nobody is asked who they are (--tokens)",
+        ),
+    };
+    match missing {
+        Some(missing) if !args.listen.ip().is_loopback() && !args.insecure_listen => bail!(
+            "expected an address that only this machine reaches, found {}: {missing}; listen on \
+             127.0.0.1, or say --insecure-listen if only your own machines can reach the port",
+            args.listen
+        ),
+        Some(_) | None => Ok((tls, tokens)),
     }
 }
 
@@ -142,9 +178,9 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
 }
 
 fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
-    let url = &args.coordinator.coordinator;
+    let url = &args.coordinator;
     let coordinator = url.parse().with_context(|| {
-        format!("expected a coordinator's address like http://127.0.0.1:7070, found {url:?}")
+        format!("expected a coordinator's address like https://HOST:7070, found {url:?}")
     })?;
     let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let defaults = autorep_worker::Config::new(
@@ -155,6 +191,7 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
     );
     let name = args.name.clone();
     Ok(autorep_worker::Config {
+        credentials: args.credentials.resolve(Credentials::default())?,
         name: name.unwrap_or_else(|| default_name(&args.device)),
         machine: args.machine.clone().unwrap_or_else(machine::host_name),
         offer: offer(args),

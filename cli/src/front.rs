@@ -1,6 +1,7 @@
 //! `autorep front`: prints or draws a sweep's front, from its store or from a coordinator.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use autorep_core::front::FrontReport;
@@ -9,6 +10,7 @@ use autorep_core::id::SweepName;
 use crate::args::FrontArgs;
 use crate::exit::Exit;
 use crate::figure::{self, Format, Overlay, published};
+use crate::lab::address::Target;
 use crate::{lab, output, store};
 
 /// The store that `autorep run` uses when nobody names one.
@@ -46,10 +48,24 @@ fn default_store() -> String {
     std::env::var("AUTOREP_STORE").unwrap_or_else(|_| DEFAULT_STORE.to_owned())
 }
 
+/// The coordinator to ask, unless a store is to be read.
+fn coordinator(args: &FrontArgs) -> Result<Option<Target>> {
+    if args.store.is_some() {
+        return Ok(None);
+    }
+    if let Some(target) = args.address.named()? {
+        return Ok(Some(target));
+    }
+    if std::env::var_os("AUTOREP_STORE").is_some() || Path::new(DEFAULT_STORE).is_dir() {
+        return Ok(None);
+    }
+    args.address.current()
+}
+
 async fn read(args: &FrontArgs) -> Result<FrontReport> {
     let sweep: SweepName = args.sweep.parse().context("read the sweep's name")?;
-    if let (None, Some(url)) = (&args.store, &args.coordinator) {
-        let mut lab = lab::connect(url).await?;
+    if let Some(target) = coordinator(args)? {
+        let mut lab = lab::connect(&target).await?;
         return lab::front(&mut lab, sweep.as_str()).await;
     }
     let text = &args.store.clone().unwrap_or_else(default_store);

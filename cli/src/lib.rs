@@ -5,6 +5,7 @@
 //! what to do.
 
 pub mod args;
+pub mod context;
 pub mod daemon;
 pub mod data;
 pub mod doctor;
@@ -23,6 +24,7 @@ pub mod progress;
 pub mod run;
 pub mod signal;
 pub mod store;
+pub mod token;
 pub mod weights;
 
 use std::fmt::Write as _;
@@ -68,6 +70,8 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Plan(args) => wait(plan::plan(&args)),
         Command::Nets(args) => nets::nets(&args),
         Command::Schema => plan::schema(),
+        Command::Context(args) => context::run(&args),
+        Command::Token(args) => token::run(&args),
         Command::Data(args) => data::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Front(args) => wait(front::front(&args)),

@@ -24,6 +24,15 @@ pub fn stderr(text: &str) {
 /// Writes a file so that a reader finds the old content or the new one, never a part of it.
 /// Missing folders are made.
 pub fn file(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, 0o644)
+}
+
+/// As [`file`], for nobody else to read.
+pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, 0o600)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -32,7 +41,7 @@ pub fn file(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut draft = tempfile::Builder::new();
         let mut draft = draft
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
             .tempfile_in(folder)?;
         draft.write_all(bytes)?;
         draft.as_file().sync_all()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use autorep_core::checkpoint::{CheckpointRef, Place};
 use autorep_core::digest::Digest;
 use autorep_core::front::FrontReport;
-use autorep_core::id::{Generation, SweepName, TaskId, WorkerId};
+use autorep_core::id::{Generation, OwnerName, SweepName, TaskId, WorkerId};
 use autorep_core::lease::{LeaseClaim, LeasePart, Rendezvous};
 use autorep_core::ledger::retention::Verdict;
 use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Grant, Submitted};
@@ -120,9 +120,82 @@ pub(crate) enum Ask {
     Workers {
         reply: Reply<Vec<v1::WorkerSummary>>,
     },
+    /// One of the above from somebody who may reach the sweeps of one owner only.
+    For {
+        owner: OwnerName,
+        ask: Box<Ask>,
+    },
+}
+
+/// What a request is about, for whoever may not reach everything.
+#[derive(Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    /// A sweep that is known or not.
+    Sweep(&'a SweepName),
+    /// A sweep that is to be.
+    New(&'a Manifest),
+    /// A task, by a beginning of its id.
+    Task(&'a str),
+    /// All sweeps, workers or checkpoints.
+    All,
 }
 
 impl Ask {
+    /// What it is about.
+    pub(crate) fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Submit { sweep, .. } => Subject::New(&sweep.manifest),
+            Self::Show { sweep, .. }
+            | Self::Watch { sweep, .. }
+            | Self::Pause { sweep, .. }
+            | Self::Cancel { sweep, .. }
+            | Self::Checkpoint { sweep, .. } => Subject::Sweep(sweep),
+            Self::Find { prefix, .. } | Self::Pin { prefix, .. } => Subject::Task(prefix),
+            Self::For { ask, .. } => ask.subject(),
+            Self::Register { .. }
+            | Self::Acquire { .. }
+            | Self::Renew { .. }
+            | Self::Commit { .. }
+            | Self::Finish { .. }
+            | Self::Fail { .. }
+            | Self::Release { .. }
+            | Self::List { .. }
+            | Self::Drop { .. }
+            | Self::Judge { .. }
+            | Self::Workers { .. } => Subject::All,
+        }
+    }
+
+    /// Answers it with a refusal.
+    pub(crate) fn refuse(self, refusal: Refusal) {
+        // Whoever has gone needs no answer.
+        fn send<T>(reply: Reply<T>, refusal: Refusal) {
+            drop(reply.send(Err(refusal)));
+        }
+        match self {
+            Self::Register { reply, .. }
+            | Self::Finish { reply, .. }
+            | Self::Release { reply, .. }
+            | Self::Pause { reply, .. }
+            | Self::Cancel { reply, .. } => send(reply, refusal),
+            Self::Acquire { reply, .. } => send(reply, refusal),
+            Self::Renew { reply, .. } => send(reply, refusal),
+            Self::Commit { reply, .. } => send(reply, refusal),
+            Self::Fail { reply, .. } => send(reply, refusal),
+            Self::Submit { reply, .. } => send(reply, refusal),
+            Self::List { reply } => send(reply, refusal),
+            Self::Show { reply, .. } => send(reply, refusal),
+            Self::Watch { reply, .. } => send(reply, refusal),
+            Self::Find { reply, .. } => send(reply, refusal),
+            Self::Checkpoint { reply, .. } => send(reply, refusal),
+            Self::Pin { reply, .. } => send(reply, refusal),
+            Self::Drop { reply, .. } => send(reply, refusal),
+            Self::Judge { reply, .. } => send(reply, refusal),
+            Self::Workers { reply } => send(reply, refusal),
+            Self::For { ask, .. } => ask.refuse(refusal),
+        }
+    }
+
     /// Whether nobody waits for the answer any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         match self {
@@ -145,6 +218,7 @@ impl Ask {
             Self::Drop { reply, .. } => reply.is_closed(),
             Self::Judge { reply, .. } => reply.is_closed(),
             Self::Workers { reply } => reply.is_closed(),
+            Self::For { ask, .. } => ask.is_abandoned(),
         }
     }
 }
@@ -229,6 +303,8 @@ pub(crate) struct Desk {
     calls: Arc<Semaphore>,
     /// One permit for each worker that may wait for a task.
     polls: Arc<Semaphore>,
+    /// Whose sweeps are reached through it; all if it is nobody's.
+    owner: Option<OwnerName>,
 }
 
 impl Desk {
@@ -241,8 +317,22 @@ impl Desk {
             calls: permits(config.max_calls),
             // A worker that has lost its connection may leave a call behind for a while.
             polls: permits(config.max_workers.saturating_mul(2)),
+            owner: None,
         };
         (desk, receiver)
+    }
+
+    /// The same desk for somebody who may reach the sweeps of one owner only, if it is one.
+    pub(crate) fn for_owner(&self, owner: Option<OwnerName>) -> Self {
+        Self {
+            owner,
+            ..self.clone()
+        }
+    }
+
+    /// Whose sweeps are reached through it; all if it is nobody's.
+    pub(crate) const fn owner(&self) -> Option<&OwnerName> {
+        self.owner.as_ref()
     }
 
     /// Asks, and waits for the answer; refused where too many do.
@@ -261,7 +351,13 @@ impl Desk {
     async fn put<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
         match tokio::time::timeout(PATIENCE, self.asks.reserve()).await {
-            Ok(Ok(room)) => room.send(ask(reply)),
+            Ok(Ok(room)) => room.send(match self.owner.clone() {
+                None => ask(reply),
+                Some(owner) => Ask::For {
+                    owner,
+                    ask: Box::new(ask(reply)),
+                },
+            }),
             Ok(Err(_closed)) => return Err(gone()),
             Err(_elapsed) => return Err(overloaded("requests in its queue")),
         }

@@ -7,8 +7,8 @@ use autorep_core::ledger::Quotas;
 /// How a coordinator works. [`Config::default`] suits a cluster, [`Config::one_machine`] a
 /// coordinator and workers on one machine.
 ///
-/// The address is the caller's choice: [`crate::run`] serves on the listener that it is given,
-/// without encryption and without asking who calls. So whoever binds the listener must refuse an
+/// The address, encryption and tokens are the caller's choice: [`crate::run`] serves at the
+/// [`Door`](crate::Door) that it is given. So whoever makes one without TLS or tokens must refuse an
 /// address that other machines can reach, unless a person has said that this is meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {

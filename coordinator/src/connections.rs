@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use autorep_transport::{Secured, ServerTls};
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::measure;
 
 /// How often an overload is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -48,6 +51,42 @@ pub(crate) fn limited<E>(
             }
         }
         std::future::ready(counted.transpose())
+    })
+}
+
+/// `incoming` under TLS, where it is wanted. Who agrees on none holds nobody up: at most `limit` do so
+/// at a time, each on a task of its own.
+pub(crate) fn secured(
+    incoming: impl Stream<Item = std::io::Result<Counted>>,
+    tls: Option<ServerTls>,
+    limit: usize,
+) -> impl Stream<Item = std::io::Result<Secured<Counted>>> {
+    let shaking = incoming.map(move |accepted| {
+        let tls = tls.clone();
+        async move {
+            let (connection, tls) = match (accepted?, tls) {
+                (connection, None) => return Ok(Ok(Secured::Plain(connection))),
+                (connection, Some(tls)) => (connection, tls),
+            };
+            let peer = connection.stream.peer_addr();
+            let shaken = tokio::spawn(async move { tls.accept(connection).await }).await;
+            let shaken = shaken.map_err(std::io::Error::other)?;
+            Ok(shaken.map_err(|error| (peer, error)))
+        }
+    });
+    let shaken = shaking.buffer_unordered(limit.max(1));
+    shaken.filter_map(|shaken| {
+        let secured = match shaken {
+            Ok(Ok(connection)) => Some(Ok(connection)),
+            // Nobody else is concerned.
+            Ok(Err((peer, error))) => {
+                measure::handshake_failed();
+                tracing::debug!(?peer, %error, "a connection was closed: no TLS");
+                None
+            }
+            Err(error) => Some(Err(error)),
+        };
+        std::future::ready(secured)
     })
 }
 

@@ -35,4 +35,4 @@ pub use offline::{
     OfflineError, SweepResults, SweepStatus, read_curve, read_front, read_progress, read_results,
     read_sweeps,
 };
-pub use serve::{RunError, run};
+pub use serve::{Door, RunError, run};

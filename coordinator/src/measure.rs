@@ -58,3 +58,8 @@ pub(crate) fn durable_write(took: Duration, records: usize) {
     metrics::histogram!("autorep_durable_write_seconds").record(took.as_secs_f64());
     metrics::counter!("autorep_written_records_total").increment(records as u64);
 }
+
+/// A connection was closed because the two sides did not agree on TLS.
+pub(crate) fn handshake_failed() {
+    metrics::counter!("autorep_tls_handshakes_failed_total").increment(1);
+}

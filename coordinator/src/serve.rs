@@ -7,6 +7,7 @@ use autorep_failpoint::{Point, reached};
 use autorep_proto::FILE_DESCRIPTOR_SET;
 use autorep_proto::v1::fleet_server::FleetServer;
 use autorep_proto::v1::lab_server::LabServer;
+use autorep_transport::{LiveTokens, ServerTls};
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
@@ -14,17 +15,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
+use tower::layer::util::{Identity, Stack};
 
 use crate::ask::{Ask, Desk};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, millis};
-use crate::connections::limited;
+use crate::connections::{limited, secured};
 use crate::garbage::collect_regularly;
 use crate::identity::{IdentityError, identity};
 use crate::owner::Owner;
 use crate::probe::{ProbeError, probe};
 use crate::restore::{RestoreError, restore};
 use crate::rpc::fleet::FleetService;
+use crate::rpc::guard::Guard;
 use crate::rpc::lab::LabService;
 use crate::standby;
 use crate::state::{ReadError, State, StateStore as _, WriteError};
@@ -73,20 +76,47 @@ pub enum RunError {
     Reflection(#[source] tonic_reflection::server::Error),
 }
 
-/// Serves on `listener` with its state in `store`, until `shutdown` is cancelled: then it grants
+/// Where a coordinator is reached, and by whom.
+#[derive(Debug)]
+pub struct Door {
+    /// What it listens on.
+    pub listener: TcpListener,
+    /// How connections are encrypted; absent: not at all.
+    pub tls: Option<ServerTls>,
+    /// Who may call what; absent: everybody everything.
+    pub tokens: Option<LiveTokens>,
+}
+
+impl From<TcpListener> for Door {
+    /// Nothing is encrypted and nobody is asked who they are: for an address that only this machine
+    /// reaches.
+    fn from(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            tls: None,
+            tokens: None,
+        }
+    }
+}
+
+/// Serves at `door` with its state in `store`, until `shutdown` is cancelled: then it grants
 /// nothing more, makes everything durable, and returns.
 ///
 /// Starting takes the state from any other coordinator that has it open; that one ends with
 /// [`WriteError::Fenced`]. There is no other start than this: it goes on where the state says,
-/// whether that is after a crash, after a clean end, or from nothing. Nothing is encrypted and
-/// nobody is asked who they are: see [`Config`].
+/// whether that is after a crash, after a clean end, or from nothing.
 pub async fn run(
     config: Config,
     store: Arc<dyn ObjectStore>,
-    listener: TcpListener,
+    door: impl Into<Door>,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let config = config.checked()?;
+    let Door {
+        listener,
+        tls,
+        tokens,
+    } = door.into();
     // From before the state is opened, which may take longer than a standby is patient; and beside
     // the owner, which may be busy for as long.
     let beating = AbortOnDropHandle::new(tokio::spawn(standby::beat(Arc::clone(&store))));
@@ -103,9 +133,10 @@ pub async fn run(
     let heart = Arc::clone(&store);
     let collecting = collect_regularly(desk.clone(), Arc::clone(&store), &config);
     let lab = LabService::new(desk, config.clone(), store, stop.clone());
-    let router = router(fleet, lab).await?;
+    let router = router(fleet, lab, Guard { tokens }).await?;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let incoming = limited(incoming, config.max_connections);
+    let incoming = secured(incoming, tls, config.max_connections);
     let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let owning = owner.run(asks, stop.clone());
     tokio::pin!(serving, owning);
@@ -181,7 +212,11 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
 }
 
 /// All services with their limits.
-async fn router(fleet: FleetService, lab: LabService) -> Result<Router, RunError> {
+async fn router(
+    fleet: FleetService,
+    lab: LabService,
+    guard: Guard,
+) -> Result<Router<Stack<Guard, Identity>>, RunError> {
     let manifest_bytes = Config::default().max_manifest_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FleetServer<FleetService>>().await;
@@ -199,6 +234,7 @@ async fn router(fleet: FleetService, lab: LabService) -> Result<Router, RunError
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .tcp_keepalive(Some(KEEPALIVE))
+        .layer(guard)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(FleetServer::new(fleet).max_decoding_message_size(FLEET_MESSAGE_BYTES))

@@ -6,6 +6,7 @@ use std::time::Duration;
 use autorep_core::data::DataRoot;
 use autorep_core::lease::is_host;
 use autorep_core::offer::{LABEL, Offer, is_label};
+use autorep_transport::Credentials;
 use tonic::transport::Uri;
 
 use crate::machine::{host_name, plain};
@@ -13,8 +14,10 @@ use crate::machine::{host_name, plain};
 /// How a worker works. [`Config::new`] fills in what most workers share.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The coordinator's address, as in `http://127.0.0.1:7070`.
+    /// The coordinator's address, as in `https://autorep:7070`, or `http://127.0.0.1:7070` without TLS.
     pub coordinator: Uri,
+    /// By what it knows the coordinator, and that one it.
+    pub credentials: Credentials,
     /// The worker's name, unique among living workers: letters, digits, `-`, `_` and `.`, and no
     /// `.` at the beginning. See [`default_name`].
     pub name: String,
@@ -72,6 +75,7 @@ impl Config {
         let advertise = default_advertise(&coordinator);
         Self {
             coordinator,
+            credentials: Credentials::default(),
             name: default_name(&device),
             device,
             machine: host_name(),
@@ -131,7 +135,8 @@ impl Config {
         if !name_fits {
             return Err(ConfigError::Name { found: self.name });
         }
-        if self.coordinator.scheme_str() != Some("http") || self.coordinator.authority().is_none() {
+        let schemed = matches!(self.coordinator.scheme_str(), Some("http" | "https"));
+        if !schemed || self.coordinator.authority().is_none() {
             return Err(ConfigError::Coordinator {
                 found: self.coordinator,
             });
@@ -203,7 +208,9 @@ pub enum ConfigError {
         found: String,
     },
     /// The address is none, or not one that can be spoken to.
-    #[error("coordinator: expected an address as in http://127.0.0.1:7070, found {found}")]
+    #[error(
+        "coordinator: expected an address as in https://autorep:7070 or http://127.0.0.1:7070, found {found}"
+    )]
     Coordinator {
         /// The address as it was given.
         found: Uri,
@@ -313,7 +320,7 @@ mod tests {
 
     #[test]
     fn an_address_that_would_never_answer_is_refused_instead_of_waited_for() {
-        for address in ["127.0.0.1:7070", "/path", "https://127.0.0.1:7070"] {
+        for address in ["127.0.0.1:7070", "/path", "ftp://127.0.0.1:7070"] {
             let config = Config {
                 coordinator: address.parse().unwrap(),
                 ..config()

@@ -10,10 +10,13 @@ use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::fleet_client::FleetClient;
 use autorep_proto::{PROTOCOL_VERSION, v1};
-use tonic::transport::{Channel, Endpoint, Uri};
+use autorep_transport::{Bearer, CredentialsError};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
 use crate::backoff::Backoff;
+use crate::config::Config;
 
 /// How long an answer may take that does not wait for anything but the store.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -65,11 +68,14 @@ pub(crate) struct Says {
     pub(crate) leaving: bool,
 }
 
+/// The service behind what puts the worker's token into each call.
+type Client = FleetClient<InterceptedService<Channel, Bearer>>;
+
 /// A client of the coordinator's `Fleet` service. The connection is made when it is first needed
 /// and again whenever it was lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Fleet {
-    client: FleetClient<Channel>,
+    client: Client,
     worker: String,
     device: String,
     machine: String,
@@ -77,28 +83,23 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn new(
-        coordinator: Uri,
-        worker: String,
-        device: String,
-        machine: String,
-        offer: Offer,
-    ) -> Self {
-        let channel = Endpoint::from(coordinator)
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            // A coordinator whose machine vanished closes nothing: pings find out.
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(10))
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        Self {
-            client: FleetClient::new(channel),
-            worker,
-            device,
-            machine,
-            offer,
-        }
+    pub(crate) fn new(config: &Config) -> Result<Self, CredentialsError> {
+        let tune = |endpoint: Endpoint| {
+            endpoint
+                .connect_timeout(Duration::from_secs(5))
+                // A coordinator whose machine vanished closes nothing: pings find out.
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(10))
+                .keep_alive_while_idle(true)
+        };
+        let (channel, bearer) = config.credentials.channel(&config.coordinator, tune)?;
+        Ok(Self {
+            client: FleetClient::with_interceptor(channel, bearer),
+            worker: config.name.clone(),
+            device: config.device.clone(),
+            machine: config.machine.clone(),
+            offer: config.offer.clone(),
+        })
     }
 
     /// Makes this worker known.
@@ -225,7 +226,7 @@ impl Fleet {
     /// sets the limit by dropping the future.
     async fn insist<T, C, F>(&self, call: C) -> Result<T, Refusal>
     where
-        C: Fn(FleetClient<Channel>) -> F,
+        C: Fn(Client) -> F,
         F: Future<Output = Result<T, Refusal>>,
     {
         let mut backoff = Backoff::new();
@@ -237,17 +238,23 @@ impl Fleet {
             if let Refusal::UnknownWorker(_) = refusal {
                 // The coordinator started anew.
                 if let Err(refusal) = self.register().await
-                    && !refusal.is_transient()
+                    && !passes(&refusal)
                 {
                     return Err(refusal);
                 }
-            } else if !refusal.is_transient() {
+            } else if !passes(&refusal) {
                 return Err(refusal);
             }
             tracing::debug!(%refusal, "coordinator does not answer; trying again");
             backoff.wait_at_least(refusal.retry_after()).await;
         }
     }
+}
+
+/// Whether what a registered worker was refused may be granted later. Its token may just be changed: the
+/// two sides need not learn of that at the same time.
+pub(crate) const fn passes(refusal: &Refusal) -> bool {
+    refusal.is_transient() || matches!(refusal, Refusal::Unauthenticated(_))
 }
 
 /// The answer of a call, if it comes in time.

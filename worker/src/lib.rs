@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
+use autorep_transport::CredentialsError;
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +56,9 @@ pub enum RunError {
     /// The scratch folder cannot be used.
     #[error(transparent)]
     Scratch(#[from] scratch::ScratchError),
+    /// What it should show the coordinator, or know it by, cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// The coordinator does not want this worker.
     #[error("the coordinator refuses this worker")]
     Refused(#[source] Refusal),
@@ -81,7 +85,7 @@ pub async fn run(
 ) -> Result<Summary, RunError> {
     let config = config.checked()?;
     let scratch = scratch::WorkerFolder::open(&config.scratch, &config.name)?;
-    session::Session::new(config, store, scratch, shutdown)
+    session::Session::new(config, store, scratch, shutdown)?
         .run()
         .await
 }

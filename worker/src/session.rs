@@ -8,6 +8,7 @@ use autorep_core::observation::Interim;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
+use autorep_transport::CredentialsError;
 use object_store::ObjectStore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::attempt::{Attempt, Report, Surroundings};
 use crate::backoff::Backoff;
 use crate::causes::chain;
 use crate::config::Config;
-use crate::fleet::{Failure, Fleet, Terms};
+use crate::fleet::{Failure, Fleet, Terms, passes};
 use crate::report::{Outcome, Summary, Times};
 use crate::scratch::WorkerFolder;
 use crate::store::Store;
@@ -48,6 +49,8 @@ pub(crate) struct Session {
     /// (the coordinator stood still, or the line was cut), it is given back before another task is
     /// asked for: else it would look as if the task had taken this worker with it.
     dropped: Option<LeasePart>,
+    /// Whether the coordinator has let it in before: then its token is one, or was.
+    was_registered: bool,
 }
 
 /// Why a session waits for tasks no longer.
@@ -64,16 +67,10 @@ impl Session {
         store: Arc<dyn ObjectStore>,
         scratch: WorkerFolder,
         shutdown: CancellationToken,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, CredentialsError> {
+        Ok(Self {
             store: Store::new(store, config.store_patience),
-            fleet: Fleet::new(
-                config.coordinator.clone(),
-                config.name.clone(),
-                config.device.clone(),
-                config.machine.clone(),
-                config.offer.clone(),
-            ),
+            fleet: Fleet::new(&config)?,
             config,
             scratch,
             shutdown,
@@ -81,7 +78,8 @@ impl Session {
             backoff: Backoff::new(),
             failures: 0,
             dropped: None,
-        }
+            was_registered: false,
+        })
     }
 
     /// Works until told to stop or, if so configured, until nothing is left to do.
@@ -113,7 +111,9 @@ impl Session {
                     Ok(None) => self.pause(None).await,
                     Err(error) => break Err(error),
                 },
-                Err(refusal) if refusal.is_transient() => {
+                Err(refusal)
+                    if refusal.is_transient() || self.was_registered && passes(&refusal) =>
+                {
                     tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
                     self.pause(refusal.retry_after()).await;
                 }
@@ -122,6 +122,7 @@ impl Session {
         };
         self.summary.waiting += waiting_since.elapsed();
         if let Ok(Some(terms)) = &registered {
+            self.was_registered = true;
             reached(Point::WorkerAfterRegister);
             tracing::info!(worker = self.config.name, ?terms, "registered");
         }
@@ -163,7 +164,7 @@ impl Session {
                 None => return Ok(Pause::Over),
                 Some(Ok(response)) => response,
                 Some(Err(refusal))
-                    if refusal.is_transient() || matches!(refusal, Refusal::UnknownWorker(_)) =>
+                    if passes(&refusal) || matches!(refusal, Refusal::UnknownWorker(_)) =>
                 {
                     tracing::warn!(%refusal, "lost the coordinator");
                     self.pause(refusal.retry_after()).await;

@@ -163,7 +163,9 @@ impl TrainerProcess {
             .stderr(Stdio::piped())
             // Ctrl-C on a terminal reaches a whole process group; the trainer is told by us.
             .process_group(0)
-            .kill_on_drop(true);
+            .kill_on_drop(true)
+            // A trainer talks to nobody but its worker.
+            .env_remove("AUTOREP_TOKEN");
         if let Some(first) = &launch.library_path {
             command.env("LD_LIBRARY_PATH", library_path(first));
         }

@@ -9,8 +9,9 @@ use autorep_core::text::grouped;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
+use super::address::Address;
 use super::{Lab, connect, refused};
-use crate::args::{CoordinatorUrl, ListArgs, LogsArgs, SubmitArgs, SweepArgs};
+use crate::args::{ListArgs, LogsArgs, SubmitArgs, SweepArgs};
 use crate::exit::Exit;
 use crate::progress::{Look, Reporter, text};
 use crate::run::report;
@@ -25,7 +26,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
     let Some(file) = manifest_file::read(&args.manifest)? else {
         return Ok(Exit::Usage);
     };
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let answer = lab
         .submit(file.submission(false))
         .await
@@ -48,7 +49,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
 
 /// Prints all sweeps.
 pub async fn list(args: &ListArgs) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let answer = lab.list(v1::ListRequest {}).await;
     let sweeps = answer
         .map_err(|status| refused(&status))?
@@ -92,7 +93,7 @@ pub async fn list(args: &ListArgs) -> Result<Exit> {
 
 /// Prints one sweep: counts, running tasks, failures.
 pub async fn show(args: &SweepArgs) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let show = look(&mut lab, &args.sweep).await?;
     output::stdout(describe(&show).as_bytes())?;
     Ok(Exit::Done)
@@ -111,7 +112,8 @@ pub async fn watch(args: &SweepArgs) -> Result<Exit> {
 }
 
 async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let target = args.address.resolve()?;
+    let mut lab = connect(&target).await?;
     let since = Instant::now();
     let mut waits = false;
     loop {
@@ -123,7 +125,7 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
             // A coordinator that is started again, or another one that takes over, goes on.
             Err(status) if Refusal::from(&status).is_transient() => {
                 if !waits {
-                    let url = &args.coordinator.coordinator;
+                    let url = &target.url;
                     reporter.line(&format!(
                         "no answer from the coordinator at {url}; waiting for it"
                     ));
@@ -175,7 +177,7 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
 
 /// Grants no more leases for a sweep.
 pub async fn pause(args: &SweepArgs) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let sweep = args.sweep.clone();
     let answer = lab.pause(v1::PauseRequest { sweep }).await;
     answer.map_err(|status| refused(&status))?;
@@ -187,7 +189,7 @@ pub async fn pause(args: &SweepArgs) -> Result<Exit> {
 
 /// Takes a pause back.
 pub async fn resume(args: &SweepArgs) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let sweep = args.sweep.clone();
     let answer = lab.resume(v1::ResumeRequest { sweep }).await;
     answer.map_err(|status| refused(&status))?;
@@ -196,7 +198,7 @@ pub async fn resume(args: &SweepArgs) -> Result<Exit> {
 
 /// Ends a sweep.
 pub async fn cancel(args: &SweepArgs) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let sweep = args.sweep.clone();
     let answer = lab.cancel(v1::CancelRequest { sweep }).await;
     answer.map_err(|status| refused(&status))?;
@@ -208,7 +210,7 @@ pub async fn cancel(args: &SweepArgs) -> Result<Exit> {
 
 /// Prints a task's log as it comes.
 pub async fn logs(args: &LogsArgs) -> Result<Exit> {
-    let mut lab = open(&args.coordinator).await?;
+    let mut lab = open(&args.address).await?;
     let request = v1::LogsRequest {
         task: args.task.clone(),
         follow: args.follow,
@@ -228,8 +230,8 @@ pub async fn logs(args: &LogsArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn open(coordinator: &CoordinatorUrl) -> Result<Lab> {
-    connect(&coordinator.coordinator).await
+async fn open(address: &Address) -> Result<Lab> {
+    connect(&address.resolve()?).await
 }
 
 async fn look(lab: &mut Lab, sweep: &str) -> Result<v1::ShowResponse> {

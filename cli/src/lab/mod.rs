@@ -1,5 +1,6 @@
 //! The coordinator as people talk to it: the connection, and the commands that need one.
 
+pub mod address;
 pub mod commands;
 pub mod upkeep;
 
@@ -10,35 +11,38 @@ use autorep_core::front::FrontReport;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use autorep_proto::v1::lab_client::LabClient;
+use autorep_transport::Bearer;
 use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 
+use self::address::Target;
+
 /// A connection to a coordinator.
-pub type Lab = LabClient<Channel>;
+pub type Lab = LabClient<InterceptedService<Channel, Bearer>>;
 
 /// Fronts of large sweeps come in one message.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
-/// Connects to the coordinator at `url`.
-pub async fn connect(url: &str) -> Result<Lab> {
-    let channel = Endpoint::from_shared(url.to_owned())
-        .with_context(|| {
-            format!("expected a coordinator's address like http://127.0.0.1:7070, found {url:?}")
-        })?
-        .connect_timeout(Duration::from_secs(5))
-        // Reading the largest manifest takes a part of it.
-        .timeout(Duration::from_mins(1))
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .connect()
-        .await
-        .map_err(|error| {
-            anyhow!("{}", innermost(&error)).context(format!(
-                "expected a coordinator at {url}, found none; start one with `autorep \
-                 coordinator`, or name another with --coordinator or AUTOREP_COORDINATOR"
-            ))
-        })?;
-    Ok(LabClient::new(channel)
+/// Connects to a coordinator.
+pub async fn connect(target: &Target) -> Result<Lab> {
+    let url = &target.url;
+    let tune = |endpoint: Endpoint| {
+        endpoint
+            .connect_timeout(Duration::from_secs(5))
+            // Reading the largest manifest takes a part of it.
+            .timeout(Duration::from_mins(1))
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(20))
+    };
+    let connected = target.credentials.connect(&target.uri()?, tune).await?;
+    let (channel, bearer) = connected.map_err(|error| {
+        anyhow!("{}", innermost(&error)).context(format!(
+            "expected a coordinator at {url}, found none that can be talked to; start one with \
+             `autorep coordinator`, or name another with --coordinator or AUTOREP_COORDINATOR"
+        ))
+    })?;
+    Ok(LabClient::with_interceptor(channel, bearer)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES))
 }

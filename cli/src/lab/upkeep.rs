@@ -7,8 +7,9 @@ use autorep_core::text::grouped;
 use autorep_proto::v1;
 use clap::Args;
 
+use super::address::Address;
 use super::{connect, refused};
-use crate::args::{CoordinatorUrl, ListArgs, SweepArgs};
+use crate::args::{ListArgs, SweepArgs};
 use crate::exit::Exit;
 use crate::output;
 
@@ -23,7 +24,7 @@ pub struct PinArgs {
     pub remove: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub address: Address,
 }
 
 /// Arguments of `autorep gc`.
@@ -43,12 +44,12 @@ pub struct GcArgs {
     pub min_age: Option<std::time::Duration>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
-    pub coordinator: CoordinatorUrl,
+    pub address: Address,
 }
 
 /// Prints the workers that the coordinator knows.
 pub async fn workers(args: &ListArgs) -> Result<Exit> {
-    let mut lab = connect(&args.coordinator.coordinator).await?;
+    let mut lab = connect(&args.address.resolve()?).await?;
     let answer = lab.list_workers(v1::ListWorkersRequest {}).await;
     let workers = answer
         .map_err(|status| refused(&status))?
@@ -96,7 +97,7 @@ fn held(worker: &v1::WorkerSummary) -> String {
 
 /// Asks the trainers of a sweep's running tasks for checkpoints.
 pub async fn checkpoint(args: &SweepArgs) -> Result<Exit> {
-    let mut lab = connect(&args.coordinator.coordinator).await?;
+    let mut lab = connect(&args.address.resolve()?).await?;
     let sweep = args.sweep.clone();
     let answer = lab.checkpoint(v1::CheckpointRequest { sweep }).await;
     let tasks = answer
@@ -114,7 +115,7 @@ pub async fn checkpoint(args: &SweepArgs) -> Result<Exit> {
 
 /// Keeps a task's checkpoints, or not any more.
 pub async fn pin(args: &PinArgs) -> Result<Exit> {
-    let mut lab = connect(&args.coordinator.coordinator).await?;
+    let mut lab = connect(&args.address.resolve()?).await?;
     let request = v1::PinRequest {
         task: args.task.clone(),
         pinned: !args.remove,
@@ -132,7 +133,7 @@ pub async fn pin(args: &PinArgs) -> Result<Exit> {
 
 /// Deletes what nothing can reach, or says what it would.
 pub async fn gc(args: &GcArgs) -> Result<Exit> {
-    let mut lab = connect(&args.coordinator.coordinator).await?;
+    let mut lab = connect(&args.address.resolve()?).await?;
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let request = v1::CollectGarbageRequest {
         dry_run: args.dry_run,

@@ -12,14 +12,17 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use autorep_coordinator::Door;
 use autorep_core::front::FrontReport;
 use autorep_proto::v1;
+use autorep_transport::{Caller, Credentials, Role, Secret, TokenSource, Tokens};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
 use crate::exit::Exit;
+use crate::lab::address::Target;
 use crate::lab::{self, Lab};
 use crate::lock::StoreLock;
 use crate::logging::{self, Audience};
@@ -112,7 +115,7 @@ impl Session<'_> {
         signals: &mut StopSignals,
         reporter: &mut Reporter,
     ) -> Result<Exit> {
-        let mut lab = lab::connect(&coordinator.url).await?;
+        let mut lab = lab::connect(&coordinator.target()).await?;
         if equipment.is_err() && !self.is_done(&mut lab).await? {
             // The sweep of this name keeps its plan: this one cannot be worked on here.
             equipment.as_ref().map_err(|error| anyhow!("{error:#}"))?;
@@ -219,6 +222,7 @@ impl Session<'_> {
         Ok(WorkerCommand {
             program: std::env::current_exe().context("find this program's own file")?,
             coordinator: coordinator.url.clone(),
+            token: coordinator.workers.clone(),
             scratch: store.join(SCRATCH),
             store,
             data: equipment.data.clone(),
@@ -358,6 +362,10 @@ async fn wind_up(fleet: &mut Fleet, signals: &mut StopSignals, reporter: &mut Re
 /// The coordinator in this process.
 struct Coordinator {
     url: String,
+    /// By which it knows its workers.
+    workers: Secret,
+    /// By which it knows this process.
+    admin: Secret,
     shutdown: CancellationToken,
     /// Absent once its end is known.
     serving: Option<JoinHandle<Result<(), autorep_coordinator::RunError>>>,
@@ -371,17 +379,43 @@ impl Coordinator {
             .context("open a port on 127.0.0.1 for the coordinator")?;
         let url = format!("http://{}", listener.local_addr()?);
         let shutdown = CancellationToken::new();
+        // Loopback is every user's of this machine; the sweeps are not.
+        let (workers, admin) = (Secret::generate()?, Secret::generate()?);
+        let caller = |role: Role| Caller {
+            name: role.name().to_owned(),
+            role,
+        };
+        let tokens = Tokens::single(&workers, caller(Role::Worker))
+            .and(Tokens::single(&admin, caller(Role::Admin)));
+        let door = Door {
+            listener,
+            tls: None,
+            tokens: Some(tokens.into()),
+        };
         let serving = tokio::spawn(autorep_coordinator::run(
             autorep_coordinator::Config::one_machine(),
             store,
-            listener,
+            door,
             shutdown.clone(),
         ));
         Ok(Self {
             url,
+            workers,
+            admin,
             shutdown,
             serving: Some(serving),
         })
+    }
+
+    /// How this process talks to it.
+    fn target(&self) -> Target {
+        Target {
+            url: self.url.clone(),
+            credentials: Credentials {
+                token: Some(TokenSource::Given(self.admin.clone())),
+                ..Credentials::default()
+            },
+        }
     }
 
     /// Waits for an end that nobody asked for. Cancel-safe.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use autorep_core::data::DataRoot;
+use autorep_transport::Secret;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
@@ -36,6 +37,16 @@ const WAITING_LINES: usize = 256;
 /// The longest line that is shown whole.
 const LINE_BYTES: u64 = 4096;
 
+/// Variables that say how a worker talks to a coordinator elsewhere, or is watched there.
+const OF_OTHERS: [&str; 6] = [
+    "AUTOREP_CA",
+    "AUTOREP_CLIENT_CERT",
+    "AUTOREP_CLIENT_KEY",
+    "AUTOREP_TOKEN_FILE",
+    "AUTOREP_PLAIN_TOKEN",
+    "AUTOREP_METRICS_LISTEN",
+];
+
 /// How to start a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
@@ -43,6 +54,8 @@ pub struct WorkerCommand {
     pub program: PathBuf,
     /// Where the coordinator serves.
     pub coordinator: String,
+    /// The token by which it knows its workers.
+    pub token: Secret,
     /// The store's folder.
     pub store: PathBuf,
     /// Where the data sets lie.
@@ -70,6 +83,11 @@ pub struct WorkerCommand {
 impl WorkerCommand {
     fn command(&self, slot: &Slot) -> Command {
         let mut command = Command::new(&self.program);
+        // What a person has set for another coordinator is not for this one.
+        for variable in OF_OTHERS {
+            command.env_remove(variable);
+        }
+        command.env("AUTOREP_TOKEN", self.token.expose());
         let option = |name: &str, value: OsString| [OsString::from(name), value];
         command
             .arg("worker")
@@ -320,6 +338,7 @@ mod tests {
         let mode = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, mode).unwrap();
         let command = WorkerCommand {
+            token: Secret::generate().unwrap(),
             program,
             coordinator: "http://127.0.0.1:1".to_owned(),
             store: folder.into(),

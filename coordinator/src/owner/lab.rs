@@ -141,8 +141,14 @@ impl<S: StateStore> Owner<S> {
     }
 
     pub(super) fn list(&mut self, reply: Reply<Vec<v1::SweepSummary>>) {
-        let all = self.ledger.sweeps().map(wire::summary).collect();
+        let all = self.summaries(|_sweep| true);
         self.answer(reply, Ok(all));
+    }
+
+    /// The sweeps that are `wanted`.
+    pub(super) fn summaries(&self, wanted: impl Fn(&SweepName) -> bool) -> Vec<v1::SweepSummary> {
+        let wanted = self.ledger.sweeps().filter(|sweep| wanted(sweep.name()));
+        wanted.map(wire::summary).collect()
     }
 
     pub(super) fn show(&mut self, sweep: &SweepName, reply: Reply<v1::ShowResponse>) {

@@ -42,6 +42,7 @@ mod label;
 mod meetings;
 mod pace;
 mod points;
+mod scope;
 mod serve;
 mod storage;
 mod workers;
@@ -371,6 +372,7 @@ impl<S: StateStore> Owner<S> {
             Ask::Drop { dry_run, reply } => self.drop_unneeded(dry_run, reply),
             Ask::Judge { places, reply } => self.judge(&places, reply),
             Ask::Workers { reply } => self.list_workers(now_ms, reply),
+            Ask::For { owner, ask } => self.handle_for(&owner, *ask, now_ms),
         }
     }
 

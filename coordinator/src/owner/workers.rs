@@ -12,6 +12,12 @@ use crate::state::StateStore;
 
 impl<S: StateStore> Owner<S> {
     pub(super) fn list_workers(&mut self, now_ms: u64, reply: Reply<Vec<v1::WorkerSummary>>) {
+        let all = self.worker_summaries(now_ms);
+        self.answer(reply, Ok(all));
+    }
+
+    /// The workers that are known, and those that are not known any more but hold a lease.
+    pub(super) fn worker_summaries(&self, now_ms: u64) -> Vec<v1::WorkerSummary> {
         let known = (self.roster.workers())
             .map(|(worker, known)| self.worker_summary(worker, known, now_ms));
         // They hold leases from before a restart, and register when their tasks end.
@@ -29,8 +35,7 @@ impl<S: StateStore> Owner<S> {
                 nodes,
                 ..v1::WorkerSummary::default()
             });
-        let all = known.chain(unknown).collect();
-        self.answer(reply, Ok(all));
+        known.chain(unknown).collect()
     }
 
     fn worker_summary(

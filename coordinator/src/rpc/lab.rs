@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::front::FrontReport;
-use autorep_core::id::SweepName;
+use autorep_core::id::{OwnerName, SweepName};
 use autorep_core::manifest::{self, Manifest, Rehearsal};
 use autorep_core::plan::{Plan, PlanSummary};
 use autorep_proto::convert::BadMessage;
@@ -19,7 +19,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{beginning_of, logs};
+use super::{beginning_of, guard, logs};
 use crate::ask::{Ask, Desk, NewSweep, gone, overloaded};
 use crate::config::Config;
 use crate::garbage::Collection;
@@ -96,25 +96,9 @@ impl LabService {
         (streams.try_acquire_owned()).map_err(|_full| overloaded("streams at a time"))
     }
 
-    async fn submit_expanded(
-        &self,
-        sweep: Box<NewSweep>,
-        dry_run: bool,
-    ) -> Result<v1::SubmitResponse, Refusal> {
-        let name = sweep.manifest.name.to_string();
-        let submitted = (self.desk)
-            .ask(|reply| Ask::Submit {
-                sweep,
-                dry_run,
-                reply,
-            })
-            .await?;
-        Ok(v1::SubmitResponse {
-            sweep: name,
-            tasks: submitted.answer.tasks,
-            done: submitted.answer.done,
-            notes: submitted.notes,
-        })
+    /// The way to the sweeps that a call may reach.
+    fn desk_of<T>(&self, request: &Request<T>) -> Desk {
+        self.desk.for_owner(guard::owner_of(request))
     }
 
     /// As `submit`, but for the thread that expands: no simulation can tell when that one is done.
@@ -130,9 +114,38 @@ impl LabService {
         } = request;
         check_length(&manifest, self.config.max_manifest_bytes)?;
         let (manifest, plan) = expanded(&manifest, rehearsal, self.config.max_plan_tasks)?;
-        self.submit_expanded(new_sweep(manifest, plan), dry_run)
-            .await
+        submit_expanded(&self.desk, new_sweep(manifest, plan), dry_run).await
     }
+}
+
+async fn submit_expanded(
+    desk: &Desk,
+    sweep: Box<NewSweep>,
+    dry_run: bool,
+) -> Result<v1::SubmitResponse, Refusal> {
+    let name = sweep.manifest.name.to_string();
+    let submitted = desk.ask(|reply| Ask::Submit {
+        sweep,
+        dry_run,
+        reply,
+    });
+    let submitted = submitted.await?;
+    Ok(v1::SubmitResponse {
+        sweep: name,
+        tasks: submitted.answer.tasks,
+        done: submitted.answer.done,
+        notes: submitted.notes,
+    })
+}
+
+/// What a manifest says that names no owner, from somebody who submits for one.
+fn owned_by(mut manifest: Manifest, owner: Option<OwnerName>) -> Manifest {
+    if let Some(owner) = owner
+        && manifest.owner == OwnerName::default()
+    {
+        manifest.owner = owner;
+    }
+    manifest
 }
 
 fn check_length(text: &str, limit: usize) -> Result<(), Refusal> {
@@ -177,17 +190,20 @@ impl Lab for LabService {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
+        let desk = self.desk_of(&request);
         let v1::SubmitRequest {
             manifest,
             dry_run,
             rehearsal,
         } = request.into_inner();
+        let owner = desk.owner().cloned();
         let sweep = self
             .expand(manifest, rehearsal, |manifest, plan| {
-                Ok(new_sweep(manifest, plan))
+                Ok(new_sweep(owned_by(manifest, owner), plan))
             })
             .await?;
-        Ok(Response::new(self.submit_expanded(sweep, dry_run).await?))
+        let submitted = submit_expanded(&desk, sweep, dry_run).await?;
+        Ok(Response::new(submitted))
     }
 
     async fn plan(
@@ -211,9 +227,10 @@ impl Lab for LabService {
 
     async fn list(
         &self,
-        _: Request<v1::ListRequest>,
+        request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
-        let sweeps = self.desk.ask(|reply| Ask::List { reply }).await?;
+        let desk = self.desk_of(&request);
+        let sweeps = desk.ask(|reply| Ask::List { reply }).await?;
         Ok(Response::new(v1::ListResponse { sweeps }))
     }
 
@@ -221,8 +238,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::ShowRequest>,
     ) -> Result<Response<v1::ShowResponse>, Status> {
+        let desk = self.desk_of(&request);
         let sweep = sweep_name("ShowRequest.sweep", &request.into_inner().sweep)?;
-        let shown = (self.desk).ask(|reply| Ask::Show { sweep, reply }).await?;
+        let shown = desk.ask(|reply| Ask::Show { sweep, reply }).await?;
         Ok(Response::new(shown))
     }
 
@@ -232,10 +250,11 @@ impl Lab for LabService {
         &self,
         request: Request<v1::WatchFrontRequest>,
     ) -> Result<Response<Self::WatchFrontStream>, Status> {
+        let desk = self.desk_of(&request);
         let v1::WatchFrontRequest { sweep, follow } = request.into_inner();
         let sweep = sweep_name("WatchFrontRequest.sweep", &sweep)?;
         let counted = self.stream()?;
-        let reports = (self.desk).ask(|reply| Ask::Watch { sweep, reply }).await?;
+        let reports = desk.ask(|reply| Ask::Watch { sweep, reply }).await?;
         let front = |report: Arc<FrontReport>| Ok(v1::Front::from((*report).clone()));
         Ok(Response::new(if follow {
             let stop = self.shutdown.clone().cancelled_owned();
@@ -256,11 +275,12 @@ impl Lab for LabService {
         &self,
         request: Request<v1::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
+        let desk = self.desk_of(&request);
         let v1::LogsRequest { task, follow } = request.into_inner();
         let task = task_prefix("LogsRequest.task", task)?;
         let store = Arc::clone(&self.store);
         let counted = self.stream()?;
-        let logs = logs::open(self.desk.clone(), store, task, follow).await?;
+        let logs = logs::open(desk, store, task, follow).await?;
         let logs = logs.inspect(move |_| {
             let _counted = &counted;
         });
@@ -272,15 +292,15 @@ impl Lab for LabService {
         &self,
         request: Request<v1::PauseRequest>,
     ) -> Result<Response<v1::PauseResponse>, Status> {
+        let desk = self.desk_of(&request);
         let sweep = sweep_name("PauseRequest.sweep", &request.into_inner().sweep)?;
         let paused = true;
-        (self.desk)
-            .ask(|reply| Ask::Pause {
-                sweep,
-                paused,
-                reply,
-            })
-            .await?;
+        desk.ask(|reply| Ask::Pause {
+            sweep,
+            paused,
+            reply,
+        })
+        .await?;
         Ok(Response::new(v1::PauseResponse {}))
     }
 
@@ -288,15 +308,15 @@ impl Lab for LabService {
         &self,
         request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::ResumeResponse>, Status> {
+        let desk = self.desk_of(&request);
         let sweep = sweep_name("ResumeRequest.sweep", &request.into_inner().sweep)?;
         let paused = false;
-        (self.desk)
-            .ask(|reply| Ask::Pause {
-                sweep,
-                paused,
-                reply,
-            })
-            .await?;
+        desk.ask(|reply| Ask::Pause {
+            sweep,
+            paused,
+            reply,
+        })
+        .await?;
         Ok(Response::new(v1::ResumeResponse {}))
     }
 
@@ -304,10 +324,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::CancelRequest>,
     ) -> Result<Response<v1::CancelResponse>, Status> {
+        let desk = self.desk_of(&request);
         let sweep = sweep_name("CancelRequest.sweep", &request.into_inner().sweep)?;
-        (self.desk)
-            .ask(|reply| Ask::Cancel { sweep, reply })
-            .await?;
+        desk.ask(|reply| Ask::Cancel { sweep, reply }).await?;
         Ok(Response::new(v1::CancelResponse {}))
     }
 
@@ -315,10 +334,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
+        let desk = self.desk_of(&request);
         let sweep = sweep_name("CheckpointRequest.sweep", &request.into_inner().sweep)?;
-        let tasks = (self.desk)
-            .ask(|reply| Ask::Checkpoint { sweep, reply })
-            .await?;
+        let tasks = desk.ask(|reply| Ask::Checkpoint { sweep, reply }).await?;
         Ok(Response::new(v1::CheckpointResponse { tasks }))
     }
 
@@ -326,9 +344,10 @@ impl Lab for LabService {
         &self,
         request: Request<v1::PinRequest>,
     ) -> Result<Response<v1::PinResponse>, Status> {
+        let desk = self.desk_of(&request);
         let v1::PinRequest { task, pinned } = request.into_inner();
         let prefix = task_prefix("PinRequest.task", task)?;
-        let task = (self.desk)
+        let task = desk
             .ask(|reply| Ask::Pin {
                 prefix,
                 pinned,
@@ -380,9 +399,10 @@ impl Lab for LabService {
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersResponse>, Status> {
-        let workers = self.desk.ask(|reply| Ask::Workers { reply }).await?;
+        let desk = self.desk_of(&request);
+        let workers = desk.ask(|reply| Ask::Workers { reply }).await?;
         Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
 }

@@ -2,6 +2,7 @@
 //! answer on the wire.
 
 pub(crate) mod fleet;
+pub(crate) mod guard;
 pub(crate) mod lab;
 mod logs;
 

@@ -1,6 +1,7 @@
 //! A real coordinator on a loopback port, with its state in a real folder, and clients that speak
 //! to it over gRPC. Trainers are made up.
 
+mod door;
 mod fence;
 mod gate;
 mod groups;

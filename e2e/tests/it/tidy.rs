@@ -11,12 +11,13 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("autorep-core", &[]),
     ("autorep-data", &["autorep-core"]),
     ("autorep-proto", &["autorep-core"]),
     ("autorep-failpoint", &[]),
     ("autorep-measure", &[]),
+    ("autorep-transport", &["autorep-core"]),
     (
         "autorep-coordinator",
         &[
@@ -24,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "autorep-failpoint",
             "autorep-measure",
             "autorep-proto",
+            "autorep-transport",
         ],
     ),
     (
@@ -33,6 +35,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "autorep-failpoint",
             "autorep-measure",
             "autorep-proto",
+            "autorep-transport",
         ],
     ),
     (
@@ -52,6 +55,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "autorep-measure",
             "autorep-proto",
             "autorep-coordinator",
+            "autorep-transport",
             "autorep-worker",
         ],
     ),
@@ -62,6 +66,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "autorep-failpoint",
             "autorep-proto",
             "autorep-coordinator",
+            "autorep-transport",
             "autorep-worker",
             "autorep-cli",
         ],

@@ -1,0 +1,280 @@
+//! `autorep context`: the coordinators that a person talks to, by name.
+//!
+//! The file is YAML; the Python client reads it, too. Paths in it count from its folder.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use autorep_transport::{Credentials, Secret, TokenSource};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+use crate::lab::address::{CredentialArgs, Target, url};
+use crate::output;
+
+/// The variable that names the file.
+const FILE: &str = "AUTOREP_CONFIG";
+
+/// The most bytes of the file that are read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Arguments of `autorep context`.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  autorep context set lab --coordinator https://autorep.example.org:7070 --ca ca.crt --token-file token
+  autorep context use lab
+  autorep list                                   # asks the lab's coordinator
+  autorep list --context other
+
+The file is $AUTOREP_CONFIG, else autorep/config.yaml in the user's configuration folder \
+($XDG_CONFIG_HOME or ~/.config).")]
+pub struct ContextArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: ContextCommand,
+}
+
+/// What can be done with contexts.
+#[derive(Debug, Subcommand)]
+pub enum ContextCommand {
+    /// List them; a star marks the current one.
+    List,
+    /// Make one the current one.
+    Use {
+        /// Its name.
+        name: String,
+    },
+    /// Add one, or change what is given of one.
+    Set(Box<SetArgs>),
+    /// Take one out.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Arguments of `autorep context set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Its name.
+    pub name: String,
+    /// The coordinator's address.
+    #[arg(long, value_name = "URL", value_parser = url)]
+    pub coordinator: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub credentials: CredentialArgs,
+}
+
+/// All contexts.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contexts {
+    /// The name of the one that counts when nobody says.
+    #[serde(
+        rename = "current-context",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub current: Option<String>,
+    /// In the order in which they were added.
+    #[serde(default)]
+    contexts: Vec<Entry>,
+}
+
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Entry {
+    name: String,
+    coordinator: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ca: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_cert: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_key: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+    /// The token itself, for those who keep no file for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    plain_token: bool,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("name", &self.name)
+            .field("coordinator", &self.coordinator)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the file is or would be; `None` for users without a home.
+pub fn file() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if let Some(file) = variable(FILE) {
+        return Some(file.into());
+    }
+    let folder = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+    let folder = folder
+        .filter(|folder| folder.is_absolute())
+        .or_else(|| Some(Path::new(&variable("HOME")?).join(".config")))?;
+    Some(folder.join("autorep/config.yaml"))
+}
+
+/// As [`file`], for whoever needs one.
+pub fn file_or_why_not() -> Result<PathBuf> {
+    file().with_context(|| {
+        format!("expected a home for the context file, found none: set {FILE} or HOME")
+    })
+}
+
+impl Contexts {
+    /// Reads the file; one that is not there has no contexts.
+    pub fn read(file: &Path) -> Result<Self> {
+        use std::io::Read as _;
+        let mut text = String::new();
+        match std::fs::File::open(file) {
+            Ok(open) => open.take(MAX_BYTES).read_to_string(&mut text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+        .with_context(|| format!("read the context file {}", file.display()))?;
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_yaml::from_str(&text).with_context(|| {
+            format!(
+                "expected `current-context` and a list of `contexts` in {}",
+                file.display()
+            )
+        })
+    }
+
+    fn write(&self, file: &Path) -> Result<()> {
+        let text = serde_yaml::to_string(self).context("write the contexts as YAML")?;
+        output::private_file(file, text.as_bytes())
+    }
+
+    /// The coordinator of a context.
+    pub fn target(&self, file: &Path, name: &str) -> Result<Target> {
+        let Some(entry) = self.contexts.iter().find(|entry| entry.name == name) else {
+            bail!(
+                "expected a context of {}, found {name:?}; `autorep context list` prints them, \
+                 `autorep context set` adds one",
+                file.display()
+            );
+        };
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let below = |path: &PathBuf| folder.join(path);
+        let token = match (&entry.token_file, &entry.token) {
+            (Some(path), _) => Some(TokenSource::File(below(path))),
+            (None, Some(token)) => {
+                let token = Secret::parse(token);
+                let token = token.with_context(|| format!("read the token of context {name}"))?;
+                Some(TokenSource::Given(token))
+            }
+            (None, None) => None,
+        };
+        let certificate = entry.client_cert.as_ref().map(below);
+        Ok(Target {
+            url: entry.coordinator.clone(),
+            credentials: Credentials {
+                authorities: entry.ca.as_ref().map(below),
+                identity: certificate.zip(entry.client_key.as_ref().map(below)),
+                token,
+                plain_token: entry.plain_token,
+            },
+        })
+    }
+
+    fn set(&mut self, args: &SetArgs) -> Result<()> {
+        if args.name.is_empty() || args.name.contains(char::is_whitespace) {
+            bail!("expected a name without spaces, found {:?}", args.name);
+        }
+        let at = self.contexts.iter().position(|it| it.name == args.name);
+        let mut entry = at.map(|at| self.contexts[at].clone()).unwrap_or_default();
+        entry.name.clone_from(&args.name);
+        match (&args.coordinator, at) {
+            (Some(coordinator), _) => entry.coordinator.clone_from(coordinator),
+            (None, Some(_)) => {}
+            (None, None) => bail!(
+                "expected --coordinator URL for the new context {}, found none",
+                args.name
+            ),
+        }
+        let given = &args.credentials;
+        let absolute = |path: &Option<PathBuf>| -> Result<Option<PathBuf>> {
+            path.as_ref()
+                .map(|path| std::path::absolute(path).context("make a path absolute"))
+                .transpose()
+        };
+        entry.ca = absolute(&given.ca)?.or(entry.ca);
+        entry.client_cert = absolute(&given.client_cert)?.or(entry.client_cert);
+        entry.client_key = absolute(&given.client_key)?.or(entry.client_key);
+        if let Some(path) = absolute(&given.token_file)? {
+            entry.token_file = Some(path);
+            entry.token = None;
+        }
+        entry.plain_token |= given.plain_token;
+        match at {
+            Some(at) => self.contexts[at] = entry,
+            None => self.contexts.push(entry),
+        }
+        if self.contexts.len() == 1 {
+            self.current = Some(args.name.clone());
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, file: &Path, name: &str) -> Result<()> {
+        self.target(file, name)?;
+        self.current = Some(name.to_owned());
+        Ok(())
+    }
+
+    fn remove(&mut self, file: &Path, name: &str) -> Result<()> {
+        self.target(file, name)?;
+        self.contexts.retain(|entry| entry.name != name);
+        self.current.take_if(|current| current == name);
+        Ok(())
+    }
+
+    fn table(&self) -> String {
+        let width = self.contexts.iter().map(|it| it.name.len()).max();
+        let width = width.unwrap_or(0).max(7);
+        let mut table = format!("   {:width$}  COORDINATOR\n", "CONTEXT");
+        for entry in &self.contexts {
+            let is_current = self.current.as_ref() == Some(&entry.name);
+            let mark = if is_current { '*' } else { ' ' };
+            let _ = writeln!(
+                table,
+                "{mark}  {:width$}  {}",
+                entry.name, entry.coordinator
+            );
+        }
+        table
+    }
+}
+
+/// Does what was asked.
+pub fn run(args: &ContextArgs) -> Result<Exit> {
+    let file = file_or_why_not()?;
+    let mut contexts = Contexts::read(&file)?;
+    match &args.command {
+        ContextCommand::List => {
+            output::stdout(contexts.table().as_bytes())?;
+            return Ok(Exit::Done);
+        }
+        ContextCommand::Use { name } => contexts.choose(&file, name)?,
+        ContextCommand::Set(set) => contexts.set(set)?,
+        ContextCommand::Remove { name } => contexts.remove(&file, name)?,
+    }
+    contexts.write(&file)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,243 @@
+//! Files that are read again when they change.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use autorep_core::digest::Digest;
+
+/// The largest file of certificates, keys or tokens.
+pub const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// How often a file is looked at, at most. What renews secrets gives them minutes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("expected a file that can be read at {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("expected {expected} in {}, found {found}", path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What should be in it.
+        expected: &'static str,
+        /// What is.
+        found: String,
+    },
+}
+
+impl FileError {
+    pub(crate) fn content(
+        path: &Path,
+        expected: &'static str,
+        found: impl std::fmt::Display,
+    ) -> Self {
+        Self::Content {
+            path: path.to_owned(),
+            expected,
+            found: found.to_string(),
+        }
+    }
+}
+
+/// One file as it was read.
+pub(crate) struct Content<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Makes what is wanted of the files, which come in the order in which they were named.
+type Parse<T> = dyn Fn(&[Content<'_>]) -> Result<T, FileError> + Send + Sync;
+
+/// What some files say, read again when they change. While they cannot be read or make no sense, as
+/// between the writing of a certificate and that of its key, it is what they said before.
+pub(crate) struct Reread<T> {
+    what: &'static str,
+    paths: Vec<PathBuf>,
+    parse: Box<Parse<T>>,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    value: Arc<T>,
+    /// Of the files as they were tried last.
+    digest: Digest,
+    looked: Instant,
+    /// Whether a problem has been told and not been mended since.
+    troubled: bool,
+}
+
+impl<T> Reread<T> {
+    /// Reads the files, which must make sense now.
+    pub(crate) fn open(
+        what: &'static str,
+        paths: Vec<PathBuf>,
+        parse: impl Fn(&[Content<'_>]) -> Result<T, FileError> + Send + Sync + 'static,
+    ) -> Result<Self, FileError> {
+        let contents = read_all(&paths)?;
+        let state = State {
+            value: Arc::new(parse(&contents)?),
+            digest: digest(&contents),
+            looked: Instant::now(),
+            troubled: false,
+        };
+        drop(contents);
+        Ok(Self {
+            what,
+            paths,
+            parse: Box::new(parse),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// What they say.
+    pub(crate) fn get(&self) -> Arc<T> {
+        {
+            let mut state = self.lock();
+            if state.looked.elapsed() < LOOK_EVERY {
+                return Arc::clone(&state.value);
+            }
+            // Whoever asks meanwhile gets what is known and waits for no disk.
+            state.looked = Instant::now();
+        }
+        self.look();
+        Arc::clone(&self.lock().value)
+    }
+
+    /// Reads the files and takes them over if they have changed and make sense.
+    fn look(&self) {
+        let read = read_all(&self.paths);
+        let parsed = read.and_then(|contents| {
+            let digest = digest(&contents);
+            if digest == self.lock().digest {
+                return Ok(None);
+            }
+            (self.parse)(&contents).map(|value| Some((value, digest)))
+        });
+        let mut state = self.lock();
+        match parsed {
+            Ok(None) => state.troubled = false,
+            Ok(Some((value, digest))) => {
+                state.value = Arc::new(value);
+                state.digest = digest;
+                state.troubled = false;
+                tracing::info!(what = self.what, "read again");
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut state.troubled, true) {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, what = self.what, "kept as it was before");
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the next look come at once.
+    #[cfg(test)]
+    fn age(&self) {
+        if let Some(before) = Instant::now().checked_sub(LOOK_EVERY) {
+            self.lock().looked = before;
+        }
+    }
+}
+
+impl<T> std::fmt::Debug for Reread<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reread")
+            .field("what", &self.what)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_all(paths: &[PathBuf]) -> Result<Vec<Content<'_>>, FileError> {
+    let read = |path: &Path| {
+        let mut bytes = vec![];
+        let file = std::fs::File::open(path)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let contents = paths.iter().map(|path| {
+        let bytes = read(path).map_err(|source| FileError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(FileError::content(path, "at most 1 MiB", "more"));
+        }
+        Ok(Content { path, bytes })
+    });
+    contents.collect()
+}
+
+fn digest(contents: &[Content<'_>]) -> Digest {
+    let parts = contents.iter().map(|content| Digest::of(&content.bytes));
+    let parts: Vec<String> = parts.map(|digest| digest.to_string()).collect();
+    Digest::of(parts.concat().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(contents: &[Content<'_>]) -> Result<u32, FileError> {
+        let [content] = contents else {
+            unreachable!("one file was named")
+        };
+        let text = String::from_utf8_lossy(&content.bytes);
+        let number = text.trim().parse();
+        number.map_err(|_not_one| FileError::content(content.path, "a number", text))
+    }
+
+    #[test]
+    fn a_change_is_seen_and_nonsense_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        std::fs::write(&path, "1").unwrap();
+        let file = Reread::open("a number", vec![path.clone()], number).unwrap();
+        assert_eq!(*file.get(), 1);
+
+        std::fs::write(&path, "2").unwrap();
+        file.age();
+        assert_eq!(*file.get(), 2);
+
+        std::fs::write(&path, "two").unwrap();
+        file.age();
+        assert_eq!(*file.get(), 2);
+        std::fs::remove_file(&path).unwrap();
+        file.age();
+        assert_eq!(*file.get(), 2);
+
+        std::fs::write(&path, "3").unwrap();
+        file.age();
+        assert_eq!(*file.get(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_the_start_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        let missing = Reread::open("a number", vec![path.clone()], number).unwrap_err();
+        assert!(matches!(missing, FileError::Unreadable { .. }));
+        std::fs::write(&path, "one").unwrap();
+        let nonsense = Reread::open("a number", vec![path], number).unwrap_err();
+        assert!(
+            nonsense.to_string().contains("expected a number in"),
+            "{nonsense}"
+        );
+    }
+}
