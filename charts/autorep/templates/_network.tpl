@@ -69,7 +69,6 @@ apiVersion: autorep/v1
 kind: Sweep
 metadata:
   name: helm-test
-  owner: {{ .Values.test.owner }}
 spec:
   data:
     name: fashion-mnist
