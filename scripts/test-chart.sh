@@ -38,4 +38,8 @@ AUTOREP_HELM=$(python3 scripts/stage-helm.py) ||
 export AUTOREP_HELM
 stage_validator ||
 	left_out "kubernetes-validate could not be had (see above): check the network and \`python3 -m venv\`"
+# What was built last; scripts/test.sh builds before it comes here.
+AUTOREP_PROGRAM="$CARGO_TARGET_DIR/debug/autorep"
+[ -x "$AUTOREP_PROGRAM" ] || AUTOREP_PROGRAM=
+export AUTOREP_PROGRAM
 "$validator/bin/python" -B scripts/chart "$@"

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -63,13 +64,20 @@ def template(files=(), values=None, kube="1.30.0", operators=OPERATORS, release=
 
 
 @functools.lru_cache(maxsize=None)
-def _cached(file, kube):
-    return template([file], kube=kube)
+def _rendered(file, kube):
+    text = template([file], kube=kube)
+    return text, parse(text)
 
 
 def text_of(file, kube="1.30.0"):
     """The rendered text of one of the ci files; rendered once."""
-    return _cached(file, kube)
+    return _rendered(file, kube)[0]
+
+
+def at_once(function, items):
+    """What the function gives for each item, on all cores: it is helm that works."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return list(pool.map(function, items))
 
 
 def parse(text):
@@ -78,7 +86,8 @@ def parse(text):
 
 
 def objects_of(file, kube="1.30.0"):
-    return parse(text_of(file, kube))
+    """The objects of one of the ci files. They are shared: look, but change nothing."""
+    return _rendered(file, kube)[1]
 
 
 def with_values(values, file=DEFAULT, **others):

@@ -173,6 +173,19 @@ class Workers(unittest.TestCase):
         self.assertEqual(env["AUTOREP_COORDINATOR"], "https://sweeps.example.org:7443")
         self.assertEqual(env["AUTOREP_CLIENT_CERT"], "/etc/autorep/client/tls.crt")
 
+    def test_a_variable_of_ones_own_takes_the_place_of_the_charts(self):
+        own = {"name": "AUTOREP_DATA_CACHE_FOLDER", "value": "/nvme/shards"}
+        home = {"name": "HOME", "value": "/home/nonroot"}
+        objects = with_values({"workers": {"extraEnv": [own]}, "coordinator": {"extraEnv": [home]}}, GPU)
+        for name, wanted in (("worker-h100", own), ("coordinator", home)):
+            it = named(objects, "Deployment", f"autorep-{name}")["spec"]["template"]["spec"]["containers"][0]
+            self.assertEqual([env for env in it["env"] if env["name"] == wanted["name"]], [wanted])
+        for file in CI:
+            for where, _, spec in pods_of(objects_of(file)):
+                for it in containers_of(spec):
+                    names = [env["name"] for env in it["env"]]
+                    self.assertEqual(len(names), len(set(names)), f"{file.name} {where}")
+
     def test_a_token_goes_over_plain_http_only_where_insecure_is_said(self):
         for file in CI:
             for where, _, spec in pods_of(objects_of(file)):

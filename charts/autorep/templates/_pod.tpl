@@ -199,3 +199,61 @@ checksum/secrets: {{ join " " . | sha256sum }}
   readOnly: true
 {{- end }}
 {{- end -}}
+
+{{/*
+Variables of a container: dict own (YAML), extra. One of the same name takes the place of the chart's:
+twice the same name is refused by the API server where Helm applies on its side.
+*/}}
+{{- define "autorep.env" -}}
+{{- $names := list -}}
+{{- range .extra }}{{ $names = append $names .name }}{{ end -}}
+{{- $all := list -}}
+{{- range .own | fromYamlArray -}}
+{{- if not (has .name $names) }}{{ $all = append $all . }}{{ end -}}
+{{- end -}}
+{{- concat $all .extra | toYaml -}}
+{{- end -}}
+
+{{- define "autorep.coordinatorEnv" -}}
+- name: TMPDIR
+  value: /tmp
+- name: HOME
+  value: /tmp
+{{- include "autorep.storeEnv" . }}
+{{- end -}}
+
+{{/* dict root, client, pool */}}
+{{- define "autorep.workerEnv" -}}
+{{ include "autorep.clientEnv" .client }}
+# In the words of the cluster: the pod, its node, and the address that others reach.
+- name: AUTOREP_WORKER
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: AUTOREP_MACHINE
+  valueFrom:
+    fieldRef:
+      fieldPath: spec.nodeName
+- name: AUTOREP_ADVERTISE
+  valueFrom:
+    fieldRef:
+      fieldPath: status.podIP
+- name: AUTOREP_SCRATCH
+  value: /scratch
+- name: AUTOREP_DATA
+  value: {{ default "/data" .pool.data.url | quote }}
+{{- if .pool.data.url }}
+- name: AUTOREP_DATA_CACHE
+  value: {{ .pool.data.cacheSize | quote }}
+- name: AUTOREP_DATA_CACHE_FOLDER
+  value: /scratch/shards
+{{- end }}
+# The root is read-only: what libraries keep for themselves goes to the volumes.
+- name: XDG_CACHE_HOME
+  value: /scratch/cache
+- name: HOME
+  value: /tmp
+- name: TMPDIR
+  value: /tmp
+{{- include "autorep.storeEnv" .root }}
+{{- end -}}
