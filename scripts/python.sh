@@ -64,7 +64,7 @@ run_tests() {
 		--target "$AUTOREP_WHEEL_SITE" "$work"/*.whl
 	export AUTOREP_WHEEL_SITE
 	(cd "$client" && PYTHONPATH="$AUTOREP_WHEEL_SITE" PYTHONDONTWRITEBYTECODE=1 \
-		"$tools/bin/python" -m pytest --color no -p no:cacheprovider "$@")
+		timeout --kill-after=10 900 "$tools/bin/python" -m pytest --color no -p no:cacheprovider "$@")
 }
 
 if ! tools=$(stage_tools); then

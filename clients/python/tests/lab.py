@@ -54,6 +54,7 @@ class Lab:
         host = f"127.{128 + (process >> 8) % 64}.{process % 256}.{number}"
         self.listen = f"{host}:7070"
         self.url = f"http://{self.listen}"
+        self.variables: dict[str, str] = {}
         self.write_script(script)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._coordinator: subprocess.Popen[bytes] | None = None
@@ -67,11 +68,29 @@ class Lab:
     def client(self) -> Client:
         return Client(self.url)
 
-    def start(self, *arguments: str) -> None:
-        """Start the coordinator and wait until it answers."""
+    @property
+    def host(self) -> str:
+        return self.listen.partition(":")[0]
+
+    def start(
+        self,
+        *arguments: str,
+        credentials: grpc.ChannelCredentials | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Start the coordinator and wait until it answers, by TLS if there are credentials.
+
+        Its certificate has this name; by default that of its address.
+        """
         command = ["coordinator", "--store", "store", "--listen", self.listen, *arguments]
         self._coordinator = self._spawn("coordinator", command)
-        with grpc.insecure_channel(self.listen) as channel:
+        if credentials is None:
+            opened = grpc.insecure_channel(self.listen)
+        else:
+            options = [("grpc.ssl_target_name_override", name or self.host)]
+            opened = grpc.secure_channel(self.listen, credentials, options)
+            self.url = f"https://{self.listen}"
+        with opened as channel:
             try:
                 grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
             except grpc.FutureTimeoutError:
@@ -126,7 +145,7 @@ class Lab:
             "AUTOREP_UNVERIFIED_DATA": "1",
             "HOME": str(self.folder),
         }
-        return own
+        return own | self.variables
 
     def __enter__(self) -> Lab:
         return self

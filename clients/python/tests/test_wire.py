@@ -164,19 +164,24 @@ def test_every_call_carries_the_token_and_a_file_is_read_each_time(
     played: tuple[Played, str], tmp_path: Path
 ) -> None:
     servicer, url = played
-    with Client(url, token="s3cret") as client:
+    with Client(url, token="s3cret-as-it-gets") as client:
         client.list()
         assert "s3cret" not in repr(client)
         assert "s3cret" not in repr(client._connection._identity)
     file = tmp_path / "token"
+    file.write_text("the-first-of-two\n", encoding="ascii")
     with Client(url, token_file=file) as client:
-        for token in ("one\n", "two\n"):
+        for token in ("the-first-of-two\n", "the-second-of-two\n"):
             file.write_text(token, encoding="ascii")
             client.list()
         file.unlink()
         with pytest.raises(autorep.AutorepError, match="expected a token in"):
             client.list()
-    assert servicer.tokens == ["Bearer s3cret", "Bearer one", "Bearer two"]
+    assert servicer.tokens == [
+        "Bearer s3cret-as-it-gets",
+        "Bearer the-first-of-two",
+        "Bearer the-second-of-two",
+    ]
 
 
 def test_an_answer_that_takes_too_long_is_given_up(played: tuple[Played, str]) -> None:
@@ -241,19 +246,23 @@ def test_a_watch_reconnects_leaves_repeats_out_and_ends_with_the_last_front(
 def test_who_stops_watching_ends_the_call_and_its_thread(played: tuple[Played, str]) -> None:
     servicer, url = played
     servicer.show = shown(lab_pb2.SWEEP_STATE_ACTIVE)
-    ended = threading.Event()
+    ended, over = threading.Event(), threading.Event()
 
     def answers(context: Context) -> Iterator[lab_pb2.Front]:
         context.add_callback(ended.set)
         yield front(10)
-        ended.wait(60)
+        over.wait(60)
 
     servicer.fronts = answers
     with Client(url) as client:
         watch = typing.cast("Any", client.sweep("s").watch())
         next(watch)
-        watch.close()
-        assert ended.wait(10)
+        leaving = threading.Thread(target=watch.close)
+        leaving.start()
+        in_time = ended.wait(10)
+        over.set()
+        leaving.join(10)
+        assert in_time
     assert "autorep-watch" not in {it.name for it in threading.enumerate()}
 
 
@@ -275,13 +284,13 @@ def test_log_lines_are_whole_although_chunks_split_them_and_their_characters(
 ) -> None:
     servicer, url = played
     text = "erste Zeile: größer\n\nzweite ∞\nlast without an end".encode()
-    servicer.chunks = [text[i : i + 1] for i in range(len(text))] + [b"\xff"]
+    servicer.chunks = [text[i : i + 1] for i in range(len(text))] + [b"\xff", b"\xc3"]
     with Client(url) as client:
         assert list(client.logs("a")) == [
             "erste Zeile: größer",
             "",
             "zweite ∞",
-            "last without an end\ufffd",
+            "last without an end\ufffd\ufffd",
         ]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ Response = TypeVar("Response", bound=Message)
 
 # Fronts of large sweeps come in one message.
 _MAX_MESSAGE_BYTES = 64 << 20
+
+# What a coordinator takes for a token: see transport/src/secret.rs.
+_TOKEN = re.compile("[!-~]{16,1024}")
 
 # Every call of the service is idempotent. gRPC itself keeps to the wait that a coordinator asks
 # for.
@@ -60,6 +65,7 @@ class Identity:
     token_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
+    plain_token: bool = False
 
     def __repr__(self) -> str:
         """Leave out what nobody may see."""
@@ -73,6 +79,7 @@ class Connection:
         self.coordinator = coordinator
         self._identity = identity
         self._timeout = timeout
+        self._metadata()  # A token that cannot be read or sent is said now.
         self._channel = _channel(coordinator, identity)
         self.stub = lab_pb2_grpc.LabStub(self._channel)
 
@@ -104,7 +111,21 @@ class Connection:
         if self._identity.token_file is not None:
             # Read every time: whoever renews the token replaces the file.
             token = _text(self._identity.token_file, "a token")
-        return (("authorization", f"Bearer {token.strip()}"),) if token else ()
+        if token is None:
+            return ()
+        if _is_exposed(self.coordinator) and not self._identity.plain_token:
+            raise ValueError(
+                "expected an address that begins with https:// or is on this machine, found "
+                f"{self.coordinator!r}: everybody on the way could read the token; if only your "
+                "own machines are, say plain_token=True"
+            )
+        token = token.strip()
+        if not _TOKEN.fullmatch(token):
+            raise AutorepError(
+                "expected a token of 16 to 1024 visible ASCII characters, found one of "
+                f"{len(token)} characters, or with others among them"
+            )
+        return (("authorization", f"Bearer {token}"),)
 
 
 class Stream(Generic[Response]):
@@ -126,6 +147,16 @@ class Stream(Generic[Response]):
     def cancel(self) -> None:
         """End the call. The thread that reads its answers gets an `UnavailableError`."""
         self._call.cancel()
+
+
+def _is_exposed(coordinator: str) -> bool:
+    """Say whether others than this machine's own users could read what is sent to an address."""
+    url = urlsplit(coordinator)
+    try:
+        here = ipaddress.ip_address(url.hostname or "").is_loopback
+    except ValueError:
+        here = url.hostname == "localhost"
+    return url.scheme != "https" and not here
 
 
 def _channel(coordinator: str, identity: Identity) -> grpc.Channel:

@@ -37,6 +37,7 @@ class Client:
         ca: PathLike | None = None,
         client_cert: PathLike | None = None,
         client_key: PathLike | None = None,
+        plain_token: bool = False,
         timeout: float = 60.0,
     ) -> None:
         """Connect at the first call.
@@ -47,7 +48,8 @@ class Client:
             token_file: A file that holds it; read again for every call.
             ca: PEM file of the authorities to trust instead of the system's.
             client_cert: PEM file of the certificate to show, where the coordinator asks for one.
-            client_key: PEM file of its key.
+            client_key: PEM file of its key. Certificates are read once.
+            plain_token: Send the token to another machine although nothing is encrypted.
             timeout: Seconds that a call may take; following has no limit.
 
         Raises:
@@ -63,6 +65,7 @@ class Client:
             token_file=_path(token_file),
             client_cert=_path(client_cert),
             client_key=_path(client_key),
+            plain_token=plain_token,
         )
         self._connection = Connection(coordinator, identity, timeout)
 
@@ -70,19 +73,36 @@ class Client:
     def from_context(
         cls, name: str | None = None, *, config: PathLike | None = None, timeout: float = 60.0
     ) -> Client:
-        """Take address, certificates and token from a context, as the commands do.
+        """Take address, certificates and token from a context: see `autorep context`.
 
         Args:
             name: Which; by default `$AUTOREP_CONTEXT`, or else the current one.
             config: The context file; by default `$AUTOREP_CONFIG`, or else
-                `~/.config/autorep/config.yaml`.
+                `autorep/config.yaml` in `$XDG_CONFIG_HOME` or `~/.config`.
             timeout: Seconds that a call may take.
 
         Raises:
             ContextError: The file or the context is missing, or is not what it should be.
 
         """
-        found = context.load(name, _path(config))
+        return cls._of(context.load(name, _path(config)), timeout)
+
+    @classmethod
+    def from_environment(cls, *, timeout: float = 60.0) -> Client:
+        """Take what the commands take when they are given no arguments.
+
+        `$AUTOREP_COORDINATOR`, or else a context; the variables for certificates and tokens
+        (`AUTOREP_CA`, `AUTOREP_CLIENT_CERT`, `AUTOREP_CLIENT_KEY`, `AUTOREP_TOKEN_FILE`,
+        `AUTOREP_TOKEN`, `AUTOREP_PLAIN_TOKEN`) go before what the context has.
+
+        Raises:
+            ContextError: No coordinator is named, and there is no context either.
+
+        """
+        return cls._of(context.environment(), timeout)
+
+    @classmethod
+    def _of(cls, found: context.Context, timeout: float) -> Client:
         return cls(
             found.coordinator,
             token=found.token,
@@ -90,6 +110,7 @@ class Client:
             ca=found.ca,
             client_cert=found.client_cert,
             client_key=found.client_key,
+            plain_token=found.plain_token,
             timeout=timeout,
         )
 

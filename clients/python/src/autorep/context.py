@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ import yaml
 
 from autorep.errors import ContextError
 
-_FIELDS = {"name", "coordinator", "ca", "token-file", "token", "client-cert", "client-key"}
+_TEXTS = {"name", "coordinator", "ca", "token-file", "token", "client-cert", "client-key"}
+_FLAGS = {"plain-token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +24,16 @@ class Context:
     name: str
     coordinator: str
     """Its address, as in https://HOST:7070."""
-    ca: Path | None
+    ca: Path | None = None
     """PEM file of the authorities to trust instead of the system's."""
-    token_file: Path | None
-    token: str | None
-    client_cert: Path | None
+    token_file: Path | None = None
+    token: str | None = None
+    client_cert: Path | None = None
     """PEM file of the certificate to show."""
-    client_key: Path | None
+    client_key: Path | None = None
     """PEM file of its key."""
+    plain_token: bool = False
+    """Whether the token may be sent to another machine although nothing is encrypted."""
 
     def __repr__(self) -> str:
         """Leave out what nobody may see."""
@@ -37,10 +41,48 @@ class Context:
 
 
 def config_path() -> Path:
-    """Say where the context file lies: `$AUTOREP_CONFIG`, or below the user's settings."""
+    """Say where the context file lies: `$AUTOREP_CONFIG`, or else below the user's settings."""
     if own := os.environ.get("AUTOREP_CONFIG"):
         return Path(own)
-    return Path.home() / ".config" / "autorep" / "config.yaml"
+    settings = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if not settings.is_absolute():
+        settings = Path.home() / ".config"
+    return settings / "autorep" / "config.yaml"
+
+
+def environment() -> Context:
+    """Read what the commands take when they are given no arguments.
+
+    The coordinator is `$AUTOREP_COORDINATOR`, or else that of a context; `$AUTOREP_CA`,
+    `$AUTOREP_CLIENT_CERT` with `$AUTOREP_CLIENT_KEY`, `$AUTOREP_TOKEN_FILE` or `$AUTOREP_TOKEN`,
+    and `$AUTOREP_PLAIN_TOKEN` go before what the context has.
+
+    Raises:
+        ContextError: No coordinator is named, and there is no context either.
+
+    """
+
+    def text(name: str) -> str | None:
+        return os.environ.get(f"AUTOREP_{name}") or None
+
+    def file(name: str) -> Path | None:
+        path = text(name)
+        return None if path is None else Path(path)
+
+    address = text("COORDINATOR")
+    base = load() if address is None else Context(name="", coordinator=address)
+    changes: dict[str, Any] = {}
+    if ca := file("CA"):
+        changes["ca"] = ca
+    if (cert := file("CLIENT_CERT")) and (key := file("CLIENT_KEY")):
+        changes |= {"client_cert": cert, "client_key": key}
+    if path := file("TOKEN_FILE"):
+        changes |= {"token_file": path, "token": None}
+    elif token := text("TOKEN"):
+        changes |= {"token_file": None, "token": token}
+    if text("PLAIN_TOKEN") in ("1", "true"):
+        changes["plain_token"] = True
+    return dataclasses.replace(base, **changes)
 
 
 def load(name: str | None = None, path: Path | None = None) -> Context:
@@ -97,9 +139,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _context(path: Path, entry: Mapping[str, Any]) -> Context:
     name = entry["name"]
     for key, value in entry.items():
-        if key not in _FIELDS:
+        if key not in _TEXTS | _FLAGS:
             raise ContextError(f"{path}: context {name!r}: unknown key {key!r}")
-        if value is not None and not isinstance(value, str):
+        if key in _FLAGS and not isinstance(value, bool):
+            raise ContextError(f"{path}: context {name!r}: expected true or false for {key!r}")
+        if key in _TEXTS and value is not None and not isinstance(value, str):
             raise ContextError(f"{path}: context {name!r}: expected a text for {key!r}")
 
     def file(key: str) -> Path | None:
@@ -113,7 +157,9 @@ def _context(path: Path, entry: Mapping[str, Any]) -> Context:
         coordinator=coordinator,
         ca=file("ca"),
         token_file=file("token-file"),
-        token=entry.get("token"),
+        # As the commands do: the file goes before the token.
+        token=None if entry.get("token-file") else entry.get("token"),
         client_cert=file("client-cert"),
         client_key=file("client-key"),
+        plain_token=entry.get("plain-token", False),
     )
