@@ -290,6 +290,12 @@ class Policies(unittest.TestCase):
         store = named(with_values(here, SMALL), "NetworkPolicy", "autorep-worker")["spec"]["egress"][2]
         self.assertEqual([it["port"] for it in store["ports"]], [443, 8333])
 
+    def test_workers_reach_a_coordinator_elsewhere_and_where_data_sets_are_fetched_from(self):
+        elsewhere = self.policy(REMOTE, "worker")["egress"][0]
+        self.assertEqual(elsewhere, {"ports": [{"port": 7443, "protocol": "TCP"}]})
+        fetching = self.policy(DEFAULT, "worker")["egress"][2]
+        self.assertEqual({it["port"] for it in fetching["ports"]}, {80, 443})
+
     def test_pods_of_pools_with_groups_talk_to_each_other_and_no_others_do(self):
         groups = self.policy(GPU, "worker-groups")
         wanted = {"app.kubernetes.io/name": "autorep", "app.kubernetes.io/instance": "autorep",
