@@ -547,6 +547,10 @@ pub struct WorkerArgs {
     /// temporary folder.
     #[arg(long, value_name = "DIR", env = "AUTOREP_SCRATCH")]
     pub scratch: Option<PathBuf>,
+    /// How long a trainer may take to finish its step and write a checkpoint when this worker is told
+    /// to stop; then it is killed. Shorter than what stops workers waits before it kills them.
+    #[arg(long, value_name = "TIME", default_value = "25s", env = "AUTOREP_GRACE", value_parser = paths::time)]
+    pub grace: Duration,
     /// Stop when standard input ends, as it does when the process that started this one dies.
     #[arg(long)]
     pub exit_with_parent: bool,

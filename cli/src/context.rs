@@ -278,3 +278,109 @@ pub fn run(args: &ContextArgs) -> Result<Exit> {
     contexts.write(&file)?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    /// Does what `autorep context` with these arguments would, on a file.
+    fn context(contexts: &mut Contexts, file: &Path, arguments: &[&str]) -> Result<()> {
+        let arguments = ["autorep", "context"].iter().chain(arguments);
+        let Command::Context(args) = Cli::parse_from(arguments).command else {
+            unreachable!("no other command was written")
+        };
+        match args.command {
+            ContextCommand::List => {}
+            ContextCommand::Use { name } => contexts.choose(file, &name)?,
+            ContextCommand::Set(set) => contexts.set(&set)?,
+            ContextCommand::Remove { name } => contexts.remove(file, &name)?,
+        }
+        contexts.write(file)
+    }
+
+    #[test]
+    fn the_first_context_is_the_current_one_until_another_is_chosen_or_it_is_removed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/config.yaml");
+        let mut contexts = Contexts::read(&file).unwrap();
+        let one = ["set", "one", "--coordinator", "http://127.0.0.1:1"];
+        context(&mut contexts, &file, &one).unwrap();
+        let two = [
+            "set",
+            "two",
+            "--coordinator",
+            "https://two",
+            "--ca",
+            "/ca.crt",
+        ];
+        context(&mut contexts, &file, &two).unwrap();
+        let mut contexts = Contexts::read(&file).unwrap();
+        assert_eq!(contexts.current.as_deref(), Some("one"));
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        context(&mut contexts, &file, &["use", "two"]).unwrap();
+        context(
+            &mut contexts,
+            &file,
+            &["set", "two", "--token-file", "/token"],
+        )
+        .unwrap();
+        assert!(contexts.table().contains("*  two      https://two"));
+        let two = contexts.target(&file, "two").unwrap();
+        assert_eq!(two.credentials.authorities, Some("/ca.crt".into()));
+        assert_eq!(
+            two.credentials.token,
+            Some(TokenSource::File("/token".into()))
+        );
+        context(&mut contexts, &file, &["remove", "two"]).unwrap();
+        assert_eq!(Contexts::read(&file).unwrap().current, None);
+
+        for (arguments, says) in [
+            (["use", "two"], "`autorep context list`"),
+            (["remove", "two"], "`autorep context list`"),
+            (["set", "new"], "--coordinator URL"),
+        ] {
+            let refused = context(&mut contexts, &file, &arguments).unwrap_err();
+            assert!(refused.to_string().contains(says), "{refused}");
+        }
+    }
+
+    #[test]
+    fn paths_count_from_the_files_folder_and_tokens_are_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        let text = "
+            current-context: lab
+            contexts:
+            - { name: lab, coordinator: 'https://lab:7070', ca: ca.crt, token-file: token,
+                client-cert: me.crt, client-key: /keys/me.key }
+            - { name: kept, coordinator: 'https://kept:7070', token: a-token-that-is-secret }
+        ";
+        std::fs::write(&file, text).unwrap();
+        let contexts = Contexts::read(&file).unwrap();
+        let lab = contexts.target(&file, "lab").unwrap().credentials;
+        let below = |name: &str| folder.path().join(name);
+        assert_eq!(lab.authorities, Some(below("ca.crt")));
+        assert_eq!(lab.identity, Some((below("me.crt"), "/keys/me.key".into())));
+        assert_eq!(lab.token, Some(TokenSource::File(below("token"))));
+        let kept = contexts.target(&file, "kept").unwrap();
+        let shown = format!("{contexts:?} {kept:?}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        for text in ["contexts: 3", "contexts: [{ name: a }]", "context: []", "{"] {
+            std::fs::write(&file, text).unwrap();
+            let refused = Contexts::read(&file).unwrap_err().to_string();
+            assert!(refused.contains("config.yaml"), "{refused}");
+        }
+    }
+}

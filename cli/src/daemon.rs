@@ -199,6 +199,7 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
         ranks: args.ranks.map_or(1, u32::from),
         advertise: args.advertise.clone().unwrap_or(defaults.advertise),
         threads: u32::from(args.threads),
+        grace: args.grace,
         library_path: args.trainer.torch_lib.clone(),
         data_cache_folder: Some(args.cache.folder()),
         data_cache_bytes: args.cache.data_cache,

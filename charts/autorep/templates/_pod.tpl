@@ -238,6 +238,9 @@ twice the same name is refused by the API server where Helm applies on its side.
   valueFrom:
     fieldRef:
       fieldPath: status.podIP
+# The rest of the time is for storing what the trainer has written.
+- name: AUTOREP_GRACE
+  value: {{ printf "%ds" (div (int .pool.terminationGracePeriodSeconds) 2) | quote }}
 - name: AUTOREP_SCRATCH
   value: /scratch
 - name: AUTOREP_DATA

@@ -27,6 +27,7 @@ mod repair;
 mod s3;
 mod sandbox;
 mod seaweed;
+mod secured;
 mod skip;
 mod standby;
 mod store;

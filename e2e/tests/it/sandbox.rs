@@ -53,6 +53,7 @@ impl Sandbox {
         }
         command
             .current_dir(self.root.path())
+            .env("AUTOREP_CONFIG", self.path("config.yaml"))
             .env("AUTOREP_DATA", self.path("data"))
             .env("AUTOREP_UNVERIFIED_DATA", "1")
             .env("AUTOREP_TRAINER", program("autorep-trainer"))
