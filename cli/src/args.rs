@@ -77,7 +77,7 @@ pub enum Command {
     /// Serve sweeps to workers: the daemon that plans, leases and keeps the front.
     Coordinator(CoordinatorArgs),
     /// Work for a coordinator: the daemon that holds leases and runs trainers.
-    Worker(WorkerArgs),
+    Worker(Box<WorkerArgs>),
     /// Keep several coordinators by name, with what it takes to talk to them.
     Context(context::ContextArgs),
     /// Make tokens by which a coordinator knows who calls.
