@@ -72,6 +72,24 @@ class Rendering(unittest.TestCase):
             budgets = of_kind(objects_of(DEFAULT, kube), "PodDisruptionBudget")
             self.assertEqual([it["apiVersion"] for it in budgets], [api], kube)
 
+    def test_objects_can_be_applied_on_the_servers_side_by_the_oldest_kubernetes(self):
+        # Helm 4 does so, and 1.20 takes no port without a protocol and no number for a quantity.
+        def check(node, path):
+            if isinstance(node, dict):
+                if path[-1] in ("limits", "requests"):
+                    self.assertTrue(all(isinstance(it, str) for it in node.values()), path)
+                for key, value in node.items():
+                    check(value, path + (key,))
+            elif isinstance(node, list):
+                for value in node:
+                    if path[-1] == "ports":
+                        self.assertIn("protocol", value, path)
+                    check(value, path)
+        for file in CI:
+            for it in objects_of(file):
+                if it["kind"] not in CUSTOM:
+                    check(it, (it["kind"],))
+
     def test_secrets_of_a_vault_are_asked_for_in_the_version_that_the_cluster_has(self):
         file = CHART / "ci" / "cert-manager-values.yaml"
         for api in ("external-secrets.io/v1", "external-secrets.io/v1beta1"):

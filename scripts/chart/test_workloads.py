@@ -130,13 +130,13 @@ class Workers(unittest.TestCase):
     def test_gpus_are_a_limit_a_device_and_a_toleration_and_ranks_are_as_many(self):
         spec = deployment(GPU, "worker-h100")["spec"]["template"]["spec"]
         it = spec["containers"][0]
-        self.assertEqual(it["resources"]["limits"], {"nvidia.com/gpu": 8, "memory": "512Gi"})
+        self.assertEqual(it["resources"]["limits"], {"nvidia.com/gpu": "8", "memory": "512Gi"})
         self.assertEqual(it["resources"]["requests"], {"cpu": "64", "memory": "256Gi"})
         for wanted in ("--device=cuda:0", "--ranks=8", "--gpu-type=NVIDIA H100 80GB HBM3"):
             self.assertIn(wanted, it["args"])
         self.assertEqual([t["key"] for t in spec["tolerations"]], ["nvidia.com/gpu", "dedicated"])
         half = container(GPU, "worker-half")
-        self.assertEqual(half["resources"]["limits"], {"nvidia.com/gpu": 4})
+        self.assertEqual(half["resources"]["limits"], {"nvidia.com/gpu": "4"})
         self.assertIn("--ranks=2", half["args"])
         cpu = container(DEFAULT, "worker-cpu")
         self.assertNotIn("limits", cpu["resources"])
@@ -207,6 +207,8 @@ class Workers(unittest.TestCase):
                     self.assertGreaterEqual(spec["terminationGracePeriodSeconds"], 60, file.name)
         self.assertEqual(deployment(DEFAULT, "worker-cpu")["spec"]["template"]["spec"]
                          ["terminationGracePeriodSeconds"], 600)
+        # The trainer is not given all of it, so that what it wrote can be stored.
+        self.assertEqual(variables(container(DEFAULT, "worker-cpu"))["AUTOREP_GRACE"], "300s")
 
     def test_an_upgrade_needs_no_gpus_beside_those_in_use(self):
         strategy = deployment(DEFAULT, "worker-cpu")["spec"]["strategy"]

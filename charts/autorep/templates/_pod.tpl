@@ -260,3 +260,18 @@ twice the same name is refused by the API server where Helm applies on its side.
   value: /tmp
 {{- include "autorep.storeEnv" .root }}
 {{- end -}}
+
+{{/*
+A container's resources: dict resources, gpus (resource name → number, may be empty). Quantities are
+made texts, as Kubernetes 1.20 wants them where Helm applies on the server's side.
+*/}}
+{{- define "autorep.resources" -}}
+{{- $resources := deepCopy (default dict .resources) -}}
+{{- if .gpus }}{{ $_ := mergeOverwrite $resources (dict "limits" .gpus) }}{{ end -}}
+{{- range $kind := list "requests" "limits" -}}
+{{- range $name, $quantity := default dict (get $resources $kind) -}}
+{{- $_ := set (get $resources $kind) $name (toString $quantity) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
