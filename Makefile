@@ -1,9 +1,9 @@
 # The steps are in scripts/; every target may be called again at any time.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity bench simulate fuzz libtorch
+.PHONY: help demo test test-parity test-cluster bench simulate fuzz libtorch
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 	@echo
 	@echo 'Needs cargo (rustup), a C++ compiler, python3 with pip, and make; says so if one is missing.'
 	@echo 'Downloads and builds are kept in $${XDG_CACHE_HOME:-~/.cache}/autorep.'
@@ -16,6 +16,9 @@ test: ## formatting, lints, all tests and documentation: what .ci/run decides by
 
 test-parity: ## hold nets, weights and training against PyTorch (downloads 600 MB once)
 	@bash scripts/parity.sh
+
+test-cluster: ## as root: a one-node Kubernetes, the chart, a sweep while pods are killed (MANIFEST=, KEEP=1)
+	@MANIFEST="$(MANIFEST)" KEEP="$(KEEP)" bash scripts/test-cluster.sh
 
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)
 	@bash scripts/bench.sh "$(ONLY)"
