@@ -205,6 +205,13 @@ uninstall() {
 	[ -z "$(kubectl get all -o name)" ] || unmet "nothing should be left of the release, found $(kubectl get all -o name)"
 }
 
+# buildah leaves the stages of a build mounted.
+close_storage() {
+	local mount
+	awk '{print $2}' /proc/mounts | grep "^$AUTOREP_CACHE/images/" | sort -r |
+		while read -r mount; do umount -l "$mount"; done
+}
+
 # What is worth knowing when something failed, and the way back to a clean machine.
 finish() {
 	local code=$?
@@ -222,7 +229,7 @@ finish() {
 		fi
 		bash scripts/cluster/down.sh "$cluster" || code=1
 	fi
-	umount "$work/storage/overlay" 2>/dev/null || true
+	close_storage
 	rm -rf "$work"
 	exit "$code"
 }

@@ -66,7 +66,9 @@ class Names(socketserver.BaseRequestHandler):
         request = urllib.request.Request(url, headers={"Authorization": "Bearer " + self.server.token})
         try:
             with urllib.request.urlopen(request, timeout=5, context=self.server.trust) as answer:
-                return NO_ERROR, json.load(answer)["spec"]["clusterIP"]
+                address = json.load(answer)["spec"].get("clusterIP")
+                # A service without an address of its own says `None`.
+                return NO_ERROR, None if address == "None" else address
         except urllib.error.HTTPError as error:
             return (NO_SUCH_NAME if error.code == 404 else SERVER_FAILURE), None
         except OSError:
