@@ -18,7 +18,7 @@ test-parity: ## hold nets, weights and training against PyTorch (downloads 600 M
 	@bash scripts/parity.sh
 
 test-cluster: ## as root: a one-node Kubernetes, the chart, a sweep while pods are killed (MANIFEST=, KEEP=1)
-	@MANIFEST="$(MANIFEST)" KEEP="$(KEEP)" bash scripts/test-cluster.sh
+	@MANIFEST="$(MANIFEST)" PROGRAMS="$(PROGRAMS)" KEEP="$(KEEP)" bash scripts/test-cluster.sh
 
 bench: ## measure the figures against their targets, into target/bench.json (ONLY=prefix: a part)
 	@bash scripts/bench.sh "$(ONLY)"

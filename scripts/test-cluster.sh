@@ -3,12 +3,14 @@
 # a sweep over TLS with a token while pods are killed, upgrade, rollback, uninstall. `make test-cluster`
 # calls it, as root. Whatever happens, it ends what it started and leaves nothing behind but caches.
 #   MANIFEST=FILE   the sweep (manifests/quickstart.yaml)
+#   PROGRAMS=DIR    autorep and autorep-trainer that are built already
 #   KEEP=1          leave the cluster up; it says how to use it and how to end it
 
 # shellcheck source-path=SCRIPTDIR source=cluster/lib.sh
 . "$(dirname "$0")/cluster/lib.sh"
 
 manifest=${MANIFEST:-manifests/quickstart.yaml}
+programs=${PROGRAMS:-}
 tag='test'
 namespace=sweeps
 release=autorep
@@ -42,10 +44,15 @@ prepare() {
 	stage_seaweedfs
 	[ -n "$AUTOREP_WEED" ] || unmet "the cluster's bucket needs SeaweedFS: its message is above"
 	stage_libtorch
-	claim_build_folder
-	step "building in $CARGO_TARGET_DIR"
-	cargo build --locked --release -p autorep-cli -p autorep-trainer --bins
-	program=$CARGO_TARGET_DIR/release/autorep
+	# The trainer that runs here is not in an image, where libtorch lies beside it.
+	export LD_LIBRARY_PATH="$LIBTORCH/lib"
+	if [ -z "$programs" ]; then
+		programs=$CARGO_TARGET_DIR/release
+		claim_build_folder
+		step "building in $CARGO_TARGET_DIR"
+		cargo build --locked --release -p autorep-cli -p autorep-trainer --bins
+	fi
+	program=$programs/autorep
 	step "data set"
 	"$program" data fetch fashion-mnist
 }
@@ -61,7 +68,7 @@ build_images() {
 	TOML
 	local ca=() name
 	[ ! -e /etc/ssl/certs/ca-certificates.crt ] || ca=(--ca /etc/ssl/certs/ca-certificates.crt)
-	AUTOREP_IMAGE_TOOL=buildah bash scripts/build-images.sh --programs "$CARGO_TARGET_DIR/release" \
+	AUTOREP_IMAGE_TOOL=buildah bash scripts/build-images.sh --programs "$programs" \
 		--debian debootstrap --mirror "$DEBIAN_MIRROR" --tag "$tag" "${ca[@]}" coordinator worker-cpu \
 		>"$work/images.log" 2>&1 || {
 		tail -n 20 "$work/images.log" >&2
@@ -106,7 +113,7 @@ make_tokens() {
 	local list=$work/tokens.yaml
 	autorep token new --name workers --role worker --out "$work/worker" >"$list"
 	autorep token new --name tester --role submitter --owner helm-test --out "$work/tester" >>"$list"
-	autorep token new --name laptop --role admin --out "$work/laptop" >>"$list"
+	autorep token new --name laptop --role submitter --owner researcher --out "$work/laptop" >>"$list"
 }
 
 make_secrets() {

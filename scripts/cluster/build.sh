@@ -51,7 +51,8 @@ build() {
 	ln -sfn ../../.. .go/src/k8s.io/kubernetes
 	export GOPATH=$PWD/.go CGO_ENABLED=0 HOME=$work/home FORCE_HOST_GO=y
 	nice -n 19 make gen_openapi || return
-	nice -n 19 hack/make-rules/build.sh "${programs[@]/#/cmd/}"
+	# All of them static, or the kubelet's packages would be compiled once more for it alone.
+	KUBE_STATIC_OVERRIDES=kubelet nice -n 19 hack/make-rules/build.sh "${programs[@]/#/cmd/}"
 }
 
 if is_built; then
