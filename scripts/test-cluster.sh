@@ -216,7 +216,7 @@ uninstall() {
 close_storage() {
 	local mount
 	awk '{print $2}' /proc/mounts | grep "^$AUTOREP_CACHE/images/" | sort -r |
-		while read -r mount; do umount -l "$mount"; done
+		while read -r mount; do umount -l "$mount"; done || true
 }
 
 # What is worth knowing when something failed, and the way back to a clean machine.

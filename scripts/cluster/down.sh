@@ -11,37 +11,18 @@
 folder=$(realpath -m "$1")
 name=$(cat "$folder/netns" 2>/dev/null) || unmet "no cluster is in $folder"
 
-# Numbers of processes are used again: only those are ended that are in the cluster's network.
-is_ours() {
-	[ "/proc/$1/ns/net" -ef "/run/netns/$name" ]
+# Whatever is in the cluster's network is the cluster's: daemons, and the shims that hold the pods.
+daemons() {
+	ip netns pids "$name" 2>/dev/null || true
 }
 
-end_daemons() {
-	local signal=$1 pid
-	while read -r pid; do
-		! is_ours "$pid" || kill "-$signal" "$pid" 2>/dev/null || true
-	done < <(tac "$folder/pids")
+end_all_in() {
+	local network=$1 signal=$2 numbers
+	mapfile -t numbers < <(ip netns pids "$network" 2>/dev/null)
+	kill "-$signal" ${numbers[@]+"${numbers[@]}"} 2>/dev/null || true
 }
 
-daemons_are_gone() {
-	local pid
-	while read -r pid; do
-		! is_ours "$pid" || return 1
-	done <"$folder/pids"
-}
-
-# Shims outlive containerd. Those of this cluster name its socket; their children are the pods.
-end_pods() {
-	local process children
-	for process in /proc/[0-9]*; do
-		tr '\0' ' ' 2>/dev/null <"$process/cmdline" |
-			grep -q "containerd-shim-runc-v2 .*-address /run/$name/" || continue
-		mapfile -t children < <(cat "$process"/task/*/children 2>/dev/null | tr ' ' '\n')
-		kill -KILL ${children[@]+"${children[@]}"} "${process#/proc/}" 2>/dev/null || true
-	done
-}
-
-# The pods' network namespaces, by what containerd wrote down of each.
+# The pods' networks, by what containerd wrote down of each.
 pod_networks() {
 	find "/run/$name" -name config.json -exec grep -ho 'netns/cni-[0-9a-f-]*' {} + 2>/dev/null |
 		sed 's|netns/||' | sort -u
@@ -50,22 +31,20 @@ pod_networks() {
 unmount_all() {
 	local mount
 	awk '{print $2}' /proc/mounts | grep -E "^($folder|/run/$name)(/|\$)" | sort -r |
-		while read -r mount; do umount -l "$mount"; done
+		while read -r mount; do umount -l "$mount"; done || true
 }
 
-end_daemons TERM
+end_all_in "$name" TERM
 for _ in $(seq 50); do
-	! daemons_are_gone || break
+	[ -n "$(daemons)" ] || break
 	sleep 0.1
 done
-end_daemons KILL
-networks=$(pod_networks)
-end_pods
-for network in $networks; do
+end_all_in "$name" KILL
+for network in $(pod_networks); do
+	end_all_in "$network" KILL
 	ip netns del "$network" 2>/dev/null || true
 done
 unmount_all
-ip netns del "$name" 2>/dev/null || true
 [ ! -e "$folder/kernel-settings" ] || sysctl -qp "$folder/kernel-settings" || true
 # The kernel takes the last mounts away a moment after the processes that held them.
 for _ in $(seq 50); do
@@ -75,5 +54,7 @@ for _ in $(seq 50); do
 done
 # Empty ones alone can be removed: another kubelet's stay.
 find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
+[ -z "$(daemons)" ] || unmet "processes are left in the network $name: $(daemons | tr '\n' ' ')"
 [ ! -e "$folder" ] || unmet "$folder could not be removed: $(find "$folder" | head -n 3 | tr '\n' ' ')"
+ip netns del "$name" 2>/dev/null || true
 step "the cluster is down"

@@ -21,7 +21,7 @@ images=()
 for image in "$@"; do
 	images+=("$(realpath "$image")")
 done
-[ ! -e "$folder/pids" ] || unmet "$folder is in use: \`scripts/cluster/down.sh $folder\` first"
+[ ! -e "$folder/netns" ] || unmet "$folder is in use: \`scripts/cluster/down.sh $folder\` first"
 need_packages conntrack containerd containernetworking-plugins curl etcd-server gcc iproute2 \
 	iptables libc6-dev openssl python3-minimal runc util-linux
 bash scripts/cluster/build.sh
@@ -35,19 +35,17 @@ socket=/run/$name/containerd.sock
 mkdir -p "$folder"/{etcd,cni,log}
 chmod 700 "$folder" "$folder/etcd"
 echo "$name" >"$folder/netns"
-: >"$folder/pids"
 cd "$folder"
 
 inside() {
 	nsenter --net="/run/netns/$name" "$@"
 }
 
-# Starts a daemon of the cluster, and keeps its number for down.sh.
+# Starts a daemon of the cluster. down.sh finds it by its network.
 daemon() {
 	local log=$folder/log/$1
 	shift
 	inside "$@" >"$log" 2>&1 &
-	echo $! >>"$folder/pids"
 }
 
 wait_for() {
