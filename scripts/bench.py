@@ -22,6 +22,7 @@ import bench_peers
 import bench_ranks
 import bench_step
 import bench_table
+import bench_upload
 from bench_figure import ROOT, Unmeasured, figure, run, verdict
 
 QUICKSTART = "manifests/quickstart.yaml"
@@ -86,6 +87,7 @@ BENCHES = [
     *bench_ranks.BENCHES,
     *bench_table.BENCHES,
     *bench_step.BENCHES,
+    *bench_upload.BENCHES,
 ]
 
 

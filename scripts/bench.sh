@@ -8,6 +8,6 @@ check_prerequisites
 stage_libtorch
 claim_build_folder
 step "building in $CARGO_TARGET_DIR"
-cargo build --locked --release -p autorep-cli -p autorep-trainer -p autorep-bench --bins \
-	--example loader --example ranks
+cargo build --locked --release -p autorep-cli -p autorep-trainer -p autorep-store -p autorep-bench \
+	--bins --example loader --example ranks --example upload
 python3 scripts/bench.py "$CARGO_TARGET_DIR/release/autorep" "${1:-}"

@@ -145,7 +145,7 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
     let mut signals = StopSignals::listen().context("take over the stop signals")?;
     let parent = args.exit_with_parent.then(parent_ends).transpose()?;
     let config = config(args)?;
-    let store = store::open_store(&args.store)?;
+    let store = store::open_worker_store(&args.store)?;
     let shutdown = CancellationToken::new();
     let working = autorep_worker::run(config, store, shutdown.clone());
     tokio::pin!(working);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use autorep_store::{Multipart, Place, connect, folder_store};
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use url::Url;
 
 /// What a `--store` argument names.
@@ -14,7 +14,7 @@ pub enum Location {
     /// A folder on this machine.
     Folder(PathBuf),
     /// A place in an object store, as in `s3://BUCKET/PREFIX`.
-    Remote(Url),
+    Remote(Place),
 }
 
 impl Location {
@@ -26,18 +26,22 @@ impl Location {
         if !text.contains("://") {
             return Ok(Self::Folder(PathBuf::from(text)));
         }
-        let url = Url::parse(text).with_context(|| {
-            format!("expected a folder or s3://BUCKET/PREFIX as the store, found {text:?}")
-        })?;
-        match url.scheme() {
-            "file" => match url.to_file_path() {
-                Ok(folder) => Ok(Self::Folder(folder)),
-                Err(()) => bail!("expected file:///FOLDER as the store, found {text:?}"),
-            },
-            "s3" | "s3a" if url.host_str().is_some_and(|bucket| !bucket.is_empty()) => {
-                Ok(Self::Remote(url))
-            }
-            _ => bail!("expected a folder or s3://BUCKET/PREFIX as the store, found {text:?}"),
+        if text.starts_with("file://") {
+            let folder = Url::parse(text)
+                .ok()
+                .and_then(|url| url.to_file_path().ok());
+            return match folder {
+                Some(folder) => Ok(Self::Folder(folder)),
+                None => bail!("expected file:///FOLDER as the store, found {text:?}"),
+            };
+        }
+        let place = Place::parse(text)?;
+        match place.scheme() {
+            "s3" | "s3a" => Ok(Self::Remote(place)),
+            _ => bail!(
+                "expected a folder or s3://BUCKET/PREFIX as the store, found {text:?}; Google's and \
+                 Microsoft's buckets hold data sets (--data), not sweeps"
+            ),
         }
     }
 
@@ -63,27 +67,31 @@ pub fn local_folder(text: &str) -> Result<PathBuf> {
 
 /// Opens the store that a `--store` argument names; a folder is made if it is not there.
 ///
-/// For S3 the usual `AWS_…` variables are read (key, secret, region, endpoint).
+/// S3 is set up by the usual `AWS_…` variables: `docs/storage.md`.
 pub fn open_store(text: &str) -> Result<Arc<dyn ObjectStore>> {
+    open(text, Multipart::Overwrites)
+}
+
+/// The same for a worker, which never replaces an object.
+pub fn open_worker_store(text: &str) -> Result<Arc<dyn ObjectStore>> {
+    open(text, Multipart::CreatesOnly)
+}
+
+fn open(text: &str, multipart: Multipart) -> Result<Arc<dyn ObjectStore>> {
     match Location::parse(text)? {
         Location::Folder(folder) => open_folder(&folder),
-        Location::Remote(url) => open_remote(&url),
+        Location::Remote(place) => {
+            let url = place.to_string();
+            connect(&url, multipart).with_context(|| format!("open the store {url}"))
+        }
     }
 }
 
-/// Opens a folder as a store whose writes survive a power cut.
+/// Opens a folder as a store whose writes survive a power cut and which reaches nothing outside it.
 pub fn open_folder(folder: &Path) -> Result<Arc<dyn ObjectStore>> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("make the store folder {}", folder.display()))?;
-    let store = LocalFileSystem::new_with_prefix(folder)
-        .with_context(|| format!("open the store folder {}", folder.display()))?
-        .with_fsync(true)
-        .with_automatic_cleanup(true);
-    Ok(Arc::new(store))
-}
-
-fn open_remote(url: &Url) -> Result<Arc<dyn ObjectStore>> {
-    autorep_data::bucket::connect(url).with_context(|| format!("open the store {url}"))
+    folder_store(folder).with_context(|| format!("open the store folder {}", folder.display()))
 }
 
 #[cfg(test)]
@@ -108,7 +116,17 @@ mod tests {
 
     #[test]
     fn what_is_neither_a_folder_nor_s3_is_refused() {
-        for text in ["", "http://host/x", "s3:///prefix", "gs://bucket", "s3://"] {
+        for text in [
+            "",
+            "http://host/x",
+            "s3:///prefix",
+            "gs://bucket",
+            "az://bucket",
+            "s3://",
+            "s3://bucket/a/../b",
+            "s3://bucket/%2e%2e/b",
+            "file://host/x",
+        ] {
             assert!(Location::parse(text).is_err(), "{text:?} was taken");
         }
     }

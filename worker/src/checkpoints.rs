@@ -242,6 +242,12 @@ async fn part_names(folder: &Path) -> Result<Vec<String>, UploadError> {
         expected,
         found,
     };
+    // A link to a folder would have that one's files stored.
+    let itself = tokio::fs::symlink_metadata(folder).await.map_err(failed)?;
+    if !itself.is_dir() {
+        let found = format!("{:?}", itself.file_type());
+        return Err(wrong("a folder".to_owned(), found));
+    }
     let mut names = Vec::new();
     let mut entries = tokio::fs::read_dir(folder).await.map_err(failed)?;
     while let Some(entry) = entries.next_entry().await.map_err(failed)? {
@@ -335,6 +341,9 @@ mod tests {
             "a/b",
             "/etc",
             "/scratch/checkpoints",
+            "/scratch/checkpoints2/a",
+            "./..",
+            "//scratch/checkpoints/../a",
         ] {
             let refused = report(role, "net", folder);
             assert!(
@@ -366,5 +375,11 @@ mod tests {
 
         std::fs::write(path.join(".partial"), "").unwrap();
         assert!(part_names(path).await.is_err(), "a hidden file");
+
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("a"), "").unwrap();
+        let link = path.join("folder");
+        std::os::unix::fs::symlink(other.path(), &link).unwrap();
+        assert!(part_names(&link).await.is_err(), "a link to a folder");
     }
 }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use autorep_core::digest::Digest;
 use autorep_failpoint::{Point, reached};
+use autorep_store::{TooLarge, Upload, UploadError, Uploaded};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use object_store::path::Path as Key;
-use object_store::{
-    ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, WriteMultipart,
-};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -26,11 +26,8 @@ mod identity;
 
 pub(crate) use identity::IdentityError;
 
-/// Files up to this size are stored in one request; larger ones in pieces of it.
-const PIECE_BYTES: usize = 8 << 20;
-
-/// Pieces of one file under way at a time. With [`PIECE_BYTES`] this bounds an upload's memory.
-const PIECES_AT_ONCE: usize = 4;
+/// Files up to this size are stored in one request; larger ones in pieces.
+const PIECE_BYTES: u64 = 8 << 20;
 
 /// The store as this worker uses it.
 #[derive(Clone, Debug)]
@@ -57,6 +54,13 @@ pub(crate) enum PutError {
     Forbidden {
         key: String,
         source: object_store::Error,
+    },
+    /// No store takes so large a file in pieces.
+    #[error("the file {path:?} cannot be stored")]
+    TooLarge {
+        path: PathBuf,
+        #[source]
+        why: TooLarge,
     },
     /// The key is taken by something else.
     #[error("expected no object {key} or the same, found another")]
@@ -112,6 +116,13 @@ pub enum GetError {
     },
 }
 
+/// Why a file is not there, before its path is known to the message.
+enum Unsent {
+    File(std::io::Error),
+    TooLarge(TooLarge),
+    Store(PutError),
+}
+
 /// An object's bytes as they come.
 type Content = BoxStream<'static, object_store::Result<Bytes>>;
 
@@ -162,12 +173,7 @@ impl Store {
         match put.await {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. }) => {
-                let mut found = Sha256::new();
-                let mut stream = self.objects.get(&path).await.map_err(failed)?.into_stream();
-                while let Some(chunk) = stream.next().await {
-                    found.update(chunk.map_err(failed)?);
-                }
-                if Digest::from_bytes(found.finalize().into()) == sha256 {
+                if self.digest(&path).await.map_err(failed)? == sha256 {
                     Ok(())
                 } else {
                     Err(PutError::Taken {
@@ -180,62 +186,71 @@ impl Store {
     }
 
     /// Stores the file at `path` under `key`, which nobody else writes. A large file is sent in
-    /// pieces; it appears whole or not at all.
+    /// pieces; it appears whole or not at all. A link is no file: it could lead to any of this machine.
     pub(crate) async fn put_file(&self, key: &str, path: &FilePath) -> Result<Stored, PutError> {
         let unreadable = |source| PutError::File {
             path: path.to_owned(),
             source,
         };
-        let length = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
-        if length <= PIECE_BYTES as u64 {
-            let content = tokio::fs::read(path).await.map_err(unreadable)?;
+        let (file, length) = open_file(path).await.map_err(unreadable)?;
+        if length <= PIECE_BYTES {
+            let mut content = Vec::new();
+            let mut file = File::from_std(file).take(PIECE_BYTES + 1);
+            file.read_to_end(&mut content).await.map_err(unreadable)?;
             return self.put(key, content.into()).await;
         }
-        self.patiently(|| self.put_in_pieces(key, path)).await
+        self.patiently(|| async {
+            let file = file.try_clone().map_err(unreadable)?;
+            let sent = self.put_in_pieces(key, file, length).await;
+            sent.map_err(|error| match error {
+                Unsent::File(source) => unreadable(source),
+                Unsent::TooLarge(why) => PutError::TooLarge {
+                    path: path.to_owned(),
+                    why,
+                },
+                Unsent::Store(error) => error,
+            })
+        })
+        .await
     }
 
-    async fn put_in_pieces(&self, key: &str, path: &FilePath) -> Result<Stored, PutError> {
-        let unreadable = |source| PutError::File {
-            path: path.to_owned(),
-            source,
+    async fn put_in_pieces(
+        &self,
+        key: &str,
+        file: std::fs::File,
+        bytes: u64,
+    ) -> Result<Stored, Unsent> {
+        let upload = Upload {
+            patience: self.patience,
+            before_part: || reached(Point::WorkerBeforePiece),
+            before_complete: || reached(Point::WorkerBeforeWhole),
         };
-        let failed = |source| unstored(key, source);
-        let mut file = File::open(path).await.map_err(unreadable)?;
-        let upload = self.objects.put_multipart(&Key::from(key)).await;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload.map_err(failed)?, PIECE_BYTES);
-        let mut sha256 = Sha256::new();
-        let mut bytes = 0;
-        let sent: Result<(), PutError> = async {
-            loop {
-                let piece = read_piece(&mut file).await.map_err(unreadable)?;
-                if piece.is_empty() {
-                    return Ok(());
-                }
-                sha256.update(&piece);
-                bytes += piece.len() as u64;
-                upload
-                    .wait_for_capacity(PIECES_AT_ONCE)
-                    .await
-                    .map_err(failed)?;
-                reached(Point::WorkerBeforePiece);
-                upload.put(piece);
-            }
+        let object = Key::from(key);
+        let stored = |Uploaded { bytes, sha256 }| Stored { bytes, sha256 };
+        match upload.run(&*self.objects, &object, file, bytes).await {
+            Ok(sent) => Ok(stored(sent)),
+            Err(UploadError::File { source }) => Err(Unsent::File(source)),
+            Err(UploadError::TooLarge(why)) => Err(Unsent::TooLarge(why)),
+            Err(UploadError::Store { source, .. }) => Err(Unsent::Store(unstored(key, source))),
+            // It may have got through without an answer, in this try or an earlier one.
+            Err(UploadError::Incomplete { source, sent, .. }) => match self.digest(&object).await {
+                Ok(found) if found == sent.sha256 => Ok(stored(sent)),
+                Ok(_) => Err(Unsent::Store(PutError::Taken {
+                    key: key.to_owned(),
+                })),
+                Err(_) => Err(Unsent::Store(unstored(key, source))),
+            },
         }
-        .await;
-        reached(Point::WorkerBeforeWhole);
-        match sent {
-            Ok(()) => upload.finish().await.map_err(failed)?,
-            Err(error) => {
-                if let Err(error) = upload.abort().await {
-                    tracing::debug!(%error, key, "upload left unfinished pieces behind");
-                }
-                return Err(error);
-            }
-        };
-        Ok(Stored {
-            bytes,
-            sha256: Digest::from_bytes(sha256.finalize().into()),
-        })
+    }
+
+    /// The digest of an object's whole content.
+    async fn digest(&self, key: &Key) -> object_store::Result<Digest> {
+        let mut sha256 = Sha256::new();
+        let mut stream = self.objects.get(key).await?.into_stream();
+        while let Some(chunk) = stream.next().await {
+            sha256.update(chunk?);
+        }
+        Ok(Digest::from_bytes(sha256.finalize().into()))
     }
 
     /// The object `key` of at most `limit` bytes.
@@ -397,6 +412,20 @@ fn lost(key: &str, source: object_store::Error) -> GetError {
     }
 }
 
+/// Opens a plain file and tells its size.
+async fn open_file(path: &FilePath) -> std::io::Result<(std::fs::File, u64)> {
+    let mut options = tokio::fs::OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).await?;
+    let metadata = file.metadata().await?;
+    if !metadata.is_file() {
+        let found = format!("expected a plain file, found {:?}", metadata.file_type());
+        return Err(std::io::Error::other(found));
+    }
+    Ok((file.into_std().await, metadata.len()))
+}
+
 /// All of an object, of at most `limit` bytes.
 async fn read(key: &str, mut content: Content, limit: usize) -> Result<Bytes, GetError> {
     let mut bytes = Vec::new();
@@ -411,15 +440,6 @@ async fn read(key: &str, mut content: Content, limit: usize) -> Result<Bytes, Ge
         }
     }
     Ok(bytes.into())
-}
-
-/// The next [`PIECE_BYTES`] of `file`, or what is left; empty at its end.
-async fn read_piece(file: &mut File) -> std::io::Result<Bytes> {
-    let mut piece = Vec::new();
-    file.take(PIECE_BYTES as u64)
-        .read_to_end(&mut piece)
-        .await?;
-    Ok(piece.into())
 }
 
 #[cfg(test)]

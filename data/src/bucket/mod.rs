@@ -1,13 +1,11 @@
 //! A data set's place in a bucket: requests for threads that know nothing of asynchrony.
 
 mod cache;
-mod connect;
 mod fill;
 mod gather;
 mod reader;
 
 pub use cache::CacheSettings;
-pub use connect::connect;
 pub(crate) use reader::BucketShards;
 
 use std::collections::BTreeMap;
@@ -19,18 +17,18 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use autorep_core::digest::Digest;
+use autorep_store::{Multipart, Upload, connect};
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, pin_mut};
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::runtime::Runtime;
-use url::Url;
 
 use crate::error::OpenError;
 
-/// Large objects are read and written in pieces of this size: each piece is far from any request's
+/// Large objects are read in pieces of this size: each piece is far from any request's
 /// time limit, and several at a time fill the line.
 pub(crate) const PIECE_BYTES: u64 = 8 << 20;
 
@@ -68,8 +66,9 @@ impl Bucket {
             place: url.to_owned(),
             why,
         };
-        let parsed = Url::parse(url).map_err(|error| failed(error.to_string()))?;
-        let objects = connect(&parsed).map_err(|error| failed(in_full(&error)))?;
+        // A set that is packed anew takes the place of the old one.
+        let objects = connect(url, Multipart::Overwrites);
+        let objects = objects.map_err(|error| failed(in_full(&error)))?;
         Self::new(objects, url).map_err(|error| failed(error.to_string()))
     }
 
@@ -169,7 +168,11 @@ impl Bucket {
                 objects.put(&key, content.into()).await?;
                 return Ok(());
             }
-            put_in_pieces(&*objects, &key, &path).await
+            let upload = Upload::default();
+            let file = std::fs::File::open(&path)?;
+            let sent = upload.run(&*objects, &key, file, bytes).await;
+            sent.map(|_| ())
+                .map_err(|error| io::Error::other(in_full(&error)))
         })?
         .map_err(|error: io::Error| named(&self.place(file), &error))
     }
@@ -267,35 +270,6 @@ impl Bucket {
         let text = format!("{place}: expected {expected} bytes, found {found}: it is cut short");
         io::Error::new(io::ErrorKind::UnexpectedEof, text)
     }
-}
-
-async fn put_in_pieces(objects: &dyn ObjectStore, key: &Key, path: &Path) -> io::Result<()> {
-    let mut file = tokio::fs::File::open(path).await?;
-    let upload = objects.put_multipart(key).await?;
-    let piece_bytes = usize::try_from(PIECE_BYTES).unwrap_or(usize::MAX);
-    let mut upload = WriteMultipart::new_with_chunk_size(upload, piece_bytes);
-    let sent: io::Result<()> = async {
-        loop {
-            let mut piece = Vec::new();
-            (&mut file)
-                .take(PIECE_BYTES)
-                .read_to_end(&mut piece)
-                .await?;
-            if piece.is_empty() {
-                return Ok(());
-            }
-            upload.wait_for_capacity(PIECES_AT_ONCE).await?;
-            upload.put(piece.into());
-        }
-    }
-    .await;
-    if let Err(error) = sent {
-        // What is left of it is the bucket's to clean up; the reason is what counts.
-        drop(upload.abort().await);
-        return Err(error);
-    }
-    upload.finish().await?;
-    Ok(())
 }
 
 /// A file's key as other programs write it: without changing characters.

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod bucket;
+mod conform;
 mod crew;
 mod daemons;
 mod dataset;
@@ -31,7 +32,9 @@ mod secured;
 mod skip;
 mod standby;
 mod store;
+mod sts;
 mod sweep;
 mod tidy;
+mod ways;
 mod weed;
 mod wire;

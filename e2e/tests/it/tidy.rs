@@ -11,9 +11,10 @@ use serde_json::Value;
 const MAX_LINES: usize = 600;
 
 /// Which of our crates each may depend on, in tests too.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("autorep-core", &[]),
-    ("autorep-data", &["autorep-core"]),
+    ("autorep-store", &["autorep-core"]),
+    ("autorep-data", &["autorep-core", "autorep-store"]),
     ("autorep-proto", &["autorep-core"]),
     ("autorep-failpoint", &[]),
     ("autorep-measure", &[]),
@@ -35,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "autorep-failpoint",
             "autorep-measure",
             "autorep-proto",
+            "autorep-store",
             "autorep-transport",
         ],
     ),
@@ -53,6 +55,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "autorep-core",
             "autorep-data",
             "autorep-measure",
+            "autorep-store",
             "autorep-proto",
             "autorep-coordinator",
             "autorep-transport",
@@ -63,6 +66,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         "autorep-e2e",
         &[
             "autorep-core",
+            "autorep-store",
             "autorep-failpoint",
             "autorep-proto",
             "autorep-coordinator",

@@ -10,15 +10,20 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
+use hyper::Method;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::signer::{SignedUrlOptions, Signer as _};
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use tempfile::TempDir;
 
 use crate::sandbox::PATIENCE;
 use crate::skip;
 
-const KEY: &str = "somebody";
-const SECRET: &str = "something";
+/// Who may do everything.
+pub(crate) const KEY: &str = "somebody";
+/// The secret of all who are known.
+pub(crate) const SECRET: &str = "something";
 
 /// The version that `scripts/stage-seaweedfs.py` stages.
 const VERSION: &str = "4.48";
@@ -104,6 +109,8 @@ impl Weed {
             ("metricsPort", port(9)),
             ("s3.port.iceberg", "0".to_owned()),
             ("s3.port.lance", "0".to_owned()),
+            // Hosts BUCKET.s3.test name a bucket, as in the virtual-hosted style.
+            ("s3.domainName", "s3.test".to_owned()),
             ("filer.localSocket", path("filer.sock")),
             ("s3.localSocket", path("s3.sock")),
         ] {
@@ -183,10 +190,21 @@ impl Weed {
         Arc::new(store.unwrap())
     }
 
+    /// Uploads in pieces of a bucket that have neither ended nor been given up.
+    pub(crate) async fn unfinished_uploads(&self, bucket: &str) -> usize {
+        let query = SignedUrlOptions::default().with_query([("uploads", "")]);
+        let url = self.bucket(bucket);
+        let minute = Duration::from_mins(1);
+        let url = url.signed_url_opts(Method::GET, &Path::ROOT, minute, &query);
+        let answer = page(url.await.unwrap().as_str()).unwrap();
+        assert!(answer.contains("ListMultipartUploadsResult"), "{answer}");
+        answer.matches("<Upload>").count()
+    }
+
     /// Copies what lies below a prefix into a folder.
     pub(crate) async fn copy(&self, bucket: &str, prefix: &str, into: &std::path::Path) {
         let bucket = self.bucket(bucket);
-        let prefix = object_store::path::Path::from(prefix);
+        let prefix = Path::from(prefix);
         let found: Vec<_> = bucket.list(Some(&prefix)).try_collect().await.unwrap();
         for object in found {
             let content = bucket
@@ -249,18 +267,20 @@ fn unused_ports() -> u16 {
 
 /// Whether a page answers with 200.
 fn answers(url: &str) -> bool {
+    page(url).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// What a server answers to a GET; `None` if it does not.
+fn page(url: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let address = url.trim_start_matches("http://");
     let (address, path) = address.split_at(address.find('/').unwrap());
-    let Ok(mut socket) = std::net::TcpStream::connect(address) else {
-        return false;
-    };
+    let mut socket = std::net::TcpStream::connect(address).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
-    socket
-        .set_read_timeout(Some(Duration::from_secs(2)))
-        .unwrap();
-    socket.write_all(request.as_bytes()).is_ok()
-        && socket.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+    let limit = Some(Duration::from_secs(2));
+    socket.set_read_timeout(limit).unwrap();
+    socket.write_all(request.as_bytes()).ok()?;
+    socket.read_to_string(&mut answer).ok()?;
+    Some(answer)
 }

@@ -111,7 +111,7 @@ impl From<UploadError> for Failure {
             UploadError::Store(PutError::File { source, .. }) | UploadError::Io { source, .. } => {
                 of_scratch(&source)
             }
-            UploadError::Store(PutError::Taken { .. })
+            UploadError::Store(PutError::Taken { .. } | PutError::TooLarge { .. })
             | UploadError::Folder { .. }
             | UploadError::Refused(_) => v1::FailureClass::TrainerError,
         };

@@ -1,6 +1,10 @@
 use autorep_proto::STORE_ID_KEY;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    PutMultipartOptions, PutResult, UploadPart,
+};
 
 use super::*;
 
@@ -25,7 +29,8 @@ async fn check_round_trip(store: &Store, length: usize) {
 
 #[tokio::test]
 async fn files_of_every_size_come_back_as_they_were() {
-    for length in [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES] {
+    let piece = usize::try_from(PIECE_BYTES).unwrap();
+    for length in [0, 1, piece, piece + 1, 2 * piece] {
         check_round_trip(&store(), length).await;
     }
 }
@@ -35,7 +40,7 @@ async fn a_folder_is_as_good_a_store_as_memory() {
     let folder = tempfile::tempdir().unwrap();
     let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
     let store = Store::new(Arc::new(local), Duration::from_mins(1));
-    check_round_trip(&store, PIECE_BYTES + 1).await;
+    check_round_trip(&store, usize::try_from(PIECE_BYTES).unwrap() + 1).await;
     store.put("b", Bytes::from_static(b"x")).await.unwrap();
     store.put("b", Bytes::from_static(b"x")).await.unwrap();
 }
@@ -164,4 +169,112 @@ async fn what_a_coordinator_does_not_say_is_not_checked() {
         matches!(missing, Err(GetError::Missing { .. })),
         "{missing:?}"
     );
+}
+
+#[tokio::test]
+async fn a_link_that_takes_a_parts_place_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, link) = (folder.path().join("secret"), folder.path().join("part"));
+    std::fs::write(&secret, "secret").unwrap();
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    let store = store();
+    for path in [&link, &folder.path().to_owned()] {
+        let refused = store.put_file("k", path).await;
+        assert!(matches!(refused, Err(PutError::File { .. })), "{refused:?}");
+    }
+    assert!(matches!(store.get("k", 10).await, Err(GetError::Missing { .. })));
+}
+
+#[tokio::test]
+async fn a_large_file_that_got_through_without_an_answer_is_a_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
+    let store = Store::new(Arc::new(AnswerIsLost(local)), Duration::from_millis(300));
+    let path = folder.path().join("file");
+    let length = usize::try_from(PIECE_BYTES).unwrap() + 1;
+    std::fs::write(&path, vec![7; length]).unwrap();
+    let stored = store.put_file("k", &path).await.unwrap();
+    assert_eq!(stored.bytes, length as u64);
+    assert_eq!(stored.sha256, Digest::of(&vec![7; length]));
+}
+
+/// A store that puts pieces together and answers with an error.
+#[derive(Debug)]
+struct AnswerIsLost(LocalFileSystem);
+
+impl std::fmt::Display for AnswerIsLost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Debug)]
+struct Upload(Box<dyn MultipartUpload>);
+
+#[tonic::async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, payload: PutPayload) -> UploadPart {
+        self.0.put_part(payload)
+    }
+
+    async fn complete(&mut self) -> object_store::Result<PutResult> {
+        self.0.complete().await?;
+        Err(object_store::Error::Generic {
+            store: "S3",
+            source: "the line broke".into(),
+        })
+    }
+
+    async fn abort(&mut self) -> object_store::Result<()> {
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl ObjectStore for AnswerIsLost {
+    async fn put_multipart_opts(
+        &self,
+        key: &Key,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        let upload = self.0.put_multipart_opts(key, options).await?;
+        Ok(Box::new(Upload(upload)))
+    }
+
+    async fn put_opts(
+        &self,
+        key: &Key,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        self.0.put_opts(key, payload, options).await
+    }
+
+    async fn get_opts(&self, key: &Key, options: GetOptions) -> object_store::Result<GetResult> {
+        self.0.get_opts(key, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        keys: BoxStream<'static, object_store::Result<Key>>,
+    ) -> BoxStream<'static, object_store::Result<Key>> {
+        self.0.delete_stream(keys)
+    }
+
+    fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Key>) -> object_store::Result<ListResult> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Key,
+        to: &Key,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.0.copy_opts(from, to, options).await
+    }
 }
