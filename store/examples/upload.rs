@@ -75,6 +75,10 @@ async fn send_plainly(
 fn resident(name: &str) -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let value = line.and_then(|line| line.trim_matches(&[':', ' ', '\t', 'k', 'B'][..]).parse().ok());
+    let value = line.and_then(|line| {
+        line.trim_matches(&[':', ' ', '\t', 'k', 'B'][..])
+            .parse()
+            .ok()
+    });
     value.ok_or_else(|| format!("expected {name} in /proc/self/status, found none").into())
 }

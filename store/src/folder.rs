@@ -253,7 +253,10 @@ mod tests {
             let key = Path::from(key);
             let denied = |result: Result<()>| {
                 let told = result.unwrap_err();
-                assert!(matches!(told, Error::PermissionDenied { .. }), "{key}: {told:?}");
+                assert!(
+                    matches!(told, Error::PermissionDenied { .. }),
+                    "{key}: {told:?}"
+                );
                 assert!(told.to_string().contains("mount --bind"), "{told}");
             };
             denied(store.get(&key).await.map(|_| ()));
@@ -295,12 +298,28 @@ mod tests {
 
     #[tokio::test]
     async fn names_that_look_like_ways_out_are_names() {
-        let Places { store, root, outside, .. } = &places();
+        let Places {
+            store,
+            root,
+            outside,
+            ..
+        } = &places();
         let long = "x".repeat(300);
-        for key in ["../outside/new", "/etc/new", "a/../../outside/new", "%2e%2e/new", "a\0b"] {
+        for key in [
+            "../outside/new",
+            "/etc/new",
+            "a/../../outside/new",
+            "%2e%2e/new",
+            "a\0b",
+        ] {
             store.put(&Path::from(key), "x".into()).await.unwrap();
         }
-        assert!(store.put(&Path::from(long.as_str()), "x".into()).await.is_err());
+        assert!(
+            store
+                .put(&Path::from(long.as_str()), "x".into())
+                .await
+                .is_err()
+        );
         assert_eq!(fs::read_dir(outside).unwrap().count(), 1);
         assert!(root.join("%2E%2E/outside/new").is_file());
         assert!(!FilePath::new("/etc/new").exists());

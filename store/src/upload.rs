@@ -279,7 +279,8 @@ impl Reading {
                 }
             });
             let turn = turn.ok_or_else(given_up)?;
-            let length = usize::try_from(bytes - at).map_or(piece_bytes, |left| left.min(piece_bytes));
+            let length =
+                usize::try_from(bytes - at).map_or(piece_bytes, |left| left.min(piece_bytes));
             let mut buffer = lock(&self.spare).pop().unwrap_or_default();
             buffer.resize(length, 0);
             file.read_exact_at(&mut buffer, at)?;

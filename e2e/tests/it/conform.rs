@@ -115,10 +115,15 @@ async fn takes_large_files_once(store: &Store) {
         file.write_all(&content).unwrap();
         let upload = Upload::default();
         let bytes = content.len() as u64;
-        upload.run(&**store, &key, file.reopen().unwrap(), bytes).await
+        upload
+            .run(&**store, &key, file.reopen().unwrap(), bytes)
+            .await
     };
     let sent = send(content(LARGE, 0)).await.unwrap();
-    assert_eq!(sent.sha256, autorep_core::digest::Digest::of(&content(LARGE, 0)));
+    assert_eq!(
+        sent.sha256,
+        autorep_core::digest::Digest::of(&content(LARGE, 0))
+    );
     assert!(get(store, "large").await == content(LARGE, 0));
     let again = send(content(LARGE, 1)).await.unwrap_err();
     let UploadError::Incomplete { source, .. } = again else {

@@ -149,7 +149,9 @@ fn answer(request: &Request<Incoming>, state: &mut State) -> Response<Full<Bytes
     let query = request.uri().query().unwrap_or_default();
     let said = |name: &str| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(it, _)| *it == name).map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
+        pairs
+            .find(|(it, _)| *it == name)
+            .map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
     };
     let is_good = request.method() == Method::POST
         && said("Action").as_deref() == Some("AssumeRoleWithWebIdentity")

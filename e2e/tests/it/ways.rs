@@ -142,7 +142,10 @@ fn keys_and_tokens_that_are_rotated_are_used_without_a_new_start() {
     let put = async |store: &Arc<dyn ObjectStore>| store.put(&Path::from("k"), "x".into()).await;
     runtime.block_on(async {
         let refused = put(&by_file).await.unwrap_err();
-        assert!(matches!(refused, Error::PermissionDenied { .. }), "{refused:?}");
+        assert!(
+            matches!(refused, Error::PermissionDenied { .. }),
+            "{refused:?}"
+        );
         profile(&file, KEY, SECRET);
         put(&by_file).await.unwrap();
 
@@ -203,16 +206,29 @@ fn what_is_wrong_with_a_bucket_is_told_with_what_to_do() {
     let Some(weed) = Weed::start() else { return };
     let sandbox = Sandbox::new();
     let url = "s3://sweeps/team";
-    let asked = |more: &[(&str, &str)]| {
-        told(&sandbox, url, with(weed.variables(), more), |_| ())
-    };
+    let asked = |more: &[(&str, &str)]| told(&sandbox, url, with(weed.variables(), more), |_| ());
     for (variables, expected) in [
-        (vec![("AWS_ACCESS_KEY_ID", "nobody")], "it does not know those of AWS_ACCESS_KEY_ID"),
-        (vec![("AWS_SECRET_ACCESS_KEY", "wrong")], "the secret key that belongs to the access key"),
-        (vec![("AWS_SECRET_ACCESS_KEY", "")], "expected AWS_SECRET_ACCESS_KEY to be set"),
+        (
+            vec![("AWS_ACCESS_KEY_ID", "nobody")],
+            "it does not know those of AWS_ACCESS_KEY_ID",
+        ),
+        (
+            vec![("AWS_SECRET_ACCESS_KEY", "wrong")],
+            "the secret key that belongs to the access key",
+        ),
+        (
+            vec![("AWS_SECRET_ACCESS_KEY", "")],
+            "expected AWS_SECRET_ACCESS_KEY to be set",
+        ),
         (vec![("AWS_ALLOW_HTTP", "")], "set AWS_ALLOW_HTTP=true"),
-        (vec![("AWS_SSE_KMS_KEY_ID", "k")], "aws:kms or aws:kms:dsse beside AWS_SSE_KMS_KEY_ID"),
-        (vec![("AWS_ENDPOINT", "127.0.0.1")], "expected an address as in https://"),
+        (
+            vec![("AWS_SSE_KMS_KEY_ID", "k")],
+            "aws:kms or aws:kms:dsse beside AWS_SSE_KMS_KEY_ID",
+        ),
+        (
+            vec![("AWS_ENDPOINT", "127.0.0.1")],
+            "expected an address as in https://",
+        ),
     ] {
         let said = asked(&variables);
         assert!(said.contains(expected), "{expected:?} is not in {said}");
@@ -220,8 +236,16 @@ fn what_is_wrong_with_a_bucket_is_told_with_what_to_do() {
     }
     // Whoever may only read is given no new bucket.
     let missing = told(&sandbox, "s3://nowhere", weed.variables_of_reader(), |_| ());
-    assert!(missing.contains("expected a bucket nowhere, found none"), "{missing}");
-    let outside = told(&sandbox, "s3://sweeps/team/../other", weed.variables(), |_| ());
+    assert!(
+        missing.contains("expected a bucket nowhere, found none"),
+        "{missing}"
+    );
+    let outside = told(
+        &sandbox,
+        "s3://sweeps/team/../other",
+        weed.variables(),
+        |_| (),
+    );
     assert!(outside.contains("expected a prefix of names"), "{outside}");
 }
 
@@ -229,7 +253,9 @@ fn what_is_wrong_with_a_bucket_is_told_with_what_to_do() {
 fn a_clock_that_is_wrong_is_told_from_wrong_credentials() {
     let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
     if !FilePath::new(library).exists() {
-        skip::say("no libfaketime, which gives a process another clock; `apt-get install faketime`");
+        skip::say(
+            "no libfaketime, which gives a process another clock; `apt-get install faketime`",
+        );
         return;
     }
     let Some(weed) = Weed::start() else { return };

@@ -161,7 +161,9 @@ async fn a_file_that_is_not_what_it_was_is_told_from_a_store_that_fails() {
     let upload = Upload::default();
     for bytes in [PIECE as u64, PIECE as u64 + 2] {
         let key = Path::from(KEY);
-        let refused = upload.run(&store, &key, file.reopen().unwrap(), bytes).await;
+        let refused = upload
+            .run(&store, &key, file.reopen().unwrap(), bytes)
+            .await;
         assert!(
             matches!(refused, Err(UploadError::File { .. })),
             "{refused:?}"

@@ -182,7 +182,10 @@ async fn a_link_that_takes_a_parts_place_is_not_followed() {
         let refused = store.put_file("k", path).await;
         assert!(matches!(refused, Err(PutError::File { .. })), "{refused:?}");
     }
-    assert!(matches!(store.get("k", 10).await, Err(GetError::Missing { .. })));
+    assert!(matches!(
+        store.get("k", 10).await,
+        Err(GetError::Missing { .. })
+    ));
 }
 
 #[tokio::test]
