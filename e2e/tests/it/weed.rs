@@ -193,9 +193,8 @@ impl Weed {
     /// Uploads in pieces of a bucket that have neither ended nor been given up.
     pub(crate) async fn unfinished_uploads(&self, bucket: &str) -> usize {
         let query = SignedUrlOptions::default().with_query([("uploads", "")]);
-        let url = self.bucket(bucket);
-        let minute = Duration::from_mins(1);
-        let url = url.signed_url_opts(Method::GET, &Path::ROOT, minute, &query);
+        let (bucket, root, minute) = (self.bucket(bucket), Path::ROOT, Duration::from_mins(1));
+        let url = bucket.signed_url_opts(Method::GET, &root, minute, &query);
         let answer = page(url.await.unwrap().as_str()).unwrap();
         assert!(answer.contains("ListMultipartUploadsResult"), "{answer}");
         answer.matches("<Upload>").count()
