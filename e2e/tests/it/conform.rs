@@ -27,8 +27,8 @@ pub(crate) async fn conform(store: &Store) {
 }
 
 fn content(bytes: usize, seed: u8) -> Vec<u8> {
-    let numbers = (0..bytes).map(|at| (at % 251) as u8 ^ seed);
-    numbers.collect()
+    let numbers = (0..=250_u8).map(|number| number ^ seed).cycle();
+    numbers.take(bytes).collect()
 }
 
 async fn get(store: &Store, key: &str) -> Vec<u8> {
@@ -140,7 +140,7 @@ async fn gives_ranges(store: &Store) {
     let ranges = [0..1, border - 5..border + 5, size - 7..size];
     let got = store.get_ranges(&key, &ranges).await.unwrap();
     for (range, got) in ranges.iter().zip(&got) {
-        let (from, to) = (range.start as usize, range.end as usize);
+        let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).unwrap());
         assert!(got[..] == whole[from..to], "{range:?}");
     }
     let options = GetOptions {

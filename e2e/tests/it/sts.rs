@@ -71,15 +71,16 @@ impl Sts {
             given: 0,
             refused: 0,
         }));
+        let address = listener.local_addr().unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        runtime.spawn(serve(listener, acceptor, Arc::clone(&state)));
         let sts = Self {
-            address: listener.local_addr().unwrap(),
-            state: Arc::clone(&state),
             folder,
+            address,
+            state,
             _runtime: runtime,
         };
         sts.write_token(token);
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        sts._runtime.spawn(serve(listener, acceptor, state));
         sts
     }
 
