@@ -171,7 +171,7 @@ class Secrets(unittest.TestCase):
         # only if it does not either.
         self.assertEqual(sorted(taken), [
             "auth.existingSecret", "auth.keys.tokens", "auth.testerSecret", "auth.workerSecret",
-            "externalSecrets.secrets", "image.pullSecrets", "store.existingSecret",
+            "externalSecrets.secrets", "image.pullSecrets", "store.credentialsSecret", "store.existingSecret",
             "store.secretKeys.accessKeyId", "store.secretKeys.secretAccessKey",
             "store.secretKeys.sessionToken", "telemetry.otlpHeadersSecret", "tls.clientAuth.caSecret",
             "tls.clientAuth.clientSecret", "tls.existingSecret",

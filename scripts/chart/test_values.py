@@ -147,10 +147,13 @@ REFUSALS = [
      'store.endpoint: expected https://, found "http://10.0.0.5:8333": set store.allowHttp: true if keys and '
      "data may cross the network in the clear"),
     ({"store": {"webIdentity": {"roleArn": "arn:aws:iam::1:role/x"}}}, {},
-     "store: expected keys or a role, found both existingSecret and webIdentity.roleArn: leave one empty"),
+     "store: expected one of existingSecret, credentialsSecret and webIdentity.roleArn, found 2: leave the others "
+     "empty"),
     ({"store": {"env": {"AWS_SECRET_ACCESS_KEY": "x"}}}, {},
      "store.env.AWS_SECRET_ACCESS_KEY: expected no secret, found a name of one: values are kept in a ConfigMap; "
      "put it into a Secret and name that in store.existingSecret or in extraEnv"),
+    ({"store": {"env": {"AWS_SSE_CUSTOMER_KEY_BASE64": "x"}}}, {},
+     "store.env.AWS_SSE_CUSTOMER_KEY_BASE64: expected no secret, "),
     ({"tls": {"certManager": {"enabled": True}}}, {},
      "tls: expected one certificate, found tls.existingSecret and tls.certManager.enabled: keep one"),
     ({"tls": {"existingSecret": ""}}, {},

@@ -109,6 +109,24 @@ class Coordinator(unittest.TestCase):
             self.assertEqual(source["serviceAccountToken"]["audience"], "sts.amazonaws.com")
 
 
+    def test_a_file_of_credentials_and_an_authority_of_the_stores_are_mounted_in_place_of_keys(self):
+        objects = objects_of(REMOTE)
+        spec = named(objects, "Deployment", "autorep-worker-gpu")["spec"]["template"]["spec"]
+        env = variables(spec["containers"][0])
+        self.assertEqual(env["AWS_SHARED_CREDENTIALS_FILE"], "/etc/autorep/store/credentials")
+        self.assertEqual(env["AWS_CA_BUNDLE"], "/etc/autorep/store-ca/ca.crt")
+        self.assertNotIn("AWS_ACCESS_KEY_ID", env)
+        volumes = {it["name"]: it for it in spec["volumes"]}
+        self.assertEqual(volumes["store-credentials"]["secret"],
+                         {"secretName": "autorep-aws", "defaultMode": 0o440,
+                          "items": [{"key": "credentials", "path": "credentials"}]})
+        self.assertEqual(volumes["store-ca"]["configMap"],
+                         {"name": "our-ca", "items": [{"key": "ca.pem", "path": "ca.crt"}]})
+        mounts = {it["name"]: it["mountPath"] for it in spec["containers"][0]["volumeMounts"]}
+        self.assertEqual((mounts["store-credentials"], mounts["store-ca"]),
+                         ("/etc/autorep/store", "/etc/autorep/store-ca"))
+
+
 class Workers(unittest.TestCase):
     def test_a_pool_has_what_workers_has_and_its_own_values_over_it_even_zero_and_empty(self):
         names = {it["metadata"]["name"] for it in of_kind(objects_of(GPU), "Deployment")}

@@ -38,6 +38,14 @@ else is in the ConfigMap.
       key: {{ . }}
 {{- end }}
 {{- end }}
+{{- if $store.credentialsSecret }}
+- name: AWS_SHARED_CREDENTIALS_FILE
+  value: /etc/autorep/store/credentials
+{{- end }}
+{{- if $store.caConfigMap }}
+- name: AWS_CA_BUNDLE
+  value: /etc/autorep/store-ca/ca.crt
+{{- end }}
 {{- if $store.webIdentity.roleArn }}
 - name: AWS_ROLE_ARN
   value: {{ $store.webIdentity.roleArn | quote }}
@@ -53,26 +61,58 @@ else is in the ConfigMap.
 {{- end }}
 {{- end -}}
 
-{{/* The token of the pod's service account that the store's provider takes for a role. */}}
+{{/*
+Files by which the store is entered: credentials, certificates, and the token of the pod's service
+account that the store's provider takes for a role.
+*/}}
 {{- define "autorep.storeVolumes" -}}
-{{- with .Values.store.webIdentity }}
-{{- if .roleArn }}
+{{- with .Values.store }}
+{{- if .credentialsSecret }}
+- name: store-credentials
+  secret:
+    secretName: {{ .credentialsSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .credentialsKey }}
+        path: credentials
+{{- end }}
+{{- if .caConfigMap }}
+- name: store-ca
+  configMap:
+    name: {{ .caConfigMap }}
+    items:
+      - key: {{ .caKey }}
+        path: ca.crt
+{{- end }}
+{{- if .webIdentity.roleArn }}
 - name: store-token
   projected:
     sources:
       - serviceAccountToken:
-          audience: {{ .audience | quote }}
-          expirationSeconds: {{ int .expirationSeconds }}
+          audience: {{ .webIdentity.audience | quote }}
+          expirationSeconds: {{ int .webIdentity.expirationSeconds }}
           path: token
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "autorep.storeMounts" -}}
-{{- if .Values.store.webIdentity.roleArn }}
+{{- with .Values.store }}
+{{- if .credentialsSecret }}
+- name: store-credentials
+  mountPath: /etc/autorep/store
+  readOnly: true
+{{- end }}
+{{- if .caConfigMap }}
+- name: store-ca
+  mountPath: /etc/autorep/store-ca
+  readOnly: true
+{{- end }}
+{{- if .webIdentity.roleArn }}
 - name: store-token
   mountPath: /var/run/secrets/autorep/store
   readOnly: true
+{{- end }}
 {{- end }}
 {{- end -}}
 

@@ -29,11 +29,12 @@ was expected, what was found, and what to do.
 {{- if and (hasPrefix "http://" .endpoint) (not .allowHttp) }}
 - store.endpoint: expected https://, found {{ .endpoint | quote }}: set store.allowHttp: true if keys and data may cross the network in the clear
 {{- end }}
-{{- if and .existingSecret .webIdentity.roleArn }}
-- store: expected keys or a role, found both existingSecret and webIdentity.roleArn: leave one empty
+{{- $ways := list .existingSecret .credentialsSecret .webIdentity.roleArn | compact }}
+{{- if gt (len $ways) 1 }}
+- store: expected one of existingSecret, credentialsSecret and webIdentity.roleArn, found {{ len $ways }}: leave the others empty
 {{- end }}
 {{- range $key, $value := .env }}
-{{- if regexMatch "(SECRET|TOKEN|PASSWORD|ACCESS_KEY_ID)" (upper $key) }}
+{{- if regexMatch "(SECRET|TOKEN|PASSWORD|ACCESS_KEY_ID|CUSTOMER_KEY)" (upper $key) }}
 {{- if not (hasSuffix "_FILE" (upper $key)) }}
 - store.env.{{ $key }}: expected no secret, found a name of one: values are kept in a ConfigMap; put it into a Secret and name that in store.existingSecret or in extraEnv
 {{- end }}
