@@ -92,7 +92,7 @@ class Coordinator(unittest.TestCase):
     def test_the_store_is_found_by_the_usual_variables(self):
         data = named(objects_of(SMALL), "ConfigMap", "autorep-config")["data"]
         self.assertEqual(data, {
-            "AUTOREP_STORE": "s3://sweeps/try", "AUTOREP_LOG": "info", "AUTOREP_LOG_FORMAT": "json",
+            "AUTOREP_STORE": "s3://sweeps/try", "AUTOREP_LOG": "debug", "AUTOREP_LOG_FORMAT": "json",
             "AWS_REGION": "us-east-1", "AWS_ENDPOINT": "http://10.0.0.5:8333", "AWS_ALLOW_HTTP": "true",
         })
         self.assertEqual(

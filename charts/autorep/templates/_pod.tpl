@@ -119,7 +119,9 @@ account that the store's provider takes for a role.
 {{/* What all daemons share and is no secret. */}}
 {{- define "autorep.config" -}}
 AUTOREP_STORE: {{ .Values.store.url | quote }}
-AUTOREP_LOG: {{ .Values.telemetry.logFilter | quote }}
+{{- with .Values.telemetry.logFilter }}
+AUTOREP_LOG: {{ . | quote }}
+{{- end }}
 AUTOREP_LOG_FORMAT: {{ .Values.telemetry.logFormat | quote }}
 {{- with .Values.telemetry.otlpEndpoint }}
 OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
