@@ -233,11 +233,12 @@ fn folder(url: &str) -> Result<Arc<dyn ObjectStore>, ConnectError> {
     };
     let parsed = Url::parse(url).map_err(|_malformed| form())?;
     let folder = parsed.to_file_path().map_err(|()| form())?;
-    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|source| {
-        let place = url.to_owned();
+    // One that is not there holds nothing, as a prefix of a bucket does: no error yet.
+    let prefix = object_store::path::Path::from_absolute_path(folder).map_err(|error| {
+        let (place, source) = (url.to_owned(), error.into());
         ConnectError::Library { place, source }
     })?;
-    Ok(Arc::new(store))
+    Ok(Arc::new(PrefixStore::new(LocalFileSystem::new(), prefix)))
 }
 
 #[cfg(test)]
