@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lab::address::{self, Address, CredentialArgs};
 use crate::lab::upkeep;
+use crate::telemetry::MetricsArgs;
 use crate::{context, data, doctor, figure, nets, paths, store, token};
 
 const EXIT_CODES: &str = "\
@@ -406,6 +407,9 @@ pub struct CoordinatorArgs {
     /// Checkpoints younger than this are left alone.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
     pub gc_min_age: Duration,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub metrics: MetricsArgs,
 }
 
 /// How a coordinator's connections are encrypted, and who may call. Files are read again when they
@@ -554,6 +558,9 @@ pub struct WorkerArgs {
     /// Stop when standard input ends, as it does when the process that started this one dies.
     #[arg(long)]
     pub exit_with_parent: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub metrics: MetricsArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub data: DataArg,

@@ -1,15 +1,18 @@
 //! `autorep coordinator` and `autorep worker`: the daemons.
 
 use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use autorep_coordinator::{Door, standby};
+use autorep_coordinator::{Door, measure as coordinator_metrics, standby};
 use autorep_core::ledger::{Quota, Quotas};
 use autorep_core::offer::Offer;
+use autorep_measure::{Health, MeasuredStore};
 use autorep_transport::{Credentials, LiveTokens, ServerTls, ServerTlsFiles};
 use autorep_worker::config::default_name;
 use autorep_worker::machine;
+use autorep_worker::measure::{self as worker_metrics, Gpus};
 use object_store::ObjectStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,14 +22,24 @@ use crate::exit::Exit;
 use crate::lock::StoreLock;
 use crate::signal::StopSignals;
 use crate::store::{self, Location};
+use crate::telemetry::Telemetry;
 
 /// Serves until a signal asks to stop.
 pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
     let (tls, tokens) = security(args)?;
     let mut signals = StopSignals::listen().context("take over the stop signals")?;
-    let store = store::open_store(&args.store)?;
+    let health = Health::default();
+    let _telemetry = Telemetry::start(
+        &args.metrics,
+        coordinator_metrics::TABLE,
+        health.clone(),
+        coordinator_metrics::prepare,
+        || {},
+    )
+    .await?;
+    let store = measured(store::open_store(&args.store)?);
     let _lock = tokio::select! {
-        lock = turn(args, &*store) => lock?,
+        lock = turn(args, &*store, &health) => lock?,
         () = signals.next() => return Ok(Exit::Done),
     };
     let listener = TcpListener::bind(args.listen)
@@ -45,7 +58,7 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
         tls,
         tokens,
     };
-    let serving = autorep_coordinator::run(settings(args), store, door, shutdown.clone());
+    let serving = autorep_coordinator::run(settings(args, &health), store, door, shutdown.clone());
     tokio::pin!(serving);
     let mut exit = Exit::Done;
     loop {
@@ -59,6 +72,7 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
                     bail!("expected time to write what there is, found a second signal");
                 }
                 tracing::info!("coordinator stops");
+                health.not_ready("it is stopping");
                 exit = Exit::Done;
                 shutdown.cancel();
             }
@@ -97,10 +111,20 @@ fn security(args: &CoordinatorArgs) -> Result<(Option<ServerTls>, Option<LiveTok
     }
 }
 
+/// The same store, counted.
+fn measured(store: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    Arc::new(MeasuredStore::new(store))
+}
+
 /// Waits until this coordinator may serve from the store, if it stands by, and keeps others of this
 /// machine from it.
-async fn turn(args: &CoordinatorArgs, store: &dyn ObjectStore) -> Result<Option<StoreLock>> {
+async fn turn(
+    args: &CoordinatorArgs,
+    store: &dyn ObjectStore,
+    health: &Health,
+) -> Result<Option<StoreLock>> {
     if args.standby {
+        health.not_ready("it stands by while another coordinator serves");
         standby::wait(store, standby::PATIENCE).await;
     }
     let folder = match Location::parse(&args.store)? {
@@ -121,7 +145,7 @@ async fn turn(args: &CoordinatorArgs, store: &dyn ObjectStore) -> Result<Option<
     }
 }
 
-fn settings(args: &CoordinatorArgs) -> autorep_coordinator::Config {
+fn settings(args: &CoordinatorArgs, health: &Health) -> autorep_coordinator::Config {
     let others = Quota {
         cap: args.owner_cap,
         ..Quota::default()
@@ -136,6 +160,7 @@ fn settings(args: &CoordinatorArgs) -> autorep_coordinator::Config {
         },
         gc_every: args.gc_every,
         gc_min_age: args.gc_min_age,
+        health: health.clone(),
         ..autorep_coordinator::Config::default()
     }
 }
@@ -145,7 +170,17 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
     let mut signals = StopSignals::listen().context("take over the stop signals")?;
     let parent = args.exit_with_parent.then(parent_ends).transpose()?;
     let config = config(args)?;
-    let store = store::open_worker_store(&args.store)?;
+    let health = config.health.clone();
+    let gpus = Gpus::open(&config.device, config.ranks);
+    let _telemetry = Telemetry::start(
+        &args.metrics,
+        worker_metrics::TABLE,
+        health.clone(),
+        worker_metrics::prepare,
+        move || gpus.iter().for_each(Gpus::sample),
+    )
+    .await?;
+    let store = measured(store::open_worker_store(&args.store)?);
     let shutdown = CancellationToken::new();
     let working = autorep_worker::run(config, store, shutdown.clone());
     tokio::pin!(working);
@@ -168,6 +203,7 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
                     bail!("expected time to store a checkpoint, found a second signal");
                 }
                 tracing::info!("worker stops");
+                health.not_ready("it is stopping");
                 shutdown.cancel();
             }
             // The coordinator was the parent: there is nobody to commit to. Dropping the work

@@ -24,6 +24,7 @@ pub mod progress;
 pub mod run;
 pub mod signal;
 pub mod store;
+pub mod telemetry;
 pub mod token;
 pub mod weights;
 

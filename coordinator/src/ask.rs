@@ -19,6 +19,7 @@ use autorep_proto::v1;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::measure::{self, Limit};
 
 /// Where an answer goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -337,14 +338,14 @@ impl Desk {
 
     /// Asks, and waits for the answer; refused where too many do.
     pub(crate) async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
-        let _call = (self.calls.try_acquire()).map_err(|_full| overloaded("calls at a time"))?;
+        let _call = (self.calls.try_acquire()).map_err(|_full| overloaded(Limit::Calls))?;
         self.put(ask).await
     }
 
     /// Asks for a task, which may take long to come.
     pub(crate) async fn poll<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
         let poll = self.polls.try_acquire();
-        let _poll = poll.map_err(|_full| overloaded("requests for tasks"))?;
+        let _poll = poll.map_err(|_full| overloaded(Limit::Polls))?;
         self.put(ask).await
     }
 
@@ -359,14 +360,16 @@ impl Desk {
                 },
             }),
             Ok(Err(_closed)) => return Err(gone()),
-            Err(_elapsed) => return Err(overloaded("requests in its queue")),
+            Err(_elapsed) => return Err(overloaded(Limit::Queue)),
         }
         answer.await.map_err(|_closed| gone())?
     }
 }
 
 /// There is no room now.
-pub(crate) fn overloaded(limit: &str) -> Refusal {
+pub(crate) fn overloaded(limit: Limit) -> Refusal {
+    measure::overloaded(limit);
+    let limit = limit.in_words();
     Refusal::Overloaded {
         what: format!("the coordinator has as many {limit} as it may; try again in a second"),
         retry_after_ms: STAY_AWAY_MS,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use autorep_core::ledger::Quotas;
+use autorep_measure::Health;
 
 /// How a coordinator works. [`Config::default`] suits a cluster, [`Config::one_machine`] a
 /// coordinator and workers on one machine.
@@ -49,6 +50,8 @@ pub struct Config {
     pub gc_min_age: Duration,
     /// How long open calls may take to end when the coordinator stops.
     pub stop_grace: Duration,
+    /// Where the coordinator says whether it serves.
+    pub health: Health,
 }
 
 impl Default for Config {
@@ -72,6 +75,7 @@ impl Default for Config {
             gc_every: Duration::from_mins(10),
             gc_min_age: Duration::from_mins(10),
             stop_grace: Duration::from_secs(5),
+            health: Health::default(),
         }
     }
 }

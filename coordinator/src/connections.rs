@@ -40,7 +40,7 @@ pub(crate) fn limited<E>(
             })
         });
         if let Ok(None) = counted {
-            metrics::counter!("autorep_connections_refused_total").increment(1);
+            crate::measure::connection_refused();
             // Of many at once, one is told.
             if last.is_none_or(|at| at.elapsed() > TELL_EVERY) {
                 last = Some(Instant::now());

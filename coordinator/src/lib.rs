@@ -15,7 +15,7 @@ mod curve;
 pub mod embedded;
 mod garbage;
 pub mod identity;
-mod measure;
+pub mod measure;
 pub mod offline;
 mod owner;
 pub mod probe;

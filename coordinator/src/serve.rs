@@ -23,6 +23,7 @@ use crate::config::{Config, ConfigError, millis};
 use crate::connections::{limited, secured};
 use crate::garbage::collect_regularly;
 use crate::identity::{IdentityError, identity};
+use crate::measure::rpc::RpcLayer;
 use crate::owner::Owner;
 use crate::probe::{ProbeError, probe};
 use crate::restore::{RestoreError, restore};
@@ -134,6 +135,7 @@ pub async fn run(
     let collecting = collect_regularly(desk.clone(), Arc::clone(&store), &config);
     let lab = LabService::new(desk, config.clone(), store, stop.clone());
     let router = router(fleet, lab, Guard { tokens }).await?;
+    config.health.ready();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let incoming = limited(incoming, config.max_connections);
     let incoming = secured(incoming, tls, config.max_connections);
@@ -155,6 +157,7 @@ pub async fn run(
             owning.await.map_err(RunError::Write).and(served.map_err(RunError::Serve))
         }
     };
+    config.health.not_ready("it has ended");
     match &ended {
         Ok(()) => {
             drop(beating);
@@ -211,12 +214,11 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
     })
 }
 
+/// The services, each call to which is counted.
+type Measured = Router<Stack<Guard, Stack<RpcLayer, Identity>>>;
+
 /// All services with their limits.
-async fn router(
-    fleet: FleetService,
-    lab: LabService,
-    guard: Guard,
-) -> Result<Router<Stack<Guard, Identity>>, RunError> {
+async fn router(fleet: FleetService, lab: LabService, guard: Guard) -> Result<Measured, RunError> {
     let manifest_bytes = Config::default().max_manifest_bytes;
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FleetServer<FleetService>>().await;
@@ -228,6 +230,7 @@ async fn router(
         .map_err(RunError::Reflection)?;
     let calls = u32::try_from(CALLS_PER_CONNECTION).unwrap_or(u32::MAX);
     Ok(Server::builder()
+        .layer(RpcLayer::new())
         .max_concurrent_streams(calls)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .http2_max_header_list_size(HEADER_BYTES)

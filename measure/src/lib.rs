@@ -7,6 +7,7 @@
 //! nothing where nobody has installed a recorder.
 
 mod health;
+pub mod http;
 pub mod process;
 pub mod store;
 mod table;

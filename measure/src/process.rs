@@ -10,6 +10,11 @@ pub const TABLE: &[Metric] = &[
         &["version"],
         "1, with the version of this daemon.",
     ),
+    Metric::gauge(
+        "autorep_ready",
+        &[],
+        "Whether the daemon is ready, as /readyz says: 1 or 0.",
+    ),
     Metric::new(
         "process_cpu_seconds_total",
         Kind::Counter,

@@ -23,13 +23,14 @@ const TIME: &str = "autorep_store_request_seconds";
 const SENT: &str = "autorep_store_sent_bytes_total";
 const RECEIVED: &str = "autorep_store_received_bytes_total";
 const RETRIES: &str = "autorep_store_retries_total";
+const FAILED_TRIES: &str = "autorep_store_failed_tries_total";
 
 /// The metrics of every daemon's store.
 pub const TABLE: &[Metric] = &[
     Metric::counter(
         REQUESTS,
         &["operation", "outcome"],
-        "Requests to the object store. Outcomes: `ok`; `absent`, `exists`, `changed` (answers to a condition, no errors); `denied` (credentials or rights); `error` (anything else, after the store client's own retries).",
+        "Requests to the object store. Outcomes: `ok`; `absent`, `exists`, `changed` (answers to a condition, no errors); `unsupported` (a store of this kind cannot, which a coordinator tries when it starts); `denied` (credentials or rights); `error` (anything else, after the store client's own retries).",
     ),
     Metric::seconds(
         TIME,
@@ -54,13 +55,23 @@ pub const TABLE: &[Metric] = &[
     Metric::counter(
         RETRIES,
         &[],
-        "Operations on the object store that failed and were tried again by the worker.",
+        "Operations on the object store that failed, after its client's own tries, and were begun anew by the worker.",
+    ),
+    Metric::counter(
+        FAILED_TRIES,
+        &["reason"],
+        "Tries of the store's client that failed and that it repeats within its patience: no `connection`, `throttled` (429, 503), `server` (408, other 5xx). Of S3 stores only.",
     ),
 ];
 
 /// An operation on the store failed and is tried again.
 pub fn retried() {
     metrics::counter!(RETRIES).increment(1);
+}
+
+/// One try of the store's client failed.
+pub(crate) fn try_failed(reason: &'static str) {
+    metrics::counter!(FAILED_TRIES, "reason" => reason).increment(1);
 }
 
 /// Makes the counters of a store appear with 0, so that their first increase can be seen.
@@ -73,6 +84,9 @@ pub fn prepare() {
     metrics::counter!(SENT).increment(0);
     metrics::counter!(RECEIVED).increment(0);
     metrics::counter!(RETRIES).increment(0);
+    for reason in ["connection", "throttled", "server"] {
+        metrics::counter!(FAILED_TRIES, "reason" => reason).increment(0);
+    }
 }
 
 /// A store whose requests are counted and timed.
@@ -108,6 +122,8 @@ fn outcome(error: &Error) -> &'static str {
         "changed"
     } else if let Error::PermissionDenied { .. } | Error::Unauthenticated { .. } = error {
         "denied"
+    } else if let Error::NotImplemented { .. } | Error::NotSupported { .. } = error {
+        "unsupported"
     } else {
         "error"
     }
@@ -282,6 +298,20 @@ mod tests {
     use object_store::{ObjectStoreExt as _, PutMode};
 
     use super::*;
+
+    #[test]
+    fn what_a_folder_cannot_do_is_no_failure_of_the_store() {
+        let unsupported = Error::NotImplemented {
+            operation: "put if unchanged".to_owned(),
+            implementer: "folder".to_owned(),
+        };
+        assert_eq!(outcome(&unsupported), "unsupported");
+        let broken = Error::Generic {
+            store: "folder",
+            source: "no room".into(),
+        };
+        assert_eq!(outcome(&broken), "error");
+    }
 
     async fn use_it(store: &MeasuredStore) -> Result<()> {
         let key = Path::from("a");

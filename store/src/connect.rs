@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use autorep_measure::http::CountedConnector;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::ClientConfigKey;
 use object_store::local::LocalFileSystem;
@@ -174,7 +175,10 @@ fn build(
         }
     }
     if multipart == Multipart::CreatesOnly {
-        builder = builder.with_http_connector(CreateOnly::default());
+        let counted = CountedConnector::around(CreateOnly::default());
+        builder = builder.with_http_connector(counted);
+    } else {
+        builder = builder.with_http_connector(CountedConnector::default());
     }
     builder.build().map_err(failed)
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `pid` | writes its process id into the file `pid` beside the script |
 //! | `progress STEP` | reports progress |
+//! | `progress STEP SHARE` | the same, and that it waited for data for this share of the time |
 //! | `checkpoint resume STEP` | writes and reports a resume checkpoint |
 //! | `checkpoint NAME STEP` | writes and reports the output NAME |
 //! | `big NAME STEP BYTES` | the same, with a tensor part of BYTES |
@@ -100,8 +101,9 @@ impl Double {
                 let path = Path::new(&self.start.data_folder).join("pid");
                 std::fs::write(path, std::process::id().to_string())?;
             }
-            ["progress", step] => self.say(Event::Progress(v1::Progress {
+            ["progress", step, ref wait @ ..] => self.say(Event::Progress(v1::Progress {
                 step: step.parse()?,
+                data_wait_share: wait.first().map(|share| share.parse()).transpose()?,
                 ..v1::Progress::default()
             }))?,
             ["checkpoint", name, step] => self.checkpoint(name, step.parse()?, 16)?,

@@ -22,6 +22,27 @@ use super::{Double, Failure, command};
 /// Between two looks at what the worker has done.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// What a search would say after a step.
+fn progress(step: u64, pace: Pace) -> v1::Progress {
+    let loss = 1.0 / (step as f64);
+    v1::Progress {
+        epoch: 1,
+        epochs: 1,
+        step,
+        steps: pace.steps,
+        loss: Some(loss),
+        relu_count: Some(1000 - step.min(500)),
+        relu_budget: Some(500),
+        images_per_second: Some(32.0 / pace.step.as_secs_f64().max(1e-3)),
+        data_wait_share: Some(0.01),
+        validation: Some(v1::Accuracy {
+            correct: 7,
+            images: 10,
+        }),
+        ..v1::Progress::default()
+    }
+}
+
 /// What a checkpoint's `state.json` holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct State {
@@ -57,6 +78,7 @@ impl Double {
                 digest: Digest::of(format!("{} {}", state.digest, state.step + 1).as_bytes()),
             };
             self.note(&spec, state.step)?;
+            self.say(Event::Progress(progress(state.step, pace)))?;
             let stopping = stop.load(Ordering::Relaxed);
             let due = state.step.is_multiple_of(pace.every) && state.step < pace.steps;
             if !evaluates && (due || stopping) {

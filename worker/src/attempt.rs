@@ -30,6 +30,7 @@ use crate::checkpoints::{self, Next, Queue, Ready, UploadError};
 use crate::config::Config;
 use crate::fleet::{Fleet, Terms};
 use crate::inputs::{self, FetchError, Inputs};
+use crate::measure::{self, Meter};
 use crate::report::{Outcome, Times};
 use crate::scratch::AttemptFolder;
 use crate::store::Store;
@@ -114,6 +115,7 @@ pub(crate) struct Attempt<'a> {
     /// Folders that are being removed.
     chores: JoinSet<()>,
     progress: Option<v1::Progress>,
+    meter: Meter,
     verdict: Option<Verdict>,
     stderr: String,
     unusable: Option<SpawnError>,
@@ -146,6 +148,7 @@ impl<'a> Attempt<'a> {
             queue: Queue::default(),
             chores: JoinSet::new(),
             progress: None,
+            meter: Meter::default(),
             verdict: None,
             stderr: String::new(),
             unusable: None,
@@ -314,6 +317,7 @@ impl<'a> Attempt<'a> {
             }
             Ok(answer) => {
                 self.lease_over = sent + self.around.terms.lease_ttl;
+                self.around.config.answered();
                 self.directed(&answer);
                 None
             }
@@ -321,7 +325,7 @@ impl<'a> Attempt<'a> {
                 Some(refused(&refusal))
             }
             Err(refusal) => {
-                metrics::counter!("autorep_worker_failed_renewals_total").increment(1);
+                measure::renewal_failed();
                 tracing::warn!(%refusal, "the lease could not be renewed; trying again");
                 // Sooner than a renewal that went well: the lease is running out.
                 self.renewal_due = Instant::now() + self.around.terms.renew_every / 4;
@@ -397,7 +401,10 @@ impl<'a> Attempt<'a> {
 
     fn heard(&mut self, event: trainer_event::Event) -> Option<Outcome> {
         match event {
-            trainer_event::Event::Progress(progress) => self.progress = Some(progress),
+            trainer_event::Event::Progress(progress) => {
+                self.meter.heard(&progress);
+                self.progress = Some(progress);
+            }
             trainer_event::Event::Meeting(v1::Meeting { port }) => {
                 match self.group.listens(&self.around.config.advertise, port) {
                     // The members wait to be told.

@@ -16,6 +16,7 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use crate::fleet::Fleet;
+use crate::measure;
 use crate::store::{PutError, Store};
 
 /// A checkpoint that lies complete in a folder.
@@ -168,9 +169,9 @@ pub(crate) async fn upload(
     reached(Point::WorkerAfterCommit);
     discard(&ready).await?;
 
-    let seconds = started.elapsed().as_secs_f64();
-    metrics::counter!("autorep_worker_checkpoint_bytes_total").increment(bytes);
-    metrics::histogram!("autorep_worker_checkpoint_seconds").record(seconds);
+    let took = started.elapsed();
+    measure::checkpoint_committed(bytes, took);
+    let seconds = took.as_secs_f64();
     tracing::info!(role = ?checkpoint.role, step = checkpoint.step, bytes, seconds, "committed a checkpoint");
     Ok(checkpoint)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use autorep_core::data::DataRoot;
 use autorep_core::lease::is_host;
 use autorep_core::offer::{LABEL, Offer, is_label};
+use autorep_measure::Health;
 use autorep_transport::Credentials;
 use tonic::transport::Uri;
 
@@ -60,6 +61,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long a store that answers with errors is tried again before the attempt fails.
     pub store_patience: Duration,
+    /// Where the worker says whether it has registered and its coordinator answers.
+    pub health: Health,
 }
 
 impl Config {
@@ -93,7 +96,14 @@ impl Config {
             exit_when_idle: false,
             grace: Duration::from_secs(25),
             store_patience: Duration::from_mins(2),
+            health: Health::new("it has not registered with its coordinator"),
         }
+    }
+
+    /// The coordinator has answered: this worker is ready, unless that does not come again.
+    pub(crate) fn answered(&self) {
+        let then = "its coordinator has not answered for a minute";
+        self.health.ready_for(Duration::from_mins(1), then);
     }
 
     /// Ranks for a task whose sweep asks for so many: as many, but none that is not there; all where

@@ -26,6 +26,7 @@ mod fleet;
 mod inputs;
 mod logs;
 pub mod machine;
+pub mod measure;
 pub mod report;
 mod scratch;
 mod session;

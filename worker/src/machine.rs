@@ -63,7 +63,7 @@ fn total_memory_mib(text: &str) -> Option<u64> {
 }
 
 /// What the driver calls the device that libtorch numbers `index`: `CUDA_VISIBLE_DEVICES` renumbers.
-fn gpu_id(index: &str, visible: Option<&str>) -> Option<String> {
+pub(crate) fn gpu_id(index: &str, visible: Option<&str>) -> Option<String> {
     let number: usize = index.parse().ok()?;
     let Some(visible) = visible else {
         return Some(index.to_owned());

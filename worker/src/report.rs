@@ -23,6 +23,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every way to end.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Finished,
+        Self::Failed,
+        Self::Released,
+        Self::Cancelled,
+        Self::Attended,
+        Self::Lost,
+    ];
+
     /// The name in metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ use crate::backoff::Backoff;
 use crate::causes::chain;
 use crate::config::Config;
 use crate::fleet::{Failure, Fleet, Terms, passes};
+use crate::measure;
 use crate::report::{Outcome, Summary, Times};
 use crate::scratch::WorkerFolder;
 use crate::store::Store;
@@ -124,6 +125,7 @@ impl Session {
         if let Ok(Some(terms)) = &registered {
             self.was_registered = true;
             reached(Point::WorkerAfterRegister);
+            self.config.answered();
             tracing::info!(worker = self.config.name, ?terms, "registered");
         }
         registered
@@ -162,11 +164,17 @@ impl Session {
             self.summary.waiting += asked.elapsed();
             let response = match answer {
                 None => return Ok(Pause::Over),
-                Some(Ok(response)) => response,
+                Some(Ok(response)) => {
+                    self.config.answered();
+                    response
+                }
                 Some(Err(refusal))
                     if passes(&refusal) || matches!(refusal, Refusal::UnknownWorker(_)) =>
                 {
                     tracing::warn!(%refusal, "lost the coordinator");
+                    self.config
+                        .health
+                        .not_ready("its coordinator does not answer");
                     self.pause(refusal.retry_after()).await;
                     return Ok(Pause::Lost);
                 }
@@ -320,15 +328,6 @@ impl Session {
 
     fn record(&mut self, report: &Report) {
         self.summary.add(report.outcome, report.times);
-        metrics::counter!("autorep_worker_attempts_total", "outcome" => report.outcome.name())
-            .increment(1);
-        for (phase, time) in [
-            ("fetching", report.times.fetching),
-            ("training", report.times.training),
-            ("storing", report.times.storing),
-        ] {
-            metrics::histogram!("autorep_worker_attempt_seconds", "phase" => phase)
-                .record(time.as_secs_f64());
-        }
+        measure::attempt_ended(report.outcome, report.times);
     }
 }

@@ -360,6 +360,7 @@ impl Store {
                     if started.elapsed() + wait > self.patience {
                         return Err(error);
                     }
+                    autorep_measure::store::retried();
                     tracing::warn!(error = %chain(&error), ?wait, "store fails; trying again");
                     tokio::time::sleep(wait).await;
                 }

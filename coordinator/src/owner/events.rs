@@ -18,7 +18,10 @@ impl<S: StateStore> Owner<S> {
     pub(super) fn before(&mut self, event: &Event) {
         match event {
             Event::Leased { .. } => measure::lease_granted(),
-            Event::Finished { task, observation } => self.before_finish(*task, observation),
+            Event::Finished { task, observation } => {
+                self.sampler.goes_on();
+                self.before_finish(*task, observation);
+            }
             Event::Grown { sweep, steps } => {
                 tracing::info!(%sweep, ?steps, "the sweep grows: tasks may train for longer");
             }
@@ -27,7 +30,7 @@ impl<S: StateStore> Owner<S> {
             }
             Event::Stopped { task, interim } => {
                 self.forget_lease(*task);
-                measure::attempt_ended("released");
+                measure::attempt_released();
                 let epochs = interim.curve.reached();
                 tracing::info!(task = %task.short(), epochs, "lease given back");
             }
@@ -38,17 +41,21 @@ impl<S: StateStore> Owner<S> {
             } => {
                 self.forget_lease(*task);
                 note_end(*task, failure.as_deref(), *next);
+                self.sampler.may_be_in_quarantine(*task, *next);
                 if let Some(failure) = failure {
                     self.judge_machine(*task, failure);
                 }
             }
-            Event::Adopted { checkpoint } => tracing::debug!(
-                task = %checkpoint.task.short(),
-                generation = checkpoint.generation.0,
-                role = ?checkpoint.role,
-                step = checkpoint.step,
-                "checkpoint committed"
-            ),
+            Event::Adopted { checkpoint } => {
+                self.sampler.goes_on();
+                tracing::debug!(
+                    task = %checkpoint.task.short(),
+                    generation = checkpoint.generation.0,
+                    role = ?checkpoint.role,
+                    step = checkpoint.step,
+                    "checkpoint committed"
+                );
+            }
             Event::SetAside { checkpoint } => tracing::warn!(
                 task = %checkpoint.task.short(),
                 generation = checkpoint.generation.0,
@@ -103,7 +110,6 @@ impl<S: StateStore> Owner<S> {
 
     fn before_finish(&mut self, task: TaskId, observation: &Observation) {
         self.forget_lease(task);
-        measure::attempt_ended("finished");
         let Some(known) = self.ledger.task(task) else {
             return;
         };
@@ -114,6 +120,7 @@ impl<S: StateStore> Owner<S> {
             self.roster.succeeded(&part.worker);
         }
         let worker = lease.leader.worker.clone();
+        measure::task_finished(known.spec().kind());
         tracing::info!(
             task = %task.short(),
             generation = known.generation().0,
@@ -159,11 +166,11 @@ fn in_words(progress: &v1::Progress) -> String {
 
 fn note_end(task: TaskId, failure: Option<&Failure>, next: Next) {
     let Some(failure) = failure else {
-        measure::attempt_ended("released");
+        measure::attempt_released();
         tracing::info!(task = %task.short(), "lease given back");
         return;
     };
-    measure::attempt_ended(measure::outcome(failure.class));
+    measure::attempt_failed(failure.class);
     let gives_up = matches!(next, Next::GiveUp);
     if gives_up {
         measure::task_gave_up();

@@ -14,6 +14,7 @@ use autorep_proto::v1;
 use super::Owner;
 use crate::ask::{Ask, OfGroup, Registration, Reply, Work};
 use crate::config::millis;
+use crate::measure;
 use crate::refuse;
 use crate::state::StateStore;
 
@@ -146,7 +147,10 @@ impl<S: StateStore> Owner<S> {
             Renewal::Continue => {
                 let task = part.claim.task;
                 if let Some(progress) = progress {
-                    self.progress.insert(task, progress);
+                    let before = self.progress.insert(task, progress);
+                    if before.is_none_or(|before| before.step < progress.step) {
+                        self.sampler.goes_on();
+                    }
                 }
                 if let Some(place) = group.rendezvous {
                     self.meetings.set(part.claim, place);
@@ -223,6 +227,7 @@ impl<S: StateStore> Owner<S> {
         let decision = self.ledger.expire(now_ms);
         let expired = self.apply(decision);
         if expired > 0 {
+            measure::leases_expired(expired);
             tracing::warn!(
                 expired,
                 lease_ttl_ms = self.lease_ttl_ms(),

@@ -1,9 +1,10 @@
 //! Fronts that are kept up to date, and told to those who watch.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use autorep_core::candidate::Candidate;
-use autorep_core::front::{FrontReport, SweepFront};
+use autorep_core::candidate::{Candidate, PointKind};
+use autorep_core::front::{FrontReport, Standing, SweepFront};
 use autorep_core::id::{TaskId, WorkerId};
 use autorep_core::ledger::{Event, TaskState};
 use autorep_core::observation::Observation;
@@ -29,6 +30,8 @@ pub(super) struct LiveFront {
     stale: bool,
     /// The candidate that each `evaluate` task measures first, sorted by task.
     candidates: Vec<(TaskId, u32)>,
+    /// The budgets of its candidates, rising.
+    budgets: Vec<u64>,
 }
 
 impl LiveFront {
@@ -39,6 +42,7 @@ impl LiveFront {
             watchers: watch::Sender::new(report),
             stale: false,
             candidates: by_evaluation(candidates),
+            budgets: budgets(candidates),
         }
     }
 
@@ -46,6 +50,7 @@ impl LiveFront {
     pub(super) fn replace(&mut self, front: SweepFront, candidates: &[Candidate]) {
         self.front = front;
         self.candidates = by_evaluation(candidates);
+        self.budgets = budgets(candidates);
         self.stale = true;
     }
 
@@ -80,6 +85,11 @@ impl LiveFront {
         self.watchers.subscribe()
     }
 
+    /// What it has come to, and the budgets that there are.
+    pub(super) fn standing(&self) -> (Standing, &[u64]) {
+        (self.front.standing(), &self.budgets)
+    }
+
     /// The front as it is now.
     pub(super) fn report(&self) -> FrontReport {
         self.front.report()
@@ -91,6 +101,14 @@ impl LiveFront {
             self.stale = false;
         }
     }
+}
+
+fn budgets(candidates: &[Candidate]) -> Vec<u64> {
+    let replaced = candidates
+        .iter()
+        .filter(|it| it.kind == PointKind::Replaced);
+    let budgets: BTreeSet<u64> = replaced.map(|it| it.budget).collect();
+    budgets.into_iter().collect()
 }
 
 fn by_evaluation(candidates: &[Candidate]) -> Vec<(TaskId, u32)> {
@@ -145,7 +163,6 @@ impl<S: StateStore> Owner<S> {
 
 #[cfg(test)]
 mod tests {
-    use autorep_core::candidate::PointKind;
     use autorep_core::data::DataSet;
     use autorep_core::digest::Digest;
     use autorep_core::id::CandidateId;

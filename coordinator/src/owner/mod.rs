@@ -33,6 +33,7 @@ use fronts::{Finished, LiveFront};
 use meetings::Meetings;
 use pace::Pace;
 use points::{Decided, When};
+use sample::Sampler;
 
 mod events;
 mod fleet;
@@ -42,6 +43,7 @@ mod label;
 mod meetings;
 mod pace;
 mod points;
+mod sample;
 mod scope;
 mod serve;
 mod storage;
@@ -76,6 +78,7 @@ pub(crate) struct Owner<S> {
     turn: Turn,
     /// What the last turn was like.
     pace: Pace,
+    sampler: Sampler,
     stopping: bool,
     /// Before this no lease expires: this process has not run for a while, and renewals may be
     /// waiting where it has not looked yet.
@@ -116,6 +119,7 @@ impl<S: StateStore> Owner<S> {
             })
             .collect();
         let patience = Patience::new(millis(config.gather));
+        let sampler = Sampler::new(&ledger);
         let sweeps = (sweeps.into_iter())
             .map(|record| (record.manifest.name.clone(), record))
             .collect();
@@ -135,6 +139,7 @@ impl<S: StateStore> Owner<S> {
             waiters: VecDeque::new(),
             turn: Turn::default(),
             pace: Pace::default(),
+            sampler,
             stopping: false,
             expire_from_ms: 0,
             #[cfg(feature = "simulation")]
@@ -256,7 +261,7 @@ impl<S: StateStore> Owner<S> {
             }
         }
         decided.reached(When::AfterAnswer);
-        measure::leases(self.ledger.lease_count(), self.ledger.ready_count());
+        self.sample(now_ms);
         Ok(())
     }
 
@@ -420,7 +425,11 @@ impl<S: StateStore> Owner<S> {
             }
             Err(refusal) => {
                 self.turn.unproved = true;
-                Err(refusal.on_the_wire())
+                let refusal = refusal.on_the_wire();
+                if let Refusal::Stale { .. } = refusal {
+                    measure::stale_claim_refused();
+                }
+                Err(refusal)
             }
         }
     }

@@ -23,6 +23,7 @@ use super::{beginning_of, guard, logs};
 use crate::ask::{Ask, Desk, NewSweep, gone, overloaded};
 use crate::config::Config;
 use crate::garbage::Collection;
+use crate::measure::Limit;
 
 /// Plans that are expanded at the same time: each may take a gigabyte.
 const EXPANSIONS: usize = 1;
@@ -74,7 +75,7 @@ impl LabService {
     ) -> Result<T, Refusal> {
         check_length(&text, self.config.max_manifest_bytes)?;
         let waiting = Arc::clone(&self.manifests).try_acquire_owned();
-        let _waiting = waiting.map_err(|_full| overloaded("manifests to read"))?;
+        let _waiting = waiting.map_err(|_full| overloaded(Limit::Manifests))?;
         let task_limit = self.config.max_plan_tasks;
         let turn = Arc::clone(&self.expansions).acquire_owned().await;
         let turn = turn.map_err(|_closed| gone())?;
@@ -93,7 +94,7 @@ impl LabService {
     /// Counts one more stream, for as long as what is returned lives.
     fn stream(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let streams = Arc::clone(&self.streams);
-        (streams.try_acquire_owned()).map_err(|_full| overloaded("streams at a time"))
+        (streams.try_acquire_owned()).map_err(|_full| overloaded(Limit::Streams))
     }
 
     /// The way to the sweeps that a call may reach.

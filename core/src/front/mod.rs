@@ -9,6 +9,7 @@ mod estimate;
 mod hypervolume;
 mod pareto;
 mod search;
+mod standing;
 mod sweep;
 mod undertrained;
 
@@ -21,6 +22,7 @@ pub use certainty::{Certainty, Measured, certainties};
 pub use estimate::Estimate;
 pub use hypervolume::hypervolume;
 pub use pareto::{Flips, Pareto, Point};
+pub use standing::Standing;
 pub use sweep::{Refusal, RefusedObservation, SweepFront};
 pub use undertrained::under_trained;
 

@@ -109,6 +109,8 @@ pub struct SweepFront {
     uses: Vec<Use>,
     /// Of `replace` tasks, sorted in the same way.
     searches: Vec<Use>,
+    /// The candidates that are baselines.
+    baselines: Vec<u32>,
     pareto: Pareto,
 }
 
@@ -136,12 +138,18 @@ impl SweepFront {
             })
             .collect();
         uses.sort_unstable();
+        let baselines = (0..)
+            .zip(&entries)
+            .filter(|(_, entry)| entry.kind == PointKind::Baseline)
+            .map(|(owner, _)| owner)
+            .collect();
         let owners = u32::try_from(entries.len()).expect("a plan's candidates fit 32 bits");
         Self {
             sweep: sweep.clone(),
             entries,
             uses,
             searches: vec![],
+            baselines,
             pareto: Pareto::new(owners),
         }
     }
@@ -232,6 +240,24 @@ impl SweepFront {
         owners
             .map(|owner| self.entries[owner as usize].id)
             .collect()
+    }
+
+    pub(super) const fn pareto(&self) -> &Pareto {
+        &self.pareto
+    }
+
+    /// ReLUs of a candidate's full network.
+    pub(super) fn relu_total(&self, owner: u32) -> u64 {
+        self.entries[owner as usize].relu_total
+    }
+
+    /// The best mean test accuracy of a baseline, in percent.
+    pub(super) fn best_baseline(&self) -> Option<f64> {
+        let baselines = self.baselines.iter();
+        baselines
+            .filter_map(|&owner| self.entries[owner as usize].estimate())
+            .map(|estimate| estimate.mean)
+            .max_by(f64::total_cmp)
     }
 
     /// The front as it is now, in the order that [`FrontReport`] promises.

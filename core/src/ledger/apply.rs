@@ -255,6 +255,7 @@ impl Ledger {
             at_limit: false,
             account: None,
             ready: ReadySet::default(),
+            first_ready: 0,
             members: Vec::new(),
             counts: TaskCounts::default(),
             grown: Vec::new(),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Event, Ledger, Next, Sweep, Task, TaskCounts, TaskState};
 use crate::growth::ALL_EPOCHS;
 use crate::id::TaskId;
+use crate::task::TaskKind;
 
 /// An invariant that does not hold: a defect of this crate, or of the records it was given.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -143,7 +144,8 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
     let mut owner_leases = vec![0; ledger.owner_leases.len()];
     let mut holders = 0;
     // What can be leased: once for each sweep that it can be leased for.
-    let (mut ready, mut ready_tasks) = (0, 0);
+    let (mut ready, mut ready_tasks) = (0, [0; TaskKind::ALL.len()]);
+    let mut first_ready = vec![0; ledger.sweeps.len()];
     for (slot, task) in (0..).zip(&ledger.tasks) {
         match &task.state {
             TaskState::Leased(lease) => {
@@ -157,7 +159,10 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
                 let granting = (task.sweeps.iter())
                     .filter(|member| ledger.is_granted(slot, **member))
                     .map(|member| (&ledger.sweeps[member.sweep as usize], member));
-                ready_tasks += usize::from(granting.clone().next().is_some());
+                if let Some((_, member)) = granting.clone().next() {
+                    ready_tasks[task.spec().kind().index()] += 1;
+                    first_ready[member.sweep as usize] += 1;
+                }
                 for (sweep, member) in granting {
                     ready += 1;
                     let is_in = (sweep.ready).contains(slot, member.rank, state.not_before_ms);
@@ -176,7 +181,8 @@ fn check_indices(ledger: &Ledger) -> Result<(), Violation> {
     let all = &"the ledger";
     let indexed: usize = ledger.sweeps.iter().map(|sweep| sweep.ready.len()).sum();
     hold(6, all, "nothing else can be leased", indexed == ready)?;
-    let counted = ledger.ready_tasks == ready_tasks;
+    let firsts: Vec<u64> = ledger.sweeps.iter().map(|it| it.first_ready).collect();
+    let counted = ledger.ready_tasks == ready_tasks && firsts == first_ready;
     hold(6, all, "what can be leased is counted", counted)?;
     let idle = (ledger.active.iter()).all(|&at| !ledger.sweeps[at as usize].ready.is_empty());
     hold(6, all, "only sweeps with a task to lease have a turn", idle)?;

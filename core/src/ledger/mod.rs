@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::planted::{Bug, planted};
 use crate::retry::Retry;
 use crate::schedule::{Rank, ReadySet};
-use crate::task::TaskSpec;
+use crate::task::{TaskKind, TaskSpec};
 use crate::terms::Terms;
 
 mod account;
@@ -62,7 +62,7 @@ pub use state::{
     StateName, TaskState, Waiting,
 };
 pub use turn::{Quota, Quotas};
-pub use view::{SweepState, SweepView};
+pub use view::{Demand, SweepState, SweepView};
 
 /// The most failures that a task remembers; older ones are forgotten.
 pub const FAILURES_KEPT: usize = 3;
@@ -80,8 +80,8 @@ pub struct Ledger {
     active: BTreeSet<u32>,
     /// The sweeps that can grow now.
     growing: BTreeSet<u32>,
-    /// Tasks that may be leased now or after their time to wait.
-    ready_tasks: usize,
+    /// Tasks that may be leased now or after their time to wait, by [`TaskKind::index`].
+    ready_tasks: [usize; TaskKind::ALL.len()],
     owner_slots: BTreeMap<OwnerName, u32>,
     /// By owner: the leases on tasks that their sweeps want, each as often as it has workers.
     owner_leases: Vec<u32>,
@@ -142,6 +142,8 @@ struct Sweep {
     account: Option<Box<account::Account>>,
     /// Its tasks that may be leased; none while it is paused or cancelled.
     ready: ReadySet,
+    /// Those of them that no sweep before it has, too: over all sweeps each task counts once.
+    first_ready: u64,
     members: Vec<u32>,
     counts: TaskCounts,
     /// How it has grown so far.
@@ -204,7 +206,7 @@ impl Ledger {
             quotas: Quotas::default(),
             active: BTreeSet::new(),
             growing: BTreeSet::new(),
-            ready_tasks: 0,
+            ready_tasks: [0; TaskKind::ALL.len()],
             owner_slots: BTreeMap::new(),
             owner_leases: Vec::new(),
             expiries: BTreeSet::new(),

@@ -207,17 +207,20 @@ impl Ledger {
         match &task.state {
             TaskState::Ready(ready) => {
                 let not_before_ms = ready.not_before_ms;
-                let mut is_in_one = false;
+                let kind = task.spec().kind();
+                let mut is_first = true;
                 for at in 0..self.at(slot).sweeps.len() {
                     let member = self.at(slot).sweeps[at];
                     if self.is_granted(slot, member) {
-                        is_in_one = true;
                         let sweep = &mut self.sweeps[member.sweep as usize];
+                        if std::mem::take(&mut is_first) {
+                            sweep.first_ready += 1;
+                            self.ready_tasks[kind.index()] += 1;
+                        }
                         sweep.ready.insert(slot, member.rank, not_before_ms);
                         self.active.insert(member.sweep);
                     }
                 }
-                self.ready_tasks += usize::from(is_in_one);
             }
             TaskState::Leased(lease) => {
                 self.expiries.insert((lease.expires_at_ms(), slot));
@@ -243,19 +246,22 @@ impl Ledger {
         match &task.state {
             TaskState::Ready(ready) => {
                 let not_before_ms = ready.not_before_ms;
-                let mut was_in_one = false;
+                let kind = task.spec().kind();
+                let mut was_first = true;
                 for at in 0..self.at(slot).sweeps.len() {
                     let member = self.at(slot).sweeps[at];
                     if self.is_granted(slot, member) {
-                        was_in_one = true;
                         let sweep = &mut self.sweeps[member.sweep as usize];
+                        if std::mem::take(&mut was_first) {
+                            sweep.first_ready -= 1;
+                            self.ready_tasks[kind.index()] -= 1;
+                        }
                         sweep.ready.remove(slot, member.rank, not_before_ms);
                         if sweep.ready.is_empty() {
                             self.active.remove(&member.sweep);
                         }
                     }
                 }
-                self.ready_tasks -= usize::from(was_in_one);
             }
             TaskState::Leased(lease) => {
                 self.expiries.remove(&(lease.expires_at_ms(), slot));

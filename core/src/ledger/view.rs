@@ -1,5 +1,6 @@
 //! Questions to the ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Leased, Ledger, Sweep, Task, TaskCounts, TaskState};
@@ -8,6 +9,7 @@ use crate::id::{SweepName, TaskId, WorkerId};
 use crate::offer::Requirements;
 use crate::plan::Plan;
 use crate::planted::{Bug, planted};
+use crate::task::TaskKind;
 use crate::terms::Terms;
 
 /// What has become of a sweep.
@@ -23,6 +25,15 @@ pub enum SweepState {
     Partial,
     /// Ended by a person.
     Cancelled,
+}
+
+/// How many tasks have the same needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Demand {
+    /// Tasks that may be leased now or after their time to wait.
+    pub ready: u64,
+    /// Tasks that are leased.
+    pub leased: u64,
 }
 
 /// One sweep, to read.
@@ -182,7 +193,32 @@ impl Ledger {
 
     /// Tasks that may be leased now or after their time to wait.
     pub fn ready_count(&self) -> usize {
-        self.ready_tasks
+        self.ready_tasks.iter().sum()
+    }
+
+    /// Those of them that are of one kind.
+    pub const fn ready_of(&self, kind: TaskKind) -> usize {
+        self.ready_tasks[kind.index()]
+    }
+
+    /// What tasks need that are ready or leased, each need with both numbers; each task counts once,
+    /// with the needs of one of the sweeps that want it. Costs as much as there are sweeps and leases.
+    pub fn demand(&self) -> BTreeMap<&Requirements, Demand> {
+        let mut demand: BTreeMap<&Requirements, Demand> = BTreeMap::new();
+        let mut leased = vec![0; self.sweeps.len()];
+        for &(_, slot) in &self.expiries {
+            let mut members = self.at(slot).sweeps.iter();
+            let wanting = members.find(|member| !self.sweeps[member.sweep as usize].cancelled);
+            if let Some(member) = wanting {
+                leased[member.sweep as usize] += 1;
+            }
+        }
+        for (sweep, leased) in self.sweeps.iter().zip(leased) {
+            let of_need = demand.entry(&sweep.terms.needs).or_default();
+            of_need.ready += sweep.first_ready;
+            of_need.leased += leased;
+        }
+        demand
     }
 
     /// Whether nothing runs and nothing will, unless a person does something: every task of every

@@ -13,7 +13,7 @@ const MAX_LINES: usize = 600;
 /// Which of our crates each may depend on, in tests too.
 const ARROWS: [(&str, &[&str]); 15] = [
     ("autorep-core", &[]),
-    ("autorep-store", &["autorep-core"]),
+    ("autorep-store", &["autorep-core", "autorep-measure"]),
     ("autorep-data", &["autorep-core", "autorep-store"]),
     ("autorep-proto", &["autorep-core"]),
     ("autorep-failpoint", &[]),

@@ -8,7 +8,7 @@ use crate::candidate::{Candidate, PointKind};
 use crate::data::DataSet;
 use crate::digest::Digest;
 use crate::front::{
-    FrontChange, FrontReport, FrontRow, Refusal, SelectionBias, SweepFront, hypervolume,
+    FrontChange, FrontReport, FrontRow, Refusal, SelectionBias, Standing, SweepFront, hypervolume,
 };
 use crate::id::{CandidateId, SweepName, TaskId};
 use crate::net::Family;
@@ -255,6 +255,7 @@ proptest! {
             };
             let after = front.report();
             assert_told_the_difference(&told, &before, &after);
+            assert_standing(&front.standing(), &after);
             assert_agree(after, brute_force(&candidates, &latest));
         }
 
@@ -266,6 +267,24 @@ proptest! {
             again.observe(*task, seen);
         }
         prop_assert_eq!(bytes(&again.report()), bytes(&front.report()));
+    }
+}
+
+/// The few numbers are the report's.
+fn assert_standing(standing: &Standing, report: &FrontReport) {
+    let of_kind = |kind| report.rows.iter().filter(move |row| row.kind == kind);
+    let on_front: Vec<&FrontRow> = report.rows.iter().filter(|row| row.on_front).collect();
+    assert_eq!(standing.size, on_front.len());
+    assert!((standing.hypervolume - report.hypervolume).abs() < 1e-12);
+    let best = |rows: &mut dyn Iterator<Item = &FrontRow>| {
+        rows.map(|row| row.accuracy_mean).max_by(f64::total_cmp)
+    };
+    let baseline = best(&mut of_kind(PointKind::Baseline));
+    assert_eq!(standing.baseline, baseline);
+    for budget in 0..=TOTAL {
+        let within = |row: &&FrontRow| row.relu_count <= budget;
+        let expected = best(&mut of_kind(PointKind::Replaced).filter(within));
+        assert_eq!(standing.best_within(budget), expected, "within {budget}");
     }
 }
 

@@ -160,3 +160,31 @@ fn a_sweep_submitted_again_has_its_new_terms_at_once() {
     checked.complete(held);
     assert_eq!((leases(&checked, "ann"), leases(&checked, "bob")), (0, 0));
 }
+
+#[test]
+fn demand_counts_a_task_of_two_sweeps_once_and_none_of_a_paused_one() {
+    let mut checked = Checked::new();
+    let on_gpus = Requirements {
+        gpus: 1,
+        ..Requirements::default()
+    };
+    submit(&mut checked, "a", 0, |_| {});
+    submit(&mut checked, "same", 0, |_| {});
+    submit(&mut checked, "gpu", 10, |terms| {
+        terms.needs = on_gpus.clone();
+    });
+    checked.acquire("w", 0);
+    let any = Requirements::default();
+    let demand = |checked: &Checked, needs| {
+        let demand = checked.ledger.demand()[needs];
+        (demand.ready, demand.leased)
+    };
+    // Three baselines each: their replacements wait for them.
+    assert_eq!(demand(&checked, &any), (2, 1));
+    assert_eq!(demand(&checked, &on_gpus), (3, 0));
+    assert_eq!(checked.ledger.ready_of(TaskKind::Baseline), 5);
+    assert_eq!(checked.ledger.ready_of(TaskKind::Replace), 0);
+    let pause = checked.ledger.pause(&"gpu".parse().unwrap(), true);
+    checked.apply(pause.unwrap());
+    assert_eq!(demand(&checked, &on_gpus), (0, 0));
+}
