@@ -1,9 +1,9 @@
 # The steps are in scripts/; every target may be called again at any time.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-parity test-cluster bench simulate fuzz libtorch
+.PHONY: help demo test test-monitoring test-parity test-cluster bench simulate fuzz libtorch
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 	@echo
 	@echo 'Needs cargo (rustup), a C++ compiler, python3 with pip, and make; says so if one is missing.'
 	@echo 'Downloads and builds are kept in $${XDG_CACHE_HOME:-~/.cache}/autorep.'
@@ -13,6 +13,9 @@ demo: ## set up, train the quickstart sweep and print its front (a second call t
 
 test: ## formatting, lints, all tests and documentation: what .ci/run decides by
 	@bash scripts/test.sh
+
+test-monitoring: ## try metrics, alerts and the dashboard with a real Prometheus (part of test)
+	@bash scripts/test-monitoring.sh
 
 test-parity: ## hold nets, weights and training against PyTorch (downloads 600 MB once)
 	@bash scripts/parity.sh
