@@ -3,7 +3,10 @@
 kubernetes-validate has no schemas of theirs, so what matters of them is asserted here.
 """
 
+import json
 import unittest
+
+import yaml
 
 from render import CHART, DEFAULT, named, objects_of, of_kind, with_values
 
@@ -76,6 +79,25 @@ class Prometheus(unittest.TestCase):
                                  worker["metadata"]["labels"].items())
             ports = {it["name"] for it in worker["spec"]["containers"][0]["ports"]}
             self.assertIn(pods["spec"]["podMetricsEndpoints"][0]["port"], ports)
+
+    def test_the_rules_are_those_of_the_file_that_promtool_tests(self):
+        alerts = (CHART / "files" / "alerts.yaml").read_text()
+        rule = named(objects_of(WATCHED), "PrometheusRule", "autorep")
+        self.assertEqual(rule["spec"], yaml.safe_load(alerts))
+        self.assertEqual(rule["metadata"]["labels"]["release"], "kube-prometheus-stack")
+        self.assertGreater(sum(len(group["rules"]) for group in rule["spec"]["groups"]), 5)
+        url = "https://wiki.example.org/autorep"
+        moved = with_values({"monitoring": {"prometheusRule": {"enabled": True, "runbookUrl": url}}})
+        self.assertEqual(named(moved, "PrometheusRule", "autorep")["spec"],
+                         yaml.safe_load(alerts.replace("docs/runbook.md", url)))
+
+    def test_the_dashboard_is_the_file_and_found_by_grafanas_sidecar(self):
+        it = named(objects_of(WATCHED), "ConfigMap", "autorep-dashboard")
+        (text,) = it["data"].values()
+        self.assertEqual(json.loads(text), json.loads((CHART / "files" / "dashboard.json").read_text()))
+        self.assertGreater(len(json.loads(text)["panels"]), 5)
+        self.assertEqual(it["metadata"]["labels"]["grafana_dashboard"], "1")
+        self.assertEqual(it["metadata"]["annotations"], {"grafana_folder": "autorep"})
 
     def test_metrics_may_be_read_from_where_prometheus_is_alone(self):
         wanted = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
