@@ -127,7 +127,7 @@ pub fn file() -> Option<PathBuf> {
     Some(folder.join("autorep/config.yaml"))
 }
 
-/// As [`file`], for whoever needs one.
+/// As [`file()`], for whoever needs one.
 pub fn file_or_why_not() -> Result<PathBuf> {
     file().with_context(|| {
         format!("expected a home for the context file, found none: set {FILE} or HOME")

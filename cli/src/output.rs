@@ -27,7 +27,7 @@ pub fn file(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, 0o644)
 }
 
-/// As [`file`], for nobody else to read.
+/// As [`file()`], for nobody else to read.
 pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, 0o600)
 }
