@@ -299,6 +299,11 @@ def wait_until(what, condition):
         time.sleep(0.1)
 
 
+def serves(it):
+    ready = f"http://127.0.0.1:{it.port('coordinator')}/readyz"
+    wait_until("the coordinator serves", lambda: get(ready))  # 503 is an error.
+
+
 def exposed(text):
     """The metrics in a page of Prometheus's text format, with their kinds."""
     return dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
@@ -434,6 +439,8 @@ def cause_crashes(it):
     it.script(HEALTHY)
     # As the runbook says: once the cause is mended.
     it.submit("crashes", [20, 21, 22, 23])
+    wait_until("nothing is in quarantine", lambda: it.value("autorep_quarantined_tasks") == 0)
+    it.autorep("cancel", "crashes")
 
 
 def cause_idle_workers(it):
@@ -454,6 +461,7 @@ def cause_lost_coordinator(it):
     it.end("coordinator")
     fires(it, "AutorepCoordinatorDown", "AutorepWorkerNotReady")
     it.start_coordinator()
+    serves(it)
 
 
 def cause_lost_store(it):
@@ -531,7 +539,7 @@ def unit_tests(it):
 
 def healthy_sweep(it):
     it.script(HEALTHY)
-    wait_until("the coordinator serves", lambda: get(f"http://127.0.0.1:{it.port('coordinator')}/readyz"))
+    serves(it)
     it.submit("well", [0, 1, 2])
     wait_until("the sweep is done", lambda: it.value('autorep_sweeps{state="done"}') == 1)
     wait_until("its front is measured", lambda: it.value("autorep_front_points") is not None)
