@@ -170,13 +170,26 @@ install_and_submit() {
 		unmet "the first lease should come within $most_s_to_lease s of helm install, it took $took ms"
 }
 
+# Whether so many tasks are done, and others run.
+is_in_the_middle() {
+	autorep show "$sweep" 2>/dev/null | awk -v least="$1" '
+		$2 == "done" { done = $1 } $1 == "running" { runs = 1 } END { exit !(done >= least && runs) }'
+}
+
 # As a node that dies: no time to say goodbye.
 kill_pod() {
-	local component=$1 pod
-	pod=$(kubectl get pods -l "app.kubernetes.io/component=$component" -o name | head -n 1)
+	local component=$1 pod=$2
 	show kubectl delete "$pod" --force --grace-period=0 2>/dev/null
 	until_true "another pod for $pod" 120 kubectl wait --for=condition=Ready pods \
 		-l "app.kubernetes.io/component=$component" --timeout=1s
+}
+
+kill_in_the_middle() {
+	until_true "the first two tasks" 1800 is_in_the_middle 2
+	kill_pod coordinator "$(kubectl get pods -l app.kubernetes.io/component=coordinator -o name)"
+	until_true "more tasks after the coordinator's death" 1800 is_in_the_middle 4
+	# One that trains.
+	kill_pod worker "pod/$(autorep show "$sweep" | sed -n 's/^running .* on \([^,]*\), attempt.*/\1/p' | head -n 1)"
 }
 
 check_front() {
@@ -193,23 +206,36 @@ check_front() {
 	echo "both fronts are the same, byte for byte"
 }
 
+# After an upgrade `helm --wait` may end before the last pods of the old version have gone.
+wait_for_deployments() {
+	local deployment
+	for deployment in coordinator worker-cpu; do
+		kubectl rollout status "deployment/$release-$deployment" --timeout=5m >/dev/null
+	done
+	kubectl get deployments
+}
+
 upgrade_and_roll_back() {
 	show helm upgrade "$release" charts/autorep --reuse-values \
 		--set workerPools.cpu.replicas=1 --set coordinator.leaseTtl=20s --wait --timeout 5m
-	kubectl get deployments
+	wait_for_deployments
 	kubectl get deployment "$release-coordinator" -o yaml | grep -q -- --lease-ttl=20s ||
 		unmet "the upgrade should have set the lease's time to live"
 	show autorep front "$sweep" --format csv | diff - "$work/front.csv"
 	show helm rollback "$release" 1 --wait --timeout 5m
-	kubectl get deployments
+	wait_for_deployments
 	kubectl get deployment "$release-coordinator" -o yaml | grep -q -- --lease-ttl=30s ||
 		unmet "the rollback should have taken the lease's time to live back"
 	show autorep front "$sweep" --format csv | diff - "$work/front.csv"
 }
 
+nothing_is_left() {
+	[ -z "$(kubectl get all -o name)" ]
+}
+
 uninstall() {
 	show helm uninstall "$release" --wait --timeout 5m
-	[ -z "$(kubectl get all -o name)" ] || unmet "nothing should be left of the release, found $(kubectl get all -o name)"
+	until_true "the end of the release's pods" 120 nothing_is_left
 }
 
 # buildah leaves the stages of a build mounted.
@@ -263,10 +289,7 @@ step "the chart"
 install_and_submit
 kubectl get pods -o wide
 step "the coordinator is killed, then a worker"
-until_true "a task that runs" 600 running_tasks
-kill_pod coordinator
-until_true "a task that runs after the coordinator's death" 600 running_tasks
-kill_pod worker
+kill_in_the_middle
 show autorep watch "$sweep"
 step "the front"
 check_front
