@@ -235,6 +235,8 @@ nothing_is_left() {
 
 uninstall() {
 	show helm uninstall "$release" --wait --timeout 5m
+	# Pods of tests are nobody's; Helm leaves them.
+	kubectl delete pod "$release-test"
 	until_true "the end of the release's pods" 120 nothing_is_left
 }
 
