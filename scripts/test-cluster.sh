@@ -262,7 +262,8 @@ finish() {
 			step "end it with: scripts/cluster/down.sh $cluster && rm -rf $work"
 			exit "$code"
 		fi
-		bash scripts/cluster/down.sh "$cluster" || code=1
+		# What still runs needs its folder; what is mounted there is not to be deleted.
+		bash scripts/cluster/down.sh "$cluster" || exit 1
 	fi
 	close_storage
 	rm -rf "$work"

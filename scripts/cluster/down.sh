@@ -16,16 +16,16 @@ daemons() {
 	ip netns pids "$name" 2>/dev/null || true
 }
 
-end_all_in() {
-	local network=$1 signal=$2 numbers
-	mapfile -t numbers < <(ip netns pids "$network" 2>/dev/null)
-	kill "-$signal" ${numbers[@]+"${numbers[@]}"} 2>/dev/null || true
+# Pods have networks of their own; their control groups tell them.
+pods() {
+	find /sys/fs/cgroup -path "*/$name/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un
 }
 
-# The pods' networks, by what containerd wrote down of each.
-pod_networks() {
-	find "/run/$name" -name config.json -exec grep -ho 'netns/cni-[0-9a-f-]*' {} + 2>/dev/null |
-		sed 's|netns/||' | sort -u
+end_all() {
+	local signal=$1 numbers
+	shift
+	mapfile -t numbers < <("$@")
+	kill "-$signal" ${numbers[@]+"${numbers[@]}"} 2>/dev/null || true
 }
 
 unmount_all() {
@@ -34,16 +34,13 @@ unmount_all() {
 		while read -r mount; do umount -l "$mount"; done || true
 }
 
-end_all_in "$name" TERM
+end_all TERM daemons
 for _ in $(seq 50); do
 	[ -n "$(daemons)" ] || break
 	sleep 0.1
 done
-end_all_in "$name" KILL
-for network in $(pod_networks); do
-	end_all_in "$network" KILL
-	ip netns del "$network" 2>/dev/null || true
-done
+end_all KILL daemons
+end_all KILL pods
 unmount_all
 [ ! -e "$folder/kernel-settings" ] || sysctl -qp "$folder/kernel-settings" || true
 # The kernel takes the last mounts away a moment after the processes that held them.
@@ -52,9 +49,8 @@ for _ in $(seq 50); do
 	unmount_all
 	sleep 0.1
 done
-# Empty ones alone can be removed: another kubelet's stay.
-find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null || true
-[ -z "$(daemons)" ] || unmet "processes are left in the network $name: $(daemons | tr '\n' ' ')"
+find /sys/fs/cgroup -depth -type d \( -path "*/$name" -o -path "*/$name/*" \) -exec rmdir {} + 2>/dev/null || true
+[ -z "$(daemons)$(pods)" ] || unmet "processes are left of it: $({ daemons; pods; } | tr '\n' ' ')"
 [ ! -e "$folder" ] || unmet "$folder could not be removed: $(find "$folder" | head -n 3 | tr '\n' ' ')"
 ip netns del "$name" 2>/dev/null || true
 step "the cluster is down"

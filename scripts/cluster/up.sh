@@ -51,12 +51,12 @@ daemon() {
 wait_for() {
 	local what=$1 _
 	shift
-	for _ in $(seq 1200); do
+	for _ in $(seq 3000); do
 		! "$@" >/dev/null 2>&1 || return 0
 		sleep 0.1
 	done
 	tail -n 20 "$folder/log/$what" >&2 || true
-	unmet "$what did not come up within two minutes; its last words are above, all of them in $folder/log/$what"
+	unmet "$what did not come up within five minutes; its last words are above, all of them in $folder/log/$what"
 }
 
 api_get() {
@@ -133,6 +133,7 @@ start_containerd() {
 		[plugins."io.containerd.grpc.v1.cri"]
 		  sandbox_image = "localhost/pause:1"
 		  restrict_oom_score_adj = true
+		  netns_mounts_under_state_dir = true
 		  [plugins."io.containerd.grpc.v1.cri".cni]
 		    bin_dir = "/usr/lib/cni"
 		    conf_dir = "$folder/cni"
@@ -169,6 +170,21 @@ import_images() {
 	done
 }
 
+# A kubelet ends every pod below its root of control groups that it does not know: one of its own
+# keeps it from those of another kubelet on this machine.
+make_control_groups() {
+	local root=/sys/fs/cgroup controller
+	if [ -e "$root/cgroup.controllers" ]; then
+		mkdir "$root/$name"
+		return
+	fi
+	for controller in "$root"/*/; do
+		[ -L "${controller%/}" ] || mkdir -p "$controller$name"
+	done
+	cat "$root/cpuset/cpuset.cpus" >"$root/cpuset/$name/cpuset.cpus"
+	cat "$root/cpuset/cpuset.mems" >"$root/cpuset/$name/cpuset.mems"
+}
+
 start_node() {
 	# The kubelet sets these for the whole machine; down.sh sets them back.
 	sysctl vm.overcommit_memory vm.panic_on_oom kernel.panic kernel.panic_on_oops \
@@ -177,6 +193,7 @@ start_node() {
 		apiVersion: kubelet.config.k8s.io/v1beta1
 		kind: KubeletConfiguration
 		cgroupDriver: cgroupfs
+		cgroupRoot: /$name
 		failSwapOn: false
 		authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
 		authorization: {mode: AlwaysAllow}
@@ -216,6 +233,7 @@ start_control_plane
 start_containerd
 make_pause_image
 import_images "${images[@]}"
+make_control_groups
 start_node
 start_names
 step "Kubernetes $KUBERNETES_VERSION is up: KUBECONFIG=$folder/kubeconfig, network namespace $name"
