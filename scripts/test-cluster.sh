@@ -215,18 +215,24 @@ wait_for_deployments() {
 	kubectl get deployments
 }
 
+front_is_kept() {
+	autorep front "$sweep" --format csv | diff - "$work/front.csv" ||
+		unmet "the front should be the one before: the difference is above"
+	echo "the front is the one before"
+}
+
 upgrade_and_roll_back() {
 	show helm upgrade "$release" charts/autorep --reuse-values \
 		--set workerPools.cpu.replicas=1 --set coordinator.leaseTtl=20s --wait --timeout 5m
 	wait_for_deployments
 	kubectl get deployment "$release-coordinator" -o yaml | grep -q -- --lease-ttl=20s ||
 		unmet "the upgrade should have set the lease's time to live"
-	show autorep front "$sweep" --format csv | diff - "$work/front.csv"
+	front_is_kept
 	show helm rollback "$release" 1 --wait --timeout 5m
 	wait_for_deployments
 	kubectl get deployment "$release-coordinator" -o yaml | grep -q -- --lease-ttl=30s ||
 		unmet "the rollback should have taken the lease's time to live back"
-	show autorep front "$sweep" --format csv | diff - "$work/front.csv"
+	front_is_kept
 }
 
 nothing_is_left() {
