@@ -196,10 +196,13 @@ check_front() {
 	show autorep front "$sweep"
 	autorep front "$sweep" --format csv -o "$work/front.csv"
 	step "the same sweep by autorep run, on this machine alone"
-	"$program" run "$manifest" --store "$work/alone" --threads 1 >"$work/alone.log" 2>&1 || {
+	"$program" run "$manifest" --store "$work/alone" --threads 1 >"$work/alone.log" 2>&1 &
+	alone=$!
+	wait "$alone" || {
 		tail -n 20 "$work/alone.log" >&2
 		unmet "the sweep alone failed: its last words are above"
 	}
+	alone=''
 	"$program" front "$sweep" --store "$work/alone" --format csv -o "$work/alone.csv"
 	show diff "$work/alone.csv" "$work/front.csv" ||
 		unmet "the front of the cluster should be that of one machine: the difference is above"
@@ -255,8 +258,9 @@ close_storage() {
 
 # What is worth knowing when something failed, and the way back to a clean machine.
 finish() {
-	local code=$?
+	local code=$? tries=0
 	trap - EXIT
+	[ -z "${alone:-}" ] || kill "$alone" 2>/dev/null || true
 	if [ -e "${cluster:-}/netns" ]; then
 		if [ "$code" != 0 ]; then
 			kubectl get pods -A -o wide >&2 || true
@@ -272,7 +276,10 @@ finish() {
 		bash scripts/cluster/down.sh "$cluster" || exit 1
 	fi
 	close_storage
-	rm -rf "$work"
+	# A sweep that was interrupted writes its last checkpoint into it.
+	until rm -rf "$work" 2>/dev/null || [ "$((tries += 1))" -ge 50 ]; do
+		sleep 0.2
+	done
 	exit "$code"
 }
 
