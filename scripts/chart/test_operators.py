@@ -12,6 +12,7 @@ from render import CHART, DEFAULT, named, objects_of, of_kind, with_values
 
 MUTUAL = CHART / "ci" / "cert-manager-values.yaml"
 PUBLIC = CHART / "ci" / "public-values.yaml"
+REMOTE = CHART / "ci" / "workers-only-values.yaml"
 WATCHED = CHART / "ci" / "monitoring-values.yaml"
 
 
@@ -106,6 +107,13 @@ class Prometheus(unittest.TestCase):
             (metrics,) = [it for it in rules if it["ports"][0]["port"] == 9464]
             self.assertEqual(metrics["from"], wanted)
 
+    def test_a_coordinator_that_is_elsewhere_is_not_missed_here(self):
+        def alerts(file):
+            rule = named(with_values({"monitoring": {"prometheusRule": {"enabled": True}}}, file), "PrometheusRule",
+                         "autorep")
+            return {it["alert"] for group in rule["spec"]["groups"] for it in group["rules"]}
+        self.assertEqual(alerts(DEFAULT) - alerts(REMOTE), {"AutorepCoordinatorDown"})
+
     def test_nothing_of_operators_is_made_unless_it_is_asked_for(self):
         kinds = {it["kind"] for it in objects_of(DEFAULT)}
         self.assertEqual(kinds, {"ConfigMap", "Deployment", "NetworkPolicy", "Pod", "PodDisruptionBudget",
@@ -123,13 +131,19 @@ class Keda(unittest.TestCase):
     def wanted(self, *terms):
         series = " or ".join(
             f'autorep_wanted_workers{{namespace="sweeps", nodes="{nodes}", gpus=~"{gpus}"}}' for nodes, gpus in terms)
-        return f"sum(max by (gpus, nodes, gpu_type, needs) ({series}))"
+        return (f"sum(max by (gpus, nodes, gpu_type, needs) ({series})) "
+                'or 0 * max(autorep_sweeps{namespace="sweeps", state="active"})')
 
     def test_a_pool_grows_for_tasks_that_fit_it_and_no_smaller_one(self):
         pools = {"none": {"gpus": 0}, "two": {"gpus": 2}, "four": {"gpus": 4}}
         self.assertEqual(self.query(pools, "none"), self.wanted((1, "0")))
         self.assertEqual(self.query(pools, "two"), self.wanted((1, "1|2")))
         self.assertEqual(self.query(pools, "four"), self.wanted((1, "3|4")))
+
+    def test_a_pool_fits_what_its_workers_offer_which_is_their_ranks(self):
+        pools = {"cpu": {"ranks": 1}, "four": {"gpus": 4, "ranks": 2}}
+        self.assertEqual(self.query(pools, "cpu"), self.wanted((1, "0|1")))
+        self.assertEqual(self.query(pools, "four"), self.wanted((1, "2")))
 
     def test_a_pool_alone_grows_for_all_that_fits_it(self):
         self.assertEqual(self.query({"two": {"gpus": 2}}, "two"), self.wanted((1, "0|1|2")))
@@ -149,6 +163,8 @@ class Keda(unittest.TestCase):
                          ("prometheus", "AverageValue", "1"))
         self.assertEqual(trigger["metadata"]["serverAddress"], "http://prometheus.monitoring:9090")
         self.assertEqual(trigger["authenticationRef"], {"name": "prometheus"})
+        # A coordinator that is away must not end the pods that train.
+        self.assertEqual(trigger["metadata"]["ignoreNullValues"], "false")
         # A number in the Deployment would undo KEDA's at each upgrade.
         self.assertNotIn("replicas", named(objects, "Deployment", "autorep-worker-gpu")["spec"])
 

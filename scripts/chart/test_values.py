@@ -121,7 +121,8 @@ class Schema(unittest.TestCase):
             {"workers": {"terminationGracePeriodSeconds": 59}}, {"image": {"pullPolicy": "Sometimes"}},
             {"coordinator": {"image": {"digest": "sha256:12"}}}, {"workerPools": {"CPU": {}}},
             {"workerPools": {"a-name-of-25-characters--x": {}}}, {"store": {"env": {"aws_region": "x"}}},
-            {"workers": {"labels": {"a=b": "c"}}}, {"coordinator": {"service": {"port": 70000}}},
+            {"workers": {"labels": {"a=b": "c"}}}, {"workers": {"labels": {"a": "b,c"}}},
+            {"commonLabels": {"app.kubernetes.io/name": "x"}}, {"workers": {"podLabels": {"autorep/pool": "x"}}}, {"coordinator": {"service": {"port": 70000}}},
             {"telemetry": {"logFormat": "xml"}}, {"bindAddress": "::"}, {"insecure": "yes"},
         )]
         for (values, _, _), said in zip(cases, at_once(refusal, cases)):

@@ -156,9 +156,14 @@ class Workers(unittest.TestCase):
         half = container(GPU, "worker-half")
         self.assertEqual(half["resources"]["limits"], {"nvidia.com/gpu": "4"})
         self.assertIn("--ranks=2", half["args"])
-        cpu = container(DEFAULT, "worker-cpu")
-        self.assertNotIn("limits", cpu["resources"])
-        self.assertIn("--ranks=1", cpu["args"])
+        self.assertNotIn("limits", container(DEFAULT, "worker-cpu")["resources"])
+
+    def test_a_pool_without_gpus_offers_none_unless_it_says_how_many_ranks_stand_for_them(self):
+        # A worker that is told its ranks is given tasks that ask for as many GPUs.
+        self.assertFalse([it for it in container(DEFAULT, "worker-cpu")["args"] if it.startswith("--ranks")])
+        told = with_values({"workerPools": {"cpu": {"ranks": 2}}})
+        (spec,) = [spec for where, _, spec in pods_of(told) if where == "Deployment/autorep-worker-cpu"]
+        self.assertIn("--ranks=2", spec["containers"][0]["args"])
 
     def test_several_ranks_have_room_in_shared_memory(self):
         for name, wanted in (("h100", True), ("half", True), ("one", False)):
@@ -227,6 +232,10 @@ class Workers(unittest.TestCase):
                          ["terminationGracePeriodSeconds"], 600)
         # The trainer is not given all of it, so that what it wrote can be stored.
         self.assertEqual(variables(container(DEFAULT, "worker-cpu"))["AUTOREP_GRACE"], "300s")
+
+    def test_a_roll_out_may_wait_for_as_long_as_workers_may_take_to_stop(self):
+        for name, wanted in (("h100", 1800), ("one", 1200)):
+            self.assertEqual(deployment(GPU, f"worker-{name}")["spec"]["progressDeadlineSeconds"], wanted)
 
     def test_an_upgrade_needs_no_gpus_beside_those_in_use(self):
         strategy = deployment(DEFAULT, "worker-cpu")["spec"]["strategy"]
@@ -310,6 +319,17 @@ class Policies(unittest.TestCase):
         store = named(with_values(here, SMALL), "NetworkPolicy", "autorep-worker")["spec"]["egress"][2]
         self.assertEqual([it["port"] for it in store["ports"]], [443, 8333])
 
+    def test_metadata_services_are_reached_where_nothing_else_gives_the_stores_keys(self):
+        def metadata(objects, name):
+            rules = named(objects, "NetworkPolicy", f"autorep-{name}")["spec"]["egress"]
+            return [it for it in rules if "169.254.169.254/32" in str(it)]
+        node = with_values({"store": {"existingSecret": ""}})
+        for name in ("coordinator", "worker"):
+            (rule,) = metadata(node, name)
+            self.assertEqual(rule["ports"], [{"port": 80, "protocol": "TCP"}])
+            for file in (DEFAULT, PUBLIC):
+                self.assertEqual(metadata(objects_of(file), name), [], file.name)
+
     def test_workers_reach_a_coordinator_elsewhere_and_where_data_sets_are_fetched_from(self):
         elsewhere = self.policy(REMOTE, "worker")["egress"][0]
         self.assertEqual(elsewhere, {"ports": [{"port": 7443, "protocol": "TCP"}]})
@@ -359,13 +379,32 @@ class HelmTest(unittest.TestCase):
 
     def test_there_is_none_without_a_coordinator_or_workers(self):
         self.assertEqual(of_kind(objects_of(REMOTE), "Pod"), [])
-        for values in ({"test": {"enabled": False}}, {"workerPools": {"cpu": None}}):
+        # Fashion-MNIST cannot be read from a bucket.
+        bucket = {"workers": {"data": {"url": "s3://sets/shards"}}, "workerPools": {"cpu": {"data": {"fetch": []}}}}
+        for values in ({"test": {"enabled": False}}, {"workerPools": {"cpu": None}}, bucket):
             self.assertEqual(of_kind(with_values(values), "Pod"), [])
+        own = bucket | {"test": {"manifest": "metadata: {name: mine}"}}
+        self.assertEqual(len(of_kind(with_values(own), "Pod")), 1)
+
+    def notes(self, *settings):
+        code, out, err = helm("install", "autorep", str(CHART), "-n", "sweeps", "-f", str(DEFAULT), "--dry-run=client",
+                              *(it for setting in settings for it in ("--set", setting)))
+        self.assertEqual(code, 0, err)
+        return out.split("NOTES:")[1]
+
+    def test_notes_name_what_a_callers_certificate_and_address_have_to_be(self):
+        mutual = self.notes("tls.clientAuth.enabled=true", "tls.clientAuth.clientSecret=client")
+        self.assertIn("AUTOREP_CLIENT_CERT", mutual)
+        public = self.notes("tls.systemRoots=true", "coordinatorUrl=https://sweeps.example.org:7070")
+        self.assertIn("AUTOREP_COORDINATOR=https://sweeps.example.org:7070\n", public)
+        self.assertNotIn("localhost", public)
+
+    def test_notes_warn_of_what_is_not_protected_and_of_nothing_else(self):
+        self.assertNotIn("insecure", self.notes("insecure=true"))
+        self.assertIn("nobody is asked who they are", self.notes("insecure=true", "auth.existingSecret="))
 
     def test_notes_say_what_to_do_next_and_never_how_to_show_a_token(self):
-        code, out, err = helm("install", "autorep", str(CHART), "-n", "sweeps", "-f", str(DEFAULT), "--dry-run=client")
-        self.assertEqual(code, 0, err)
-        notes = out.split("NOTES:")[1]
+        notes = self.notes()
         for wanted in ("helm test autorep -n sweeps", "port-forward service/autorep-coordinator", "autorep submit",
                        "docs/kubernetes.md", "Upgrades"):
             self.assertIn(wanted, notes)

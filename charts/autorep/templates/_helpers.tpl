@@ -122,6 +122,14 @@ labels:
 {{- int (default (max 1 (int .gpus)) .ranks) -}}
 {{- end -}}
 
+{{/*
+GPUs that the pods of a pool offer to sweeps: their ranks; none on CPUs, unless the pool says how many
+processes are to stand for them.
+*/}}
+{{- define "autorep.offered" -}}
+{{- ternary (include "autorep.ranks" .) (default 0 .ranks | toString) (gt (int .gpus) 0) -}}
+{{- end -}}
+
 {{/* The port of a URL, by its scheme if it names none; nothing for no URL. */}}
 {{- define "autorep.port" -}}
 {{- if . -}}
@@ -145,14 +153,16 @@ labels:
 PromQL for the pods that a pool could keep busy: workers wanted by tasks that fit its pods and those of
 no smaller pool, so that two pools do not grow for one task: dict root, pool. For pools with groups,
 tasks on up to eight nodes, too; `gpus` is that of all nodes together. The maximum over series of one
-need counts it once while a coordinator's pod is replaced.
+need counts it once while a coordinator's pod is replaced. While a coordinator serves, nothing wanted is
+0; without one there is no answer, and KEDA leaves the pods that train alone.
 */}}
 {{- define "autorep.wanted" -}}
-{{- $most := int .pool.gpus -}}
+{{- $most := include "autorep.offered" .pool | int -}}
 {{- $least := 0 -}}
 {{- range $other := include "autorep.pools" .root | fromYaml -}}
-{{- if lt (int $other.gpus) $most -}}
-{{- $least = max $least (add1 (int $other.gpus)) | int -}}
+{{- $offered := include "autorep.offered" $other | int -}}
+{{- if lt $offered $most -}}
+{{- $least = max $least (add1 $offered) | int -}}
 {{- end -}}
 {{- end -}}
 {{- $terms := list -}}
@@ -163,7 +173,7 @@ need counts it once while a coordinator's pod is replaced.
 {{- end -}}
 {{- $terms = append $terms (printf "autorep_wanted_workers{namespace=%q, nodes=\"%d\", gpus=~%q}" $.root.Release.Namespace $nodes (join "|" $gpus)) -}}
 {{- end -}}
-sum(max by (gpus, nodes, gpu_type, needs) ({{ join " or " $terms }}))
+sum(max by (gpus, nodes, gpu_type, needs) ({{ join " or " $terms }})) or 0 * max(autorep_sweeps{namespace={{ .root.Release.Namespace | quote }}, state="active"})
 {{- end -}}
 
 {{/* "true" if one of the pools lets tasks be spread over pods. */}}

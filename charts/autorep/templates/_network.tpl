@@ -50,14 +50,33 @@
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- with .root.Values.store }}
+{{- if not (or .existingSecret .credentialsSecret .webIdentity.roleArn) }}
+# The node gives the store's keys, or an agent on it: EC2's metadata service, EKS's pod identity.
+- to:
+    {{- range list "169.254.169.254/32" "169.254.170.23/32" "fd00:ec2::254/128" "fd00:ec2::23/128" }}
+    - ipBlock:
+        cidr: {{ . | quote }}
+    {{- end }}
+  ports:
+    - port: 80
+      protocol: TCP
+{{- end }}
+{{- end }}
 {{- with .root.Values.networkPolicy.extraEgress }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{/* "true" if `helm test` has something to test: who answers, and who works. */}}
+{{/* "true" if `helm test` has something to test: who answers, and who works on data that they have. */}}
 {{- define "autorep.tested" -}}
-{{- if and .Values.test.enabled .Values.coordinator.enabled (include "autorep.pools" . | fromYaml) -}}true{{- end -}}
+{{- if and .Values.test.enabled .Values.coordinator.enabled -}}
+{{- $able := false -}}
+{{- range $pool := include "autorep.pools" . | fromYaml -}}
+{{- $able = or $able $.Values.test.manifest (not $pool.data.url) -}}
+{{- end -}}
+{{- if $able -}}true{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The manifest that `helm test` sends. */}}
