@@ -37,8 +37,8 @@ class Kubernetes(unittest.TestCase):
     def test_its_first_values_install(self):
         objects = rendered()
         images = {it["image"] for _, _, spec in pods_of(objects) for it in spec["containers"]}
-        self.assertEqual(images, {"registry.example.org/team/autorep-coordinator:0.1.0",
-                                  "registry.example.org/team/autorep-worker-cpu:0.1.0"})
+        self.assertEqual(images, {"registry.example.org/team/autorep-coordinator:1",
+                                  "registry.example.org/team/autorep-worker-cpu:1"})
 
     def test_each_of_its_other_values_install_over_the_first(self):
         blocks = re.findall(r"```yaml\n# values: (.*?)\n(.*?)```", PAGE, re.DOTALL)
@@ -56,7 +56,8 @@ class Kubernetes(unittest.TestCase):
             for key, file in re.findall(r"--from-file=(?:([^=\s]+)=)?(\S+)", rest):
                 made.setdefault(name, set()).add(key or file)
         used = {}
-        for _, _, spec in pods_of(rendered()):
+        mutual = {"tls": {"clientAuth": {"enabled": True, "clientSecret": "autorep-client"}}}
+        for _, _, spec in pods_of(rendered(mutual)):
             for volume in spec["volumes"]:
                 if "secret" in volume:
                     keys = {item["key"] for item in volume["secret"]["items"]}
