@@ -184,6 +184,20 @@ def test_every_call_carries_the_token_and_a_file_is_read_each_time(
     ]
 
 
+def test_a_proxy_is_not_asked_for_this_machine(
+    played: tuple[Played, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servicer, url = played
+    servicer.list = lambda context: lab_pb2.ListResponse()
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody listens
+    for name in ("no_proxy", "no_grpc_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for here in (url, url.replace("127.0.0.1", "localhost")):
+        with Client(here, timeout=10) as client:
+            assert client.list() == ()
+
+
 def test_an_answer_that_takes_too_long_is_given_up(played: tuple[Played, str]) -> None:
     servicer, url = played
     over = threading.Event()

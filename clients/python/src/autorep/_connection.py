@@ -152,11 +152,15 @@ class Stream(Generic[Response]):
 def _is_exposed(coordinator: str) -> bool:
     """Say whether others than this machine's own users could read what is sent to an address."""
     url = urlsplit(coordinator)
+    return url.scheme != "https" and not _is_here(url.hostname or "")
+
+
+def _is_here(host: str) -> bool:
+    """Say whether a host is this machine by its loopback address."""
     try:
-        here = ipaddress.ip_address(url.hostname or "").is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        here = url.hostname == "localhost"
-    return url.scheme != "https" and not here
+        return host == "localhost"
 
 
 def _channel(coordinator: str, identity: Identity) -> grpc.Channel:
@@ -167,13 +171,15 @@ def _channel(coordinator: str, identity: Identity) -> grpc.Channel:
         )
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     target = f"{host}:{url.port or (443 if url.scheme == 'https' else 80)}"
+    # gRPC would ask a proxy (https_proxy) for this machine, too, as for a forwarded port.
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", int(not _is_here(url.hostname)))]
     if url.scheme == "https":
-        return grpc.secure_channel(target, _credentials(identity), options=_OPTIONS)
+        return grpc.secure_channel(target, _credentials(identity), options=options)
     if identity.ca is not None or identity.client_cert is not None:
         raise ValueError(
             f"expected an address that begins with https:// for certificates, found {coordinator!r}"
         )
-    return grpc.insecure_channel(target, options=_OPTIONS)
+    return grpc.insecure_channel(target, options=options)
 
 
 def _credentials(identity: Identity) -> grpc.ChannelCredentials:

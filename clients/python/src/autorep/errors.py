@@ -15,7 +15,11 @@ _DETAIL_KEY = "autorep-refusal-bin"
 
 
 class AutorepError(Exception):
-    """Whatever this package raises, but for wrong arguments (`ValueError`, `TypeError`)."""
+    """Whatever this package raises, but for what Python has errors of its own for.
+
+    Those are wrong arguments (`ValueError`, `TypeError`), manifests that cannot be read (`OSError`)
+    and a wait that is over (`TimeoutError`).
+    """
 
 
 class ContextError(AutorepError):
