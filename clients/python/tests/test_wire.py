@@ -280,6 +280,32 @@ def test_who_stops_watching_ends_the_call_and_its_thread(played: tuple[Played, s
     assert "autorep-watch" not in {it.name for it in threading.enumerate()}
 
 
+def test_closing_a_client_ends_its_watches_and_what_is_asked_later(
+    played: tuple[Played, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servicer, url = played
+    servicer.show = shown(lab_pb2.SWEEP_STATE_ACTIVE)
+    over = threading.Event()
+
+    def answers(context: Context) -> Iterator[lab_pb2.Front]:
+        context.add_callback(over.set)
+        yield front(10)
+        over.wait(60)
+
+    servicer.fronts = answers
+    unexpected: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", unexpected.append)
+    client = Client(url)
+    watch = client.sweep("s").watch(every=60)
+    next(watch)
+    client.close()
+    with pytest.raises(autorep.AutorepError, match="closed"):
+        next(watch)
+    with pytest.raises(autorep.AutorepError, match="closed"):
+        client.list()
+    assert not unexpected
+
+
 def test_a_watch_that_is_refused_for_good_says_why(played: tuple[Played, str]) -> None:
     servicer, url = played
     servicer.show = shown(lab_pb2.SWEEP_STATE_ACTIVE)

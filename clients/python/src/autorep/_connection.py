@@ -79,17 +79,20 @@ class Connection:
         self.coordinator = coordinator
         self._identity = identity
         self._timeout = timeout
+        self._closed = False
         self._metadata()  # A token that cannot be read or sent is said now.
         self._channel = _channel(coordinator, identity)
         self.stub = lab_pb2_grpc.LabStub(self._channel)
 
     def close(self) -> None:
+        self._closed = True
         self._channel.close()
 
     def call(
         self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> Response:
         """Make a unary call."""
+        self._demand_open()
         try:
             return method(request, timeout=self._timeout, metadata=self._metadata())
         except grpc.RpcError as error:
@@ -103,8 +106,16 @@ class Connection:
         endless: bool = False,
     ) -> Stream[Response]:
         """Make a call that is answered with many messages; `endless` ones have no deadline."""
+        self._demand_open()
         timeout = None if endless else self._timeout
         return Stream(method(request, timeout=timeout, metadata=self._metadata()), self.coordinator)
+
+    def _demand_open(self) -> None:
+        if self._closed:
+            raise AutorepError(
+                f"expected an open client of {self.coordinator}, found one that was closed: "
+                "make another"
+            )
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._identity.token
