@@ -7,7 +7,7 @@ import unittest
 import yaml
 
 import readme
-from render import CHART, DEFAULT, Refused, at_once, template
+from render import CHART, DEFAULT, Refused, at_once, named, pods_of, template, variables, with_values
 
 TEXT = (CHART / "values.yaml").read_text()
 VALUES = yaml.safe_load(TEXT)
@@ -155,6 +155,9 @@ REFUSALS = [
      "put it into a Secret and name that in store.existingSecret or in extraEnv"),
     ({"store": {"env": {"AWS_SSE_CUSTOMER_KEY_BASE64": "x"}}}, {},
      "store.env.AWS_SSE_CUSTOMER_KEY_BASE64: expected no secret, "),
+    ({"store": {"region": "eu-west-1", "env": {"AWS_REGION": "eu-west-2"}}}, {},
+     "store.env.AWS_REGION: expected a variable that no other value stands for, found store.region set, too: keep one "
+     "of the two"),
     ({"tls": {"certManager": {"enabled": True}}}, {},
      "tls: expected one certificate, found tls.existingSecret and tls.certManager.enabled: keep one"),
     ({"tls": {"existingSecret": ""}}, {},
@@ -262,6 +265,28 @@ class Refusals(unittest.TestCase):
             self.assertTrue(
                 any(re.match(pattern, sentence) or re.match(re.escape(sentence[:40]), line)
                     for _, _, sentence in REFUSALS), line)
+
+    def test_whatever_the_chart_says_in_variables_cannot_be_said_again_in_the_stores(self):
+        full = {
+            "store": {"region": "eu-west-1", "endpoint": "http://s3.example.org", "allowHttp": True,
+                      "virtualHostedStyle": True, "caConfigMap": "our-ca"},
+            "telemetry": {"logFilter": "info", "otlpEndpoint": "http://collector:4317", "otlpHeadersSecret": "otlp"},
+        }
+        ways = ({}, {"existingSecret": "", "credentialsSecret": "autorep-aws"},
+                {"existingSecret": "", "webIdentity": {"roleArn": "arn:aws:iam::1:role/x"}})
+        tried = set()
+        for way in ways:
+            values = full | {"store": full["store"] | way}
+            objects = with_values(values)
+            names = set(named(objects, "ConfigMap", "autorep-config")["data"])
+            for where, _, spec in pods_of(objects):
+                if where == "Deployment/autorep-coordinator":
+                    names |= set(variables(spec["containers"][0])) - {"HOME", "TMPDIR"}
+            tried |= names
+            said = refusal((values | {"store": values["store"] | {"env": dict.fromkeys(names, "x")}}, {}, ""))
+            for name in names:
+                self.assertIn(f"\n- store.env.{name}: expected ", said)
+        self.assertGreater(len(tried), 12)
 
     def test_all_problems_are_told_at_once(self):
         with self.assertRaises(Refused) as refused:

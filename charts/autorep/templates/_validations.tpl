@@ -41,6 +41,36 @@ was expected, what was found, and what to do.
 {{- end }}
 {{- end }}
 {{- end -}}
+{{- include "autorep.problemsOfStoreEnv" . -}}
+{{- end -}}
+
+{{/* Twice the same name in one map is refused by the API server, which names no value. */}}
+{{- define "autorep.problemsOfStoreEnv" -}}
+{{- $store := .Values.store -}}
+{{- $telemetry := .Values.telemetry -}}
+{{- $said := list
+  (list "store.url" $store.url "AUTOREP_STORE")
+  (list "telemetry.logFilter" $telemetry.logFilter "AUTOREP_LOG")
+  (list "telemetry.logFormat" $telemetry.logFormat "AUTOREP_LOG_FORMAT")
+  (list "telemetry.otlpEndpoint" $telemetry.otlpEndpoint "OTEL_EXPORTER_OTLP_ENDPOINT")
+  (list "telemetry.otlpHeadersSecret" $telemetry.otlpHeadersSecret "OTEL_EXPORTER_OTLP_HEADERS")
+  (list "store.region" $store.region "AWS_REGION AWS_DEFAULT_REGION")
+  (list "store.endpoint" $store.endpoint "AWS_ENDPOINT AWS_ENDPOINT_URL AWS_ENDPOINT_URL_S3")
+  (list "store.allowHttp" $store.allowHttp "AWS_ALLOW_HTTP")
+  (list "store.virtualHostedStyle" $store.virtualHostedStyle "AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
+  (list "store.credentialsSecret" $store.credentialsSecret "AWS_SHARED_CREDENTIALS_FILE")
+  (list "store.caConfigMap" $store.caConfigMap "AWS_CA_BUNDLE")
+  (list "store.webIdentity.roleArn" $store.webIdentity.roleArn "AWS_ROLE_ARN AWS_WEB_IDENTITY_TOKEN_FILE") -}}
+{{- range $said -}}
+{{- $value := index . 0 -}}
+{{- if index . 1 -}}
+{{- range splitList " " (index . 2) -}}
+{{- if hasKey $store.env . }}
+- store.env.{{ . }}: expected a variable that no other value stands for, found {{ $value }} set, too: keep one of the two
+{{- end }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "autorep.problemsOfTls" -}}
