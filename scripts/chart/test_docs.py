@@ -42,10 +42,11 @@ class Kubernetes(unittest.TestCase):
 
     def test_each_of_its_other_values_install_over_the_first(self):
         blocks = re.findall(r"```yaml\n# values: (.*?)\n(.*?)```", PAGE, re.DOTALL)
-        self.assertEqual([title for title, _ in blocks], ["pools of GPUs", "autoscaling", "monitoring"])
+        self.assertEqual([title for title, _ in blocks], ["a load balancer", "pools of GPUs", "autoscaling", "monitoring"])
         for title, text in blocks:
             objects = rendered(yaml.safe_load(text))
-            wanted = {"pools of GPUs": ("Deployment", "autorep-worker-h100"),
+            wanted = {"a load balancer": ("Service", "autorep-coordinator"),
+                      "pools of GPUs": ("Deployment", "autorep-worker-h100"),
                       "autoscaling": ("ScaledObject", "autorep-worker-cpu"),
                       "monitoring": ("ConfigMap", "autorep-dashboard")}[title]
             named(objects, *wanted)

@@ -197,6 +197,15 @@ REFUSALS = [
     ({"coordinator": {"service": {"type": "LoadBalancer"}}}, {},
      "networkPolicy.clients: expected who may connect from outside, found nobody although coordinator.service.type "
      "is LoadBalancer: add peers such as {ipBlock: {cidr: 10.0.0.0/8}}"),
+    ({"coordinator": {"service": {"externalTrafficPolicy": "Local"}}}, {},
+     "coordinator.service.externalTrafficPolicy: expected a service that is reached from outside, found ClusterIP: set "
+     "coordinator.service.type to NodePort or LoadBalancer, or leave this empty"),
+    ({"coordinator": {"service": {"type": "NodePort", "loadBalancerClass": "example.org/lb"}}}, {},
+     "coordinator.service.loadBalancerClass: expected a load balancer, found NodePort: set coordinator.service.type: "
+     "LoadBalancer, or leave this empty"),
+    ({"coordinator": {"service": {"type": "LoadBalancer", "loadBalancerClass": "example.org/lb"}}}, {"kube": "1.21.0"},
+     'coordinator.service.loadBalancerClass: expected none on Kubernetes v1.21.0, found "example.org/lb": classes of '
+     "load balancers need 1.22"),
     ({"monitoring": {"serviceMonitor": {"enabled": True}}}, {"operators": ()},
      "monitoring.serviceMonitor.enabled: expected a cluster that offers monitoring.coreos.com/v1, found none: install "
      "the Prometheus Operator first or set it to false (without a cluster: helm template --api-versions "

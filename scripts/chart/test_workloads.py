@@ -22,6 +22,14 @@ def container(file, name):
     return deployment(file, name)["spec"]["template"]["spec"]["containers"][0]
 
 
+def notes_of(*settings):
+    """What helm says after an installation with the default ci values and these over them."""
+    code, out, err = helm("install", "autorep", str(CHART), "-n", "sweeps", "-f", str(DEFAULT), "--dry-run=client",
+                          *(it for setting in settings for it in ("--set", setting)))
+    assert code == 0, err
+    return out.split("NOTES:")[1]
+
+
 class Coordinator(unittest.TestCase):
     def test_it_is_one_that_is_replaced_before_the_next_starts(self):
         spec = deployment(DEFAULT, "coordinator")["spec"]
@@ -86,6 +94,7 @@ class Coordinator(unittest.TestCase):
         self.assertEqual(service["type"], "LoadBalancer")
         self.assertEqual([it["name"] for it in service["ports"]], ["grpc"])
         self.assertEqual(service["loadBalancerSourceRanges"], ["10.0.0.0/8"])
+        self.assertEqual(service["loadBalancerClass"], "service.k8s.aws/nlb")
         metrics = named(objects_of(PUBLIC), "Service", "autorep-coordinator-metrics")["spec"]
         self.assertEqual((metrics["clusterIP"], [it["name"] for it in metrics["ports"]]), ("None", ["metrics"]))
 
@@ -297,6 +306,20 @@ class Policies(unittest.TestCase):
         self.assertEqual(second["namespaceSelector"]["matchLabels"], {"kubernetes.io/metadata.name": "notebooks"})
         self.assertEqual(len(self.policy(DEFAULT, "coordinator")["ingress"][0]["from"]), 1)
 
+    def test_callers_from_outside_are_seen_under_their_own_addresses_where_they_are_named(self):
+        service = named(objects_of(PUBLIC), "Service", "autorep-coordinator")["spec"]
+        self.assertEqual(service["externalTrafficPolicy"], "Local")
+        (_, office) = self.policy(PUBLIC, "coordinator")["ingress"][0]["from"]
+        self.assertEqual(office, {"ipBlock": {"cidr": "10.0.0.0/8"}})
+        # Kubernetes refuses it on a service inside the cluster.
+        self.assertNotIn("externalTrafficPolicy", named(objects_of(DEFAULT), "Service", "autorep-coordinator")["spec"])
+        outside = ("coordinator.service.type=NodePort", "networkPolicy.clients[0].ipBlock.cidr=192.0.2.0/24")
+        hint = "coordinator.service.externalTrafficPolicy"
+        self.assertIn(hint, notes_of(*outside))
+        self.assertNotIn(hint, notes_of(*outside, f"{hint}=Local"))
+        self.assertNotIn(hint, notes_of(*outside, "networkPolicy.enabled=false"))
+        self.assertNotIn(hint, notes_of())
+
     def test_no_rule_of_ingress_lets_everybody_in(self):
         for file in CI:
             for it in of_kind(objects_of(file), "NetworkPolicy"):
@@ -386,25 +409,19 @@ class HelmTest(unittest.TestCase):
         own = bucket | {"test": {"manifest": "metadata: {name: mine}"}}
         self.assertEqual(len(of_kind(with_values(own), "Pod")), 1)
 
-    def notes(self, *settings):
-        code, out, err = helm("install", "autorep", str(CHART), "-n", "sweeps", "-f", str(DEFAULT), "--dry-run=client",
-                              *(it for setting in settings for it in ("--set", setting)))
-        self.assertEqual(code, 0, err)
-        return out.split("NOTES:")[1]
-
     def test_notes_name_what_a_callers_certificate_and_address_have_to_be(self):
-        mutual = self.notes("tls.clientAuth.enabled=true", "tls.clientAuth.clientSecret=client")
+        mutual = notes_of("tls.clientAuth.enabled=true", "tls.clientAuth.clientSecret=client")
         self.assertIn("AUTOREP_CLIENT_CERT", mutual)
-        public = self.notes("tls.systemRoots=true", "coordinatorUrl=https://sweeps.example.org:7070")
+        public = notes_of("tls.systemRoots=true", "coordinatorUrl=https://sweeps.example.org:7070")
         self.assertIn("AUTOREP_COORDINATOR=https://sweeps.example.org:7070\n", public)
         self.assertNotIn("localhost", public)
 
     def test_notes_warn_of_what_is_not_protected_and_of_nothing_else(self):
-        self.assertNotIn("insecure", self.notes("insecure=true"))
-        self.assertIn("nobody is asked who they are", self.notes("insecure=true", "auth.existingSecret="))
+        self.assertNotIn("insecure", notes_of("insecure=true"))
+        self.assertIn("nobody is asked who they are", notes_of("insecure=true", "auth.existingSecret="))
 
     def test_notes_say_what_to_do_next_and_never_how_to_show_a_token(self):
-        notes = self.notes()
+        notes = notes_of()
         for wanted in ("helm test autorep -n sweeps", "port-forward service/autorep-coordinator", "autorep submit",
                        "docs/kubernetes.md", "Upgrades"):
             self.assertIn(wanted, notes)

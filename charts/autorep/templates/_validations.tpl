@@ -125,6 +125,17 @@ was expected, what was found, and what to do.
 {{- if and $it.enabled (ne $it.service.type "ClusterIP") .Values.networkPolicy.enabled (not .Values.networkPolicy.clients) }}
 - networkPolicy.clients: expected who may connect from outside, found nobody although coordinator.service.type is {{ $it.service.type }}: add peers such as {ipBlock: {cidr: 10.0.0.0/8}}
 {{- end }}
+{{- with $it.service }}
+{{- if and .externalTrafficPolicy (eq .type "ClusterIP") }}
+- coordinator.service.externalTrafficPolicy: expected a service that is reached from outside, found ClusterIP: set coordinator.service.type to NodePort or LoadBalancer, or leave this empty
+{{- end }}
+{{- if and .loadBalancerClass (ne .type "LoadBalancer") }}
+- coordinator.service.loadBalancerClass: expected a load balancer, found {{ .type }}: set coordinator.service.type: LoadBalancer, or leave this empty
+{{- end }}
+{{- if and .loadBalancerClass (semverCompare "<1.22-0" $.Capabilities.KubeVersion.Version) }}
+- coordinator.service.loadBalancerClass: expected none on Kubernetes {{ $.Capabilities.KubeVersion.Version }}, found {{ .loadBalancerClass | quote }}: classes of load balancers need 1.22
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Kinds that others define: found out here, because the cluster's own refusal names no value. */}}
