@@ -277,6 +277,25 @@ class Workers(unittest.TestCase):
         self.assertEqual(fetch["args"], ["data", "fetch", "fashion-mnist", "--data=/data"])
         self.assertEqual(fetch["image"], spec["containers"][0]["image"])
 
+    def test_data_sets_are_fetched_through_ones_own_proxy_and_authority_and_without_a_key(self):
+        proxy = {"name": "https_proxy", "value": "http://proxy.example.org:3128"}
+        mount = {"name": "certs", "mountPath": "/certs"}
+        values = {
+            "store": {"caConfigMap": "our-ca"},
+            "workers": {"extraEnv": [proxy, {"name": "HOME", "value": "/scratch"}], "extraVolumeMounts": [mount],
+                        "extraVolumes": [{"name": "certs", "configMap": {"name": "certs"}}]},
+        }
+        spec = named(with_values(values), "Deployment", "autorep-worker-cpu")["spec"]["template"]["spec"]
+        (fetch,) = spec["initContainers"]
+        self.assertEqual(variables(fetch), {"TMPDIR": "/scratch", "HOME": "/scratch", proxy["name"]: proxy["value"],
+                                            "CURL_CA_BUNDLE": "/etc/autorep/store-ca/ca.crt"})
+        self.assertIn(mount, fetch["volumeMounts"])
+        authority = {"name": "store-ca", "mountPath": "/etc/autorep/store-ca", "readOnly": True}
+        for it in (fetch, spec["containers"][0]):
+            self.assertEqual([m for m in it["volumeMounts"] if m["name"] == "store-ca"], [authority], it["name"])
+        (plain,) = deployment(DEFAULT, "worker-cpu")["spec"]["template"]["spec"]["initContainers"]
+        self.assertEqual(set(variables(plain)), {"TMPDIR", "HOME"})
+
     def test_scratch_is_the_nodes_disk_or_a_claim_of_the_pod(self):
         def scratch(name):
             volumes = deployment(GPU, name)["spec"]["template"]["spec"]["volumes"]

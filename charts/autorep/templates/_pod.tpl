@@ -103,16 +103,21 @@ account that the store's provider takes for a role.
   mountPath: /etc/autorep/store
   readOnly: true
 {{- end }}
-{{- if .caConfigMap }}
-- name: store-ca
-  mountPath: /etc/autorep/store-ca
-  readOnly: true
-{{- end }}
+{{- include "autorep.authorityMount" $ }}
 {{- if .webIdentity.roleArn }}
 - name: store-token
   mountPath: /var/run/secrets/autorep/store
   readOnly: true
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Certificates of an authority of one's own: for the store, and for data sets that are fetched. */}}
+{{- define "autorep.authorityMount" -}}
+{{- if .Values.store.caConfigMap }}
+- name: store-ca
+  mountPath: /etc/autorep/store-ca
+  readOnly: true
 {{- end }}
 {{- end -}}
 
@@ -262,6 +267,18 @@ twice the same name is refused by the API server where Helm applies on its side.
 - name: HOME
   value: /tmp
 {{- include "autorep.storeEnv" . }}
+{{- end -}}
+
+{{/* No key of the store and no token: data sets come from elsewhere. */}}
+{{- define "autorep.fetchEnv" -}}
+- name: TMPDIR
+  value: /scratch
+- name: HOME
+  value: /tmp
+{{- if .Values.store.caConfigMap }}
+- name: CURL_CA_BUNDLE
+  value: /etc/autorep/store-ca/ca.crt
+{{- end }}
 {{- end -}}
 
 {{/* dict root, client, pool */}}
