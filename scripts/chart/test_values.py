@@ -234,6 +234,9 @@ REFUSALS = [
     (pool(data={"hostPath": "/srv/datasets"}), {},
      "workerPools.cpu.data.fetch: expected a claim or an empty folder to fetch into, found url, hostPath or volume: "
      "put the data there yourself (docs/data.md)"),
+    (pool(gpus=1, image={"repository": "team/autorep-worker-cpu"}), {},
+     'workerPools.cpu.image.repository: expected an image for GPUs with gpus: 1, found "team/autorep-worker-cpu": name '
+     "one, leave it empty for autorep-worker, or set gpus: 0"),
     (pool(data={"url": "/srv", "fetch": []}), {},
      'workerPools.cpu.data.url: expected s3://BUCKET/PREFIX, gs://… or az://…, found "/srv"'),
     (pool(scratch={"type": "ephemeral"}), {"kube": "1.20.2"},

@@ -173,6 +173,9 @@ was expected, what was found, and what to do.
 {{- if and (gt $gpus 0) (gt (include "autorep.ranks" $pool | int) $gpus) }}
 - {{ $at }}.ranks: expected at most {{ $gpus }}, one for each GPU, found {{ include "autorep.ranks" $pool }}
 {{- end }}
+{{- if and (gt $gpus 0) (hasSuffix "-cpu" $pool.image.repository) }}
+- {{ $at }}.image.repository: expected an image for GPUs with gpus: {{ $gpus }}, found {{ $pool.image.repository | quote }}: name one, leave it empty for autorep-worker, or set gpus: 0
+{{- end }}
 {{- $places := list $pool.data.url $pool.data.existingClaim $pool.data.hostPath (ternary "volume" "" (not (empty $pool.data.volume))) | compact }}
 {{- if gt (len $places) 1 }}
 - {{ $at }}.data: expected one of url, existingClaim, hostPath and volume, found {{ len $places }}: keep one
