@@ -174,6 +174,27 @@ class Workers(unittest.TestCase):
         (spec,) = [spec for where, _, spec in pods_of(told) if where == "Deployment/autorep-worker-cpu"]
         self.assertIn("--ranks=2", spec["containers"][0]["args"])
 
+    def test_threads_are_the_whole_cpus_that_a_pod_without_gpus_asks_for_shared_out_to_its_ranks(self):
+        def told(**values):
+            it = with_values({"workers": {"resources": {"requests": {"cpu": None}}}, "workerPools": {"cpu": values}})
+            args = named(it, "Deployment", "autorep-worker-cpu")["spec"]["template"]["spec"]["containers"][0]["args"]
+            (threads,) = [arg.removeprefix("--threads=") for arg in args if arg.startswith("--threads=")]
+            return int(threads)
+
+        def asks(requests, limits=None, **values):
+            resources = {"requests": requests} | ({} if limits is None else {"limits": limits})
+            return told(resources=resources, **values)
+        for cpu, wanted in ((4, 4), ("4", 4), (2.5, 2), ("2.5", 2), ("3500m", 3), ("500m", 1), (0.5, 1), ("64", 64)):
+            self.assertEqual(asks({"cpu": cpu}), wanted, cpu)
+        self.assertEqual(asks({"cpu": 1}, {"cpu": "6"}), 6)
+        self.assertEqual(asks({"memory": "1Gi"}, {"memory": "2Gi"}), 0)
+        self.assertEqual(told(), 0)
+        self.assertEqual(asks({"cpu": 8}, ranks=3), 2)
+        self.assertEqual(asks({"cpu": 2}, ranks=3), 1)
+        self.assertEqual(asks({"cpu": 8}, threads=5), 5)
+        self.assertEqual(asks({"cpu": 8}, gpus=2), 0)
+        self.assertIn("--threads=1", container(DEFAULT, "worker-cpu")["args"])
+
     def test_several_ranks_have_room_in_shared_memory(self):
         for name, wanted in (("h100", True), ("half", True), ("one", False)):
             mounts = {it["mountPath"] for it in container(GPU, f"worker-{name}")["volumeMounts"]}

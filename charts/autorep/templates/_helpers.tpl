@@ -123,6 +123,24 @@ labels:
 {{- end -}}
 
 {{/*
+CPU threads of each of a pool's processes. libtorch sees all cores of the node, whatever a pod may use of
+them, so without GPUs a pod's CPUs are shared out here; 0 leaves it to the worker.
+*/}}
+{{- define "autorep.threads" -}}
+{{- $threads := int .threads -}}
+{{- $resources := default dict .resources -}}
+{{- $requested := get (default dict $resources.requests) "cpu" -}}
+{{- with default $requested (get (default dict $resources.limits) "cpu") -}}
+{{- if and (eq $threads 0) (eq (int $.gpus) 0) -}}
+{{- $text := toString . -}}
+{{- $cpus := ternary (div (trimSuffix "m" $text | int) 1000) (floor $text | int64) (hasSuffix "m" $text) -}}
+{{- $threads = max 1 (div $cpus (include "autorep.ranks" $ | int)) -}}
+{{- end -}}
+{{- end -}}
+{{- $threads -}}
+{{- end -}}
+
+{{/*
 GPUs that the pods of a pool offer to sweeps: their ranks; none on CPUs, unless the pool says how many
 processes are to stand for them.
 */}}
