@@ -186,6 +186,10 @@ REFUSALS = [
     ({"auth": {"existingSecret": ""}}, {},
      "auth.existingSecret: expected a Secret with the tokens' list, found none: make tokens with `autorep token "
      "new` and name the Secret; or set insecure: true if whoever reaches the port may do everything"),
+    ({"auth": {"existingSecret": ""}, "tls": {"clientAuth": {"enabled": True, "clientSecret": "x"}}}, {},
+     "auth.existingSecret: expected a Secret with the tokens' list beside mutual TLS, found none: certificates say who "
+     "may connect, tokens who may do what; make tokens with `autorep token new` and name the Secret, or set insecure: "
+     "true if whoever has a certificate may do everything"),
     ({"coordinator": {"enabled": False}}, {},
      'coordinatorUrl: expected https://HOST:7070 of a coordinator elsewhere, found "": with '
      "coordinator.enabled: false workers need one"),

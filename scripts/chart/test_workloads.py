@@ -458,7 +458,10 @@ class HelmTest(unittest.TestCase):
 
     def test_notes_warn_of_what_is_not_protected_and_of_nothing_else(self):
         self.assertNotIn("insecure", notes_of("insecure=true"))
-        self.assertIn("nobody is asked who they are", notes_of("insecure=true", "auth.existingSecret="))
+        open_ = ("insecure=true", "auth.existingSecret=")
+        self.assertIn("nobody is asked for a token. Whoever reaches the port may", notes_of(*open_))
+        mutual = notes_of(*open_, "tls.clientAuth.enabled=true", "tls.clientAuth.clientSecret=client")
+        self.assertIn("nobody is asked for a token. Whoever reaches the port with a certificate may", mutual)
 
     def test_notes_say_what_to_do_next_and_never_how_to_show_a_token(self):
         notes = notes_of()

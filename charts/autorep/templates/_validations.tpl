@@ -104,7 +104,11 @@ was expected, what was found, and what to do.
 {{- define "autorep.problemsOfAuth" -}}
 {{- $auth := .Values.auth -}}
 {{- if and .Values.coordinator.enabled (not $auth.existingSecret) (not .Values.insecure) }}
+{{- if .Values.tls.clientAuth.enabled }}
+- auth.existingSecret: expected a Secret with the tokens' list beside mutual TLS, found none: certificates say who may connect, tokens who may do what; make tokens with `autorep token new` and name the Secret, or set insecure: true if whoever has a certificate may do everything
+{{- else }}
 - auth.existingSecret: expected a Secret with the tokens' list, found none: make tokens with `autorep token new` and name the Secret; or set insecure: true if whoever reaches the port may do everything
+{{- end }}
 {{- end }}
 {{- if and (or $auth.existingSecret $auth.workerSecret) (not (include "autorep.tls" .)) (not .Values.insecure) }}
 - auth: expected TLS where tokens are used, found none: whoever listens on the network would read them; set insecure: true if nobody else can
