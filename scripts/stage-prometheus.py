@@ -10,34 +10,23 @@ and downloads nothing. AUTOREP_PROMETHEUS names a folder of your own instead.
 Only the standard library is used, and only what Python 3.8 has.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from staging import Staging, Unmet
 
 PACKAGES = ["prometheus", "prometheus-alertmanager"]
 PROGRAMS = ["prometheus", "promtool", "prometheus-alertmanager"]
 TEMPLATES = ["default.tmpl", "email.tmpl"]
 NEEDED_BYTES = 300_000_000
 
-
-class Unmet(Exception):
-    """Something is missing; the text says what and which command mends it."""
+STAGING = Staging("prometheus")
 
 
-def say(text):
-    print("prometheus: " + text, file=sys.stderr, flush=True)
-
-
-def cache_folder():
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(root) / "autorep"
-
-
-def is_whole(folder):
+def has_programs(folder):
     return all(os.access(folder / name, os.X_OK) for name in PROGRAMS)
 
 
@@ -47,7 +36,7 @@ def installed():
     if found is None:
         return None
     folder = Path(found).parent
-    return folder if is_whole(folder) else None
+    return folder if has_programs(folder) else None
 
 
 def run(command, where):
@@ -85,67 +74,37 @@ def without_install(program):
     program.write_bytes(program.read_bytes().replace(installed, here))
 
 
-def stage(cache, folder):
-    free = shutil.disk_usage(cache).free
-    if free < NEEDED_BYTES:
-        raise Unmet(
-            f"staging needs {NEEDED_BYTES / 1e9:.1f} GB in {cache}, {free / 1e9:.1f} GB are free: "
-            "make room, or set XDG_CACHE_HOME to a folder on a larger disk"
-        )
-    work = Path(tempfile.mkdtemp(prefix=".staging-", dir=cache))
-    try:
-        say("downloading two packages, 30 MB, with apt-get")
-        download(work)
-        for package in sorted(work.glob("*.deb")):
-            if not run(["dpkg-deb", "-x", package.name, "unpacked"], work):
-                raise Unmet(f"dpkg-deb could not unpack {package.name} (its message is above)")
-        fresh = work / "fresh"
-        fresh.mkdir()
-        for name in PROGRAMS:
-            shutil.move(str(work / "unpacked/usr/bin" / name), str(fresh / name))
-        without_install(fresh / "prometheus-alertmanager")
-        templates = work / "unpacked/usr/share/prometheus/alertmanager"
-        for name in TEMPLATES:
-            shutil.move(str(templates / name), str(fresh / name))
-        if folder.exists():
-            folder.rename(work / "old")
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def fill(fresh, work):
+    STAGING.say("downloading two packages, 30 MB, with apt-get")
+    download(work)
+    for package in sorted(work.glob("*.deb")):
+        if not run(["dpkg-deb", "-x", package.name, "unpacked"], work):
+            raise Unmet(f"dpkg-deb could not unpack {package.name} (its message is above)")
+    for name in PROGRAMS:
+        shutil.move(str(work / "unpacked/usr/bin" / name), str(fresh / name))
+    without_install(fresh / "prometheus-alertmanager")
+    templates = work / "unpacked/usr/share/prometheus/alertmanager"
+    for name in TEMPLATES:
+        shutil.move(str(templates / name), str(fresh / name))
 
 
-def main():
+def is_whole(folder):
+    return has_programs(folder) and all((folder / name).is_file() for name in TEMPLATES)
+
+
+def stage():
     own = os.environ.get("AUTOREP_PROMETHEUS")
     if own:
-        if not is_whole(Path(own)):
+        if not has_programs(Path(own)):
             raise Unmet(f"AUTOREP_PROMETHEUS={own}: expected {', '.join(PROGRAMS)} there")
-        say("AUTOREP_PROMETHEUS is set: it is used as it is")
-        print(own)
-        return
+        STAGING.say("AUTOREP_PROMETHEUS is set: it is used as it is")
+        return own
     folder = installed()
     if folder is not None:
-        say(f"this machine has it, in {folder}")
-        print(folder)
-        return
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    folder = cache / "prometheus"
-    with open(cache / "prometheus.lock", "w") as lock:
-        # Two checkouts may stage at the same time; the second finds the work done.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if is_whole(folder) and all((folder / name).is_file() for name in TEMPLATES):
-            say(f"already staged in {folder}")
-        else:
-            stage(cache, folder)
-            say(f"staged in {folder}")
-    print(folder)
+        STAGING.say(f"this machine has it, in {folder}")
+        return folder
+    return STAGING.folder("prometheus", NEEDED_BYTES, is_whole, fill)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (Unmet, OSError) as error:
-        print(f"prometheus: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    STAGING.main(stage)
