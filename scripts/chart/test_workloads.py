@@ -456,6 +456,21 @@ class HelmTest(unittest.TestCase):
         self.assertIn("AUTOREP_COORDINATOR=https://sweeps.example.org:7070\n", public)
         self.assertNotIn("localhost", public)
 
+    def test_notes_count_their_steps_and_name_every_way_to_the_coordinator_once(self):
+        def steps(notes):
+            return [line.split(".")[0] for line in notes.splitlines() if line[:1].isdigit()]
+        self.assertEqual(steps(notes_of()), ["1", "2", "3"])
+        self.assertEqual(steps(notes_of("test.enabled=false")), ["1", "2"])
+        balanced = notes_of("coordinator.service.type=LoadBalancer", "networkPolicy.clients[0].ipBlock.cidr=192.0.2.0/24")
+        self.assertEqual(steps(balanced), ["1", "2", "3"])
+        for wanted in ("port-forward service/autorep-coordinator", "get service autorep-coordinator"):
+            self.assertEqual(balanced.count(wanted), 1, wanted)
+        self.assertNotIn("get service autorep-coordinator", notes_of())
+        elsewhere = notes_of("coordinator.enabled=false", "coordinator.standby=true",
+                             "coordinatorUrl=https://sweeps.example.org:7070")
+        self.assertEqual(steps(elsewhere), [])
+        self.assertNotIn("--wait", elsewhere)
+
     def test_notes_warn_of_what_is_not_protected_and_of_nothing_else(self):
         self.assertNotIn("insecure", notes_of("insecure=true"))
         open_ = ("insecure=true", "auth.existingSecret=")
