@@ -3,15 +3,12 @@
 import json
 import os
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
-import time
-import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import seaweedfs
 from bench_figure import ROOT, Unmeasured, figure, run
 from bench_load import folder
 from bench_peers import CACHE, environment
@@ -19,82 +16,31 @@ from bench_peers import CACHE, environment
 PACKAGES = ["boto3==1.43.11"]
 BYTES = 1_000_000_000
 ROUNDS = 3
-KEY, SECRET = "somebody", "something"
 BUCKET = "sweeps"
 
 
-def free_ports(count):
-    """The first of so many ports in a row that nobody uses; the one 10,000 above it is free, too."""
-    for first in range(20_000, 30_000, count):
-        try:
-            for port in [*range(first, first + count), first + 10_000]:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return first
-        except OSError:
-            continue
-    raise Unmeasured(f"no {count} ports in a row are free")
-
-
 @contextmanager
-def seaweedfs(place):
-    """The server as a process; its endpoint. As in e2e/tests/it/weed.rs."""
+def seaweed(place):
+    """The staged server; its port."""
     staged = [sys.executable, str(ROOT / "scripts" / "stage-seaweedfs.py")]
     program = run(staged)[0].decode().strip()
-    first = free_ports(10)
-    identity = {
-        "name": KEY,
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (place / "data").mkdir()
-    names = [
-        "admin.port", "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port",
-        "volume.port.grpc", "filer.port", "filer.port.grpc", "metricsPort",
-    ]
-    ports = [f"-{name}={first + index}" for index, name in enumerate(names)]
-    command = [
-        program, "mini", f"-dir={place / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        f"-s3.config={place / 's3.json'}", "-webdav=false", "-admin.ui=false",
-        "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-        f"-filer.localSocket={place / 'filer.sock'}", f"-s3.localSocket={place / 's3.sock'}", *ports,
-    ]
-    with open(place / "log", "wb") as log:
-        server = subprocess.Popen(command, cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        endpoint = f"http://127.0.0.1:{first + 1}"
-        wait_for(f"{endpoint}/healthz", server, place / "log")
-        yield endpoint
-    finally:
-        server.kill()
-        server.wait()
+        with seaweedfs.serving(program, place) as port:
+            yield port
+    except seaweedfs.NotServed as error:
+        raise Unmeasured(str(error)) from error
 
 
 @contextmanager
-def variables_of(endpoint):
+def variables_of(port):
     """The variables by which every program finds the server, for as long as it is asked."""
     before = dict(os.environ)
-    os.environ.update(
-        AWS_ENDPOINT=endpoint, AWS_ALLOW_HTTP="true", AWS_REGION="us-east-1",
-        AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET,
-    )
+    os.environ.update(seaweedfs.variables(port))
     try:
         yield
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-def wait_for(url, server, log):
-    until = time.monotonic() + 30
-    while time.monotonic() < until and server.poll() is None:
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise Unmeasured(f"SeaweedFS does not serve: {log.read_text(errors='replace')[-1000:]}")
 
 
 def ways(autorep, endpoint, file):
@@ -119,9 +65,9 @@ def upload(autorep):
         with open(file, "wb") as out:
             for _ in range(BYTES // 1_000_000):
                 out.write(os.urandom(1_000_000))
-        with seaweedfs(place) as endpoint:
-            with variables_of(endpoint):
-                sends = ways(autorep, endpoint, str(file))
+        with seaweed(place) as port:
+            with variables_of(port):
+                sends = ways(autorep, os.environ["AWS_ENDPOINT"], str(file))
                 found = {name: [] for name in sends}
                 for number in range(ROUNDS):
                     for name, send in sends.items():

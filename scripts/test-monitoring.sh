@@ -24,4 +24,7 @@ if [ -z "${AUTOREP_PROGRAMS:-}" ]; then
 	cargo build --locked -p autorep-cli -p autorep-worker --bins
 	AUTOREP_PROGRAMS="$CARGO_TARGET_DIR/debug"
 fi
-python3 -B scripts/test-monitoring.py "$AUTOREP_PROGRAMS" "$prometheus"
+stage_seaweedfs
+[ -n "$AUTOREP_WEED" ] ||
+	leave_out "AutorepSlowWrites fires and resolves" "SeaweedFS could not be had (see above): set AUTOREP_WEED to a program of your own"
+python3 -B scripts/test-monitoring.py "$AUTOREP_PROGRAMS" "$prometheus" "$AUTOREP_WEED"
