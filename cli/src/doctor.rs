@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use autorep_coordinator::probe::probe as probe_store;
 use autorep_core::data::{DataRoot, DataSet, Layout};
+use autorep_core::text::redacted;
 use autorep_data::shards::Index;
 use autorep_data::{Bucket, OpenError};
 use clap::{Args, ValueEnum};
@@ -345,12 +346,20 @@ fn data_set(set: DataSet, root: &Path) -> Finding {
 async fn find_store(text: &str) -> Finding {
     match try_store(text).await {
         Ok(detail) => Finding::ok("store", detail),
-        Err(error) => Finding::lacking(
-            "store",
-            Status::Missing,
-            format!("{text}: {error:#}"),
-            "name a store that can be written with --store, here and for `autorep run`",
-        ),
+        Err(error) => {
+            // Folders have `@` in their names without meaning anything by it.
+            let named = if text.contains("://") {
+                redacted(text)
+            } else {
+                text.to_owned()
+            };
+            Finding::lacking(
+                "store",
+                Status::Missing,
+                format!("{named}: {error:#}"),
+                "name a store that can be written with --store, here and for `autorep run`",
+            )
+        }
     }
 }
 

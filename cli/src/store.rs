@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use autorep_core::text::redacted;
 use autorep_store::{Multipart, Place, connect, folder_store};
 use object_store::ObjectStore;
 use url::Url;
@@ -32,7 +33,10 @@ impl Location {
                 .and_then(|url| url.to_file_path().ok());
             return match folder {
                 Some(folder) => Ok(Self::Folder(folder)),
-                None => bail!("expected file:///FOLDER as the store, found {text:?}"),
+                None => bail!(
+                    "expected file:///FOLDER as the store, found {:?}",
+                    redacted(text)
+                ),
             };
         }
         let place = Place::parse(text)?;

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers as people read them, and URLs as they may.
 
 /// A count with its thousands set apart: `24,000`.
 pub fn grouped(count: u64) -> String {
@@ -21,6 +21,16 @@ pub fn counted(count: u64, noun: &str) -> String {
     }
 }
 
+/// A URL without what stands between its scheme and the last `@`: it may be a password, which may
+/// have any sign in it, slashes as well.
+pub fn redacted(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |at| at + "://".len());
+    match url[begin..].rsplit_once('@') {
+        Some((_, rest)) => format!("{}…@{rest}", &url[..begin]),
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,6 +39,15 @@ mod tests {
     fn one_is_not_many() {
         let texts = [0, 1, 2_000].map(|count| counted(count, "seed"));
         assert_eq!(texts, ["0 seeds", "1 seed", "2,000 seeds"]);
+    }
+
+    #[test]
+    fn a_url_is_told_without_its_password_and_otherwise_as_it_is() {
+        for text in ["s3://sweeps/team", "sweeps", "https://s3.example.com:8333"] {
+            assert_eq!(redacted(text), text);
+        }
+        assert_eq!(redacted("s3://s3:of/me@x@sweeps/a"), "s3://…@sweeps/a");
+        assert_eq!(redacted("me:hunter2@s3.example.com"), "…@s3.example.com");
     }
 
     #[test]

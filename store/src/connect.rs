@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use autorep_core::text::redacted;
 use autorep_measure::http::CountedConnector;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::ClientConfigKey;
@@ -109,7 +110,7 @@ pub fn connect_with(
         _ => {
             return Err(ConnectError::Scheme {
                 expected: "s3://, gs://, az:// or file://",
-                found: url.to_owned(),
+                found: redacted(url),
             });
         }
     };
@@ -233,7 +234,7 @@ fn other(place: &Place, variables: &Variables) -> Result<Arc<dyn ObjectStore>, C
 /// A folder of this machine, for data sets that are read as if they lay in a bucket.
 fn folder(url: &str) -> Result<Arc<dyn ObjectStore>, ConnectError> {
     let form = || PlaceError::Form {
-        found: url.to_owned(),
+        found: redacted(url),
     };
     let parsed = Url::parse(url).map_err(|_malformed| form())?;
     let folder = parsed.to_file_path().map_err(|()| form())?;

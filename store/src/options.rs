@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use autorep_core::text::redacted;
 use object_store::aws::AmazonS3ConfigKey as Key;
 use object_store::aws::Checksum;
 use url::{Host, Url};
@@ -254,7 +255,7 @@ fn endpoint(bucket: &str, variables: &Variables) -> Result<Option<String>, Optio
         name,
         expected: "an address as in https://s3.example.com:8333, without user, query and fragment"
             .to_owned(),
-        found: text.to_owned(),
+        found: redacted(text),
     };
     let mut url = Url::parse(text).map_err(|_malformed| wrong())?;
     let plain = url.username().is_empty()

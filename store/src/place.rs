@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use autorep_core::text::redacted;
 use object_store::path::Path;
 
 /// Keys of S3 have at most 1024 bytes; this leaves room for those below the prefix.
@@ -57,7 +58,7 @@ impl Place {
     /// Reads `SCHEME://BUCKET` or `SCHEME://BUCKET/PREFIX`, with or without a slash at the end.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
         let form = || PlaceError::Form {
-            found: text.to_owned(),
+            found: redacted(text),
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(form)?;
         if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -69,12 +70,13 @@ impl Place {
         }
         if !is_bucket(bucket) {
             return Err(PlaceError::Bucket {
-                place: redacted(text, bucket),
-                found: redacted(bucket, bucket),
+                place: redacted(text),
+                // The text's own password may have slashes, and this be its first part.
+                found: redacted(if rest.contains('@') { rest } else { bucket }),
             });
         }
         let wrong = |found: String| PlaceError::Prefix {
-            place: text.to_owned(),
+            place: redacted(text),
             found,
         };
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
@@ -138,14 +140,6 @@ fn prefix_problem(prefix: &str) -> Option<String> {
     let name = |it: &&str| matches!(*it, "" | "." | "..");
     let found = prefix.split('/').find(name)?;
     Some(format!("the name {found:?}"))
-}
-
-/// The text without what stands before an `@` in `part` of it: it may be a password.
-fn redacted(text: &str, part: &str) -> String {
-    match part.rsplit_once('@') {
-        Some((secret, _)) => text.replacen(secret, "…", 1),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -221,9 +215,20 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_refused_and_not_repeated() {
-        let refused = Place::parse("s3://key:hunter2@sweeps/team").unwrap_err();
+        for text in [
+            "s3://key:hunter2@sweeps/team",
+            "s3://key:of/hunter2@sweeps/team",
+            "s3://key:hunter2@of/x@sweeps/team",
+            "s3://s3:hunter2@sweeps/team",
+            "s 3://key:hunter2@sweeps/team",
+            "://key:hunter2/x@sweeps/team",
+        ] {
+            let refused = Place::parse(text).unwrap_err().to_string();
+            assert!(!refused.contains("hunter2"), "{refused}");
+            assert!(refused.contains("://…@sweeps/team"), "{refused}");
+        }
+        let refused = Place::parse("s3://key:of/hunter2@sweeps/team").unwrap_err();
         let text = refused.to_string();
-        assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("AWS_SECRET_ACCESS_KEY"), "{text}");
     }
 }

@@ -96,6 +96,27 @@ async fn a_store_folder_is_tried_without_being_made_and_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn a_store_is_not_named_with_its_password_but_a_folder_as_it_is() {
+    for text in [
+        "s3://key:of/hunter2@sweeps/team",
+        "file://key:hunter2@host/team",
+    ] {
+        let finding = find_store(text).await;
+        assert_eq!(finding.status, Status::Missing);
+        assert!(!finding.detail.contains("hunter2"), "{}", finding.detail);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("me@lab");
+    fs::write(&file, "").unwrap();
+    let finding = find_store(file.join("store").to_str().unwrap()).await;
+    assert!(
+        finding.detail.starts_with(file.to_str().unwrap()),
+        "{}",
+        finding.detail
+    );
+}
+
+#[tokio::test]
 async fn a_store_below_a_file_is_missing() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("file");

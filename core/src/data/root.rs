@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::DataSet;
+use crate::text::redacted;
 use crate::weights::WEIGHTS_FOLDER;
 
 /// The schemes of URLs that name a place in a bucket. `file` takes a folder for a bucket.
@@ -36,7 +37,7 @@ impl DataRoot {
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self, RootError> {
         let text = text.as_ref();
         let wrong = || RootError {
-            found: text.to_string_lossy().into_owned(),
+            found: redacted(&text.to_string_lossy()),
         };
         if text.is_empty() {
             return Err(wrong());
@@ -48,7 +49,10 @@ impl DataRoot {
         let place = place.trim_end_matches('/');
         let begins_with_slash = place.starts_with('/');
         let known = SCHEMES.contains(&scheme);
-        if !known || place.is_empty() || begins_with_slash != (scheme == "file") {
+        let is_bucket = known && !place.is_empty() && begins_with_slash == (scheme == "file");
+        // A URL with a user and a password would be repeated wherever it is spoken of.
+        let bucket = place.split('/').next().unwrap_or_default();
+        if !is_bucket || bucket.contains(['@', ':']) {
             return Err(wrong());
         }
         Ok(Self::Bucket(format!("{scheme}://{place}")))
@@ -143,6 +147,18 @@ mod tests {
             let error = DataRoot::parse(text).unwrap_err().to_string();
             assert!(error.contains("s3://BUCKET/PREFIX"), "{error}");
             assert!(error.ends_with(&format!("found {text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_refused_and_not_repeated() {
+        for text in [
+            "s3://key:of/hunter2@b/p",
+            "s3://hunter2@b",
+            "http://k:hunter2@h",
+        ] {
+            let error = DataRoot::parse(text).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

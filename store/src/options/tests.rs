@@ -127,6 +127,15 @@ fn what_is_no_endpoint_is_refused() {
             "{refused}"
         );
     }
+    for found in [
+        "https://key:hunter2@s3.example.com",
+        "https://key:of/hunter2@s3.example.com",
+        "key:hunter2@s3.example.com",
+    ] {
+        let refused = told(&[("AWS_ENDPOINT_URL", found)]);
+        assert!(!refused.contains("hunter2"), "{refused}");
+        assert!(refused.contains("…@s3.example.com"), "{refused}");
+    }
 }
 
 #[test]
