@@ -84,9 +84,11 @@ pub struct SharedFile {
 
 /// What was read last.
 struct Known {
-    /// Of the file when it was looked at last, whatever came of it.
+    /// Of the file from which they are.
     version: Option<Version>,
     credential: Arc<AwsCredential>,
+    /// Whether a problem has been told and not been mended since.
+    troubled: bool,
 }
 
 /// By which a file is told from what it was: when it was written, its size, and which file it is.
@@ -118,6 +120,7 @@ impl SharedFile {
             known: Mutex::new(Known {
                 version,
                 credential: Arc::new(credential),
+                troubled: false,
             }),
         })
     }
@@ -126,16 +129,23 @@ impl SharedFile {
     fn current(&self) -> Arc<AwsCredential> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let version = fs::metadata(&self.path).ok().as_ref().map(version);
-        if version != known.version {
-            known.version = version;
+        if version == known.version {
+            known.troubled = false;
+        } else {
             match read(&self.path, &self.profile) {
                 Ok(credential) => {
                     tracing::info!(path = ?self.path, profile = self.profile, "credentials are read again");
-                    known.credential = Arc::new(credential);
+                    *known = Known {
+                        version,
+                        credential: Arc::new(credential),
+                        troubled: false,
+                    };
                 }
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, cause, "going on with the credentials from before");
+                    if !std::mem::replace(&mut known.troubled, true) {
+                        let cause = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(%error, cause, "going on with the credentials from before");
+                    }
                 }
             }
         }
@@ -293,5 +303,23 @@ aws_access_key_id = third
         assert_eq!(key().await, "later");
         replace("[default]\naws_access_key_id = back\naws_secret_access_key = s\n");
         assert_eq!(key().await, "back");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_could_not_be_read_is_tried_until_it_can_be_although_it_looks_the_same() {
+        let (_folder, path) = file(FILE);
+        let shared = SharedFile::open(&path, "default").unwrap();
+        let half = "[default]\naws_access_key_id = next\n# secret_access_key = s\n";
+        let whole = "[default]\naws_access_key_id = next\naws_secret_access_key=s\n";
+        assert_eq!(half.len(), whole.len());
+        // Written within one tick of the file system's clock.
+        let written = std::time::SystemTime::UNIX_EPOCH;
+        for (text, expected) in [(half, "first"), (whole, "next")] {
+            fs::write(&path, text).unwrap();
+            let file = fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(written).unwrap();
+            let credential = shared.get_credential().await.unwrap();
+            assert_eq!(credential.key_id, expected);
+        }
     }
 }
