@@ -47,7 +47,7 @@ pub enum ContextCommand {
         /// Its name.
         name: String,
     },
-    /// Add one, or change what is given of one.
+    /// Add one, or change what is given of one by arguments. Variables are not kept.
     Set(Box<SetArgs>),
     /// Take one out.
     Remove {
@@ -221,7 +221,7 @@ impl Contexts {
             entry.token_file = Some(path);
             entry.token = None;
         }
-        entry.plain_token |= given.plain_token;
+        entry.plain_token = given.plain_token.unwrap_or(entry.plain_token);
         match at {
             Some(at) => self.contexts[at] = entry,
             None => self.contexts.push(entry),
@@ -337,6 +337,12 @@ mod tests {
             two.credentials.token,
             Some(TokenSource::File("/token".into()))
         );
+        for (flag, expected) in [("--plain-token", true), ("--plain-token=false", false)] {
+            context(&mut contexts, &file, &["set", "two", flag]).unwrap();
+            context(&mut contexts, &file, &["set", "two"]).unwrap();
+            let two = contexts.target(&file, "two").unwrap();
+            assert_eq!(two.credentials.plain_token, expected, "{flag}");
+        }
         context(&mut contexts, &file, &["remove", "two"]).unwrap();
         assert_eq!(Contexts::read(&file).unwrap().current, None);
 

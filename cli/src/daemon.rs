@@ -9,7 +9,7 @@ use autorep_coordinator::{Door, measure as coordinator_metrics, standby};
 use autorep_core::ledger::{Quota, Quotas};
 use autorep_core::offer::Offer;
 use autorep_measure::{Health, MeasuredStore};
-use autorep_transport::{Credentials, LiveTokens, ServerTls, ServerTlsFiles};
+use autorep_transport::{LiveTokens, ServerTls, ServerTlsFiles};
 use autorep_worker::config::default_name;
 use autorep_worker::machine;
 use autorep_worker::measure::{self as worker_metrics, Gpus};
@@ -227,7 +227,7 @@ fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {
     );
     let name = args.name.clone();
     Ok(autorep_worker::Config {
-        credentials: args.credentials.resolve(Credentials::default())?,
+        credentials: args.credentials.resolve()?,
         name: name.unwrap_or_else(|| default_name(&args.device)),
         machine: args.machine.clone().unwrap_or_else(machine::host_name),
         offer: offer(args),

@@ -5,7 +5,7 @@
     reason = "clap shows these texts as they are, backticks included"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use autorep_transport::{Credentials, Secret, TokenSource};
@@ -20,8 +20,13 @@ const COORDINATOR: &str = "AUTOREP_COORDINATOR";
 /// The variable that names a context.
 const CONTEXT: &str = "AUTOREP_CONTEXT";
 
-/// The variable that holds a token itself.
+/// The variables of what [`CredentialArgs`] are not given, and of a token itself.
+const CA: &str = "AUTOREP_CA";
+const CLIENT_CERT: &str = "AUTOREP_CLIENT_CERT";
+const CLIENT_KEY: &str = "AUTOREP_CLIENT_KEY";
+const TOKEN_FILE: &str = "AUTOREP_TOKEN_FILE";
 const TOKEN: &str = "AUTOREP_TOKEN";
+const PLAIN_TOKEN: &str = "AUTOREP_PLAIN_TOKEN";
 
 /// Which coordinator to talk to.
 #[derive(Debug, Clone, Default, Args)]
@@ -30,8 +35,8 @@ pub struct Address {
     /// $AUTOREP_COORDINATOR, else that of the context.
     #[arg(long, value_name = "URL", conflicts_with = "context", value_parser = url)]
     pub coordinator: Option<String>,
-    /// A coordinator of the context file, with its credentials (autorep context). Default:
-    /// $AUTOREP_CONTEXT, else the file's current one.
+    /// A coordinator of the context file, with its credentials (autorep context): those in variables
+    /// are another's. Default: $AUTOREP_CONTEXT, else the file's current one.
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
     #[command(flatten)]
@@ -39,38 +44,36 @@ pub struct Address {
     pub credentials: CredentialArgs,
 }
 
-/// By what a coordinator is known, and who calls.
+/// By what a coordinator is known, and who calls. Variables are no defaults of clap's: what is given
+/// by argument goes before a context that is named, what is given by variable does not.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Credentials")]
 pub struct CredentialArgs {
-    /// Certificates (PEM) of the authorities, one of which has signed the coordinator's. Default: those
-    /// that this machine trusts.
-    #[arg(long, value_name = "FILE", env = "AUTOREP_CA")]
+    /// Certificates (PEM) of the authorities, one of which has signed the coordinator's. Default:
+    /// $AUTOREP_CA, else those that this machine trusts.
+    #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
-    /// This side's certificate (PEM), where the coordinator asks for one.
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "AUTOREP_CLIENT_CERT",
-        requires = "client_key"
-    )]
+    /// This side's certificate (PEM), where the coordinator asks for one. Default:
+    /// $AUTOREP_CLIENT_CERT.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
     pub client_cert: Option<PathBuf>,
-    /// Its private key (PEM).
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "AUTOREP_CLIENT_KEY",
-        requires = "client_cert"
-    )]
+    /// Its private key (PEM). Default: $AUTOREP_CLIENT_KEY.
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
-    /// A file with the token that says what this side may do, read again when it changes. Default: the
-    /// token in $AUTOREP_TOKEN, if there is one.
-    #[arg(long, value_name = "FILE", env = "AUTOREP_TOKEN_FILE")]
+    /// A file with the token that says what this side may do, read again when it changes. Default:
+    /// $AUTOREP_TOKEN_FILE, else the token in $AUTOREP_TOKEN, if there is one.
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Send the token although nothing is encrypted: for networks where only your own machines can
-    /// read what is sent.
-    #[arg(long, env = "AUTOREP_PLAIN_TOKEN")]
-    pub plain_token: bool,
+    /// read what is sent. Default: $AUTOREP_PLAIN_TOKEN.
+    #[arg(
+        long,
+        value_name = "true|false",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    pub plain_token: Option<bool>,
 }
 
 /// A coordinator's address: without its scheme it would look like a machine that does not answer.
@@ -140,56 +143,154 @@ impl Address {
             return Ok(None);
         };
         let contexts = Contexts::read(&file)?;
-        let current = contexts.current.clone();
-        current
-            .map(|name| self.kept(&file, &contexts, &name))
-            .transpose()
+        let Some(name) = &contexts.current else {
+            return Ok(None);
+        };
+        let kept = contexts.target(&file, name)?;
+        let known = Given::by(variable)?.over(kept.credentials);
+        let credentials = self.credentials.given().over(known);
+        Ok(Some(Target {
+            credentials,
+            ..kept
+        }))
     }
 
     fn at(&self, url: &str) -> Result<Target> {
         Ok(Target {
             url: url.to_owned(),
-            credentials: self.credentials.resolve(Credentials::default())?,
+            credentials: self.credentials.resolve()?,
         })
     }
 
+    /// A context that is named, by whatever: tokens in variables are meant for another coordinator,
+    /// which this one must not learn.
     fn in_context(&self, name: &str) -> Result<Target> {
         let file = context::file_or_why_not()?;
-        self.kept(&file, &Contexts::read(&file)?, name)
-    }
-
-    fn kept(&self, file: &Path, contexts: &Contexts, name: &str) -> Result<Target> {
-        let target = contexts.target(file, name)?;
-        let credentials = self.credentials.resolve(target.credentials)?;
+        let kept = Contexts::read(&file)?.target(&file, name)?;
+        let credentials = self.credentials.given().over(kept.credentials);
         Ok(Target {
             credentials,
-            ..target
+            ..kept
         })
     }
 }
 
 impl CredentialArgs {
-    /// What is given here; for the rest what `others` say.
-    pub fn resolve(&self, others: Credentials) -> Result<Credentials> {
-        let file = self.token_file.clone().map(TokenSource::File);
-        let token = match file {
-            Some(file) => Some(file),
-            None => variable(TOKEN)
-                .map(|token| Secret::parse(&token).map(TokenSource::Given))
-                .transpose()
-                .with_context(|| format!("read the token in {TOKEN}"))?,
+    /// What the arguments say; for the rest what variables do.
+    pub fn resolve(&self) -> Result<Credentials> {
+        let known = Given::by(variable)?.over(Credentials::default());
+        Ok(self.given().over(known))
+    }
+
+    fn given(&self) -> Given {
+        Given {
+            authorities: self.ca.clone(),
+            identity: self.client_cert.clone().zip(self.client_key.clone()),
+            token: self.token_file.clone().map(TokenSource::File),
+            plain_token: self.plain_token,
+        }
+    }
+}
+
+/// Credentials as far as they are said in one place.
+#[derive(Debug, Default)]
+struct Given {
+    authorities: Option<PathBuf>,
+    identity: Option<(PathBuf, PathBuf)>,
+    token: Option<TokenSource>,
+    plain_token: Option<bool>,
+}
+
+impl Given {
+    /// What variables say.
+    fn by(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let file = |name| variable(name).map(PathBuf::from);
+        let identity = match (file(CLIENT_CERT), file(CLIENT_KEY)) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            (Some(_), None) => bail!("expected {CLIENT_KEY} beside {CLIENT_CERT}, found none"),
+            (None, Some(_)) => bail!("expected {CLIENT_CERT} beside {CLIENT_KEY}, found none"),
         };
-        let identity = self.client_cert.clone().zip(self.client_key.clone());
-        Ok(Credentials {
-            authorities: self.ca.clone().or(others.authorities),
-            identity: identity.or(others.identity),
-            token: token.or(others.token),
-            plain_token: self.plain_token || others.plain_token,
+        let token = match (file(TOKEN_FILE), variable(TOKEN)) {
+            (Some(file), _) => Some(TokenSource::File(file)),
+            (None, Some(token)) => {
+                let token = Secret::parse(&token);
+                let token = token.with_context(|| format!("read the token in {TOKEN}"))?;
+                Some(TokenSource::Given(token))
+            }
+            (None, None) => None,
+        };
+        let plain_token = match variable(PLAIN_TOKEN).as_deref() {
+            Some("true" | "1") => Some(true),
+            Some("false" | "0") => Some(false),
+            Some(found) => bail!("expected true or false in {PLAIN_TOKEN}, found {found:?}"),
+            None => None,
+        };
+        Ok(Self {
+            authorities: file(CA),
+            identity,
+            token,
+            plain_token,
         })
+    }
+
+    /// The same, with the rest as `others` say.
+    fn over(self, others: Credentials) -> Credentials {
+        Credentials {
+            authorities: self.authorities.or(others.authorities),
+            identity: self.identity.or(others.identity),
+            token: self.token.or(others.token),
+            plain_token: self.plain_token.unwrap_or(others.plain_token),
+        }
     }
 }
 
 /// A variable that says something.
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by(pairs: &[(&str, &str)]) -> Result<Given> {
+        Given::by(|name| {
+            let found = pairs.iter().find(|(it, _)| *it == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn what_is_given_goes_before_and_the_rest_is_as_others_say() {
+        let others = by(&[(CA, "/ca"), (TOKEN_FILE, "/token"), (PLAIN_TOKEN, "1")]).unwrap();
+        let others = others.over(Credentials::default());
+        assert_eq!(others.authorities, Some("/ca".into()));
+        assert!(others.plain_token);
+        let given = by(&[
+            (TOKEN_FILE, "/other"),
+            (PLAIN_TOKEN, "false"),
+            (CLIENT_CERT, "/cert"),
+            (CLIENT_KEY, "/key"),
+        ]);
+        let both = given.unwrap().over(others);
+        assert_eq!(both.authorities, Some("/ca".into()));
+        assert_eq!(both.token, Some(TokenSource::File("/other".into())));
+        assert_eq!(both.identity, Some(("/cert".into(), "/key".into())));
+        assert!(!both.plain_token);
+    }
+
+    #[test]
+    fn variables_that_say_half_or_nonsense_are_refused_and_a_token_is_not_repeated() {
+        for (pair, expected) in [
+            ((CLIENT_CERT, "/cert"), CLIENT_KEY),
+            ((CLIENT_KEY, "/key"), CLIENT_CERT),
+            ((PLAIN_TOKEN, "perhaps"), "true or false"),
+            ((TOKEN, "short"), TOKEN),
+        ] {
+            let refused = format!("{:#}", by(&[pair]).unwrap_err());
+            assert!(refused.contains(expected), "{refused}");
+            assert!(!refused.contains("short"), "{refused}");
+        }
+    }
 }

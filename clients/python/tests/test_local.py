@@ -57,7 +57,7 @@ def test_the_file_lies_where_the_commands_keep_it(monkeypatch: pytest.MonkeyPatc
     assert context.config_path() == Path("/etc/alice/autorep/config.yaml")
 
 
-def test_variables_go_before_the_context_and_their_coordinator_has_nothing_of_it(
+def test_variables_go_before_the_current_context_and_not_before_one_that_is_named(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert context.environment() == context.load("lab")
@@ -69,9 +69,8 @@ def test_variables_go_before_the_context_and_their_coordinator_has_nothing_of_it
     monkeypatch.setenv("AUTOREP_TOKEN_FILE", "/other/token")
     found = context.environment()
     assert (found.token, found.token_file) == (None, Path("/other/token"))
-    monkeypatch.setenv("AUTOREP_CONTEXT", "laptop")  # which has a token itself
-    found = context.environment()
-    assert (found.token, found.token_file) == (None, Path("/other/token"))
+    monkeypatch.setenv("AUTOREP_CONTEXT", "laptop")  # the token is not meant for it
+    assert context.environment() == context.load("laptop")
     for name in ("AUTOREP_CA", "AUTOREP_TOKEN", "AUTOREP_TOKEN_FILE"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AUTOREP_COORDINATOR", "http://127.0.0.1:7071")

@@ -70,7 +70,7 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
 
 /// Asks daemons to end, one after the other.
 #[track_caller]
-pub(crate) fn end_well(daemons: [Running; 2]) {
+pub(crate) fn end_well<const COUNT: usize>(daemons: [Running; COUNT]) {
     for daemon in daemons {
         daemon.signal(Signal::TERM);
         let (status, stderr) = daemon.wait();

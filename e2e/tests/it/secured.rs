@@ -131,6 +131,46 @@ fn a_sweep_runs_under_tls_for_whoever_has_a_token_for_it() {
 }
 
 #[test]
+fn a_token_in_a_variable_is_sent_to_no_coordinator_that_a_named_context_means() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", &tiny());
+    certificates(&sandbox);
+    let alice = ["submitter", "--owner", "alice"];
+    tokens(&sandbox, &[("alice", &alice), ("guest", &["viewer"])]);
+    let (coordinator, url) = coordinator(&sandbox, "127.0.0.1:0");
+    let as_guest = |arguments: &[&str]| {
+        let mut command = sandbox.autorep();
+        command.env("AUTOREP_TOKEN_FILE", sandbox.path("guest.token"));
+        command.args(arguments);
+        command
+    };
+    let set = ["context", "set", "lab", "--coordinator", &url];
+    let credentials = ["--ca", "ca.crt", "--token-file", "alice.token"];
+    finish(sandbox.autorep().args(set).args(credentials)).expect_code(0);
+    // Only what was on the command line is kept.
+    finish(&mut as_guest(&["context", "set", "lab"])).expect_code(0);
+    finish(sandbox.autorep().args(["submit", "sweep.yaml"])).expect_code(0);
+
+    let by_argument = ["submit", "sweep.yaml", "--context", "lab"];
+    finish(&mut as_guest(&by_argument)).expect_code(0);
+    let mut by_variable = as_guest(&["submit", "sweep.yaml"]);
+    finish(by_variable.env("AUTOREP_CONTEXT", "lab")).expect_code(0);
+    for others in [
+        as_guest(&["submit", "sweep.yaml"]),
+        as_guest(&[&["submit", "sweep.yaml"], &set[3..], &credentials[..2]].concat()),
+    ] {
+        let mut others = others;
+        let refused = finish(&mut others).expect_code(1);
+        assert!(
+            refused.stderr.contains("is for a viewer"),
+            "{}",
+            refused.stderr
+        );
+    }
+    end_well([coordinator]);
+}
+
+#[test]
 fn a_workers_token_is_changed_while_it_works() {
     let sandbox = Sandbox::new();
     sandbox.write("sweep.yaml", &tiny());

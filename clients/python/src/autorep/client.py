@@ -93,7 +93,8 @@ class Client:
 
         `$AUTOREP_COORDINATOR`, or else a context; the variables for certificates and tokens
         (`AUTOREP_CA`, `AUTOREP_CLIENT_CERT`, `AUTOREP_CLIENT_KEY`, `AUTOREP_TOKEN_FILE`,
-        `AUTOREP_TOKEN`, `AUTOREP_PLAIN_TOKEN`) go before what the context has.
+        `AUTOREP_TOKEN`, `AUTOREP_PLAIN_TOKEN`) go before what the current context has, and are left
+        alone where `$AUTOREP_CONTEXT` names one.
 
         Raises:
             ContextError: No coordinator is named, and there is no context either.

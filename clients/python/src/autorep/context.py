@@ -53,9 +53,10 @@ def config_path() -> Path:
 def environment() -> Context:
     """Read what the commands take when they are given no arguments.
 
-    The coordinator is `$AUTOREP_COORDINATOR`, or else that of a context; `$AUTOREP_CA`,
+    The coordinator is `$AUTOREP_COORDINATOR`, or else that of a context. `$AUTOREP_CA`,
     `$AUTOREP_CLIENT_CERT` with `$AUTOREP_CLIENT_KEY`, `$AUTOREP_TOKEN_FILE` or `$AUTOREP_TOKEN`,
-    and `$AUTOREP_PLAIN_TOKEN` go before what the context has.
+    and `$AUTOREP_PLAIN_TOKEN` go before what the current context has; the one that
+    `$AUTOREP_CONTEXT` names is taken as it is, since they may be meant for another coordinator.
 
     Raises:
         ContextError: No coordinator is named, and there is no context either.
@@ -70,6 +71,8 @@ def environment() -> Context:
         return None if path is None else Path(path)
 
     address = text("COORDINATOR")
+    if address is None and text("CONTEXT"):
+        return load()
     base = load() if address is None else Context(name="", coordinator=address)
     changes: dict[str, Any] = {}
     if ca := file("CA"):
