@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use autorep_core::observation::Observation;
 use autorep_core::text::grouped;
-use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
 use super::address::Address;
@@ -115,38 +114,18 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
     let target = args.address.resolve()?;
     let mut lab = connect(&target).await?;
     let since = Instant::now();
-    let mut waits = false;
+    let url = &target.url;
+    let waits = format!("no answer from the coordinator at {url}; waiting for it");
     loop {
-        let request = v1::ShowRequest {
-            sweep: args.sweep.clone(),
-        };
-        let show = match lab.show(request).await {
-            Ok(answer) => answer.into_inner(),
-            // A coordinator that is started again, or another one that takes over, goes on.
-            Err(status) if Refusal::from(&status).is_transient() => {
-                if !waits {
-                    let url = &target.url;
-                    reporter.line(&format!(
-                        "no answer from the coordinator at {url}; waiting for it"
-                    ));
-                    waits = true;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
-                continue;
-            }
-            Err(status) => return Err(refused(&status)),
-        };
+        let seen = patiently(
+            async || {
+                let show = look(&mut lab, &args.sweep).await?;
+                Ok((show, lab::front(&mut lab, &args.sweep).await?))
+            },
+            || reporter.line(&waits),
+        );
+        let (show, front) = seen.await?;
         let state = show.summary.as_ref().map(v1::SweepSummary::state);
-        let front = match lab::front(&mut lab, &args.sweep).await {
-            Ok(front) => front,
-            // The coordinator may just have gone: the next look tells.
-            Err(_) if !waits => {
-                waits = true;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        waits = false;
         let look = Look {
             show,
             front_points: front.rows.iter().filter(|row| row.on_front).count(),
@@ -172,6 +151,26 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
             v1::SweepState::Active | v1::SweepState::Paused | v1::SweepState::Unspecified => {}
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Asks until there is an answer: a coordinator that is started again, or another one that takes
+/// over, goes on. That nobody answers is told once.
+async fn patiently<T>(
+    mut ask: impl AsyncFnMut() -> Result<T>,
+    mut tell: impl FnMut(),
+) -> Result<T> {
+    let mut waits = false;
+    loop {
+        match ask().await {
+            Err(error) if lab::is_transient(&error) => {
+                if !std::mem::replace(&mut waits, true) {
+                    tell();
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            answer => return answer,
+        }
     }
 }
 
@@ -351,5 +350,37 @@ fn describe_failure(said: &mut String, failure: &v1::FailedAttempt) {
             let _ = writeln!(said, "         | {line}");
         }
         said.push_str("         mend the cause (a signal 9 is often a machine out of memory), then submit the manifest again\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_is_waited_for_as_often_as_it_comes_and_what_does_not_ends_the_watch() {
+        let away = || Err(refused(&Status::unavailable("it starts")));
+        let mut told = 0;
+        for silences in [0, 1, 3] {
+            let mut left = silences;
+            let ask = async || {
+                if left == 0 {
+                    return Ok(());
+                }
+                left -= 1;
+                away()
+            };
+            patiently(ask, || told += 1).await.unwrap();
+        }
+        assert_eq!(told, 2, "once for each silence");
+
+        let unknown = Status::from(autorep_proto::status::Refusal::UnknownSweep("x".into()));
+        for lasting in [unknown, Status::permission_denied("a viewer's token")] {
+            let ask = async || Err::<(), _>(refused(&lasting));
+            let told = || unreachable!("it does not pass");
+            patiently(ask, told).await.unwrap_err();
+        }
     }
 }

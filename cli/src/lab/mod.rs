@@ -56,7 +56,13 @@ pub fn refused(status: &Status) -> anyhow::Error {
              prints the sweeps"
         );
     }
-    anyhow!("{refusal}")
+    anyhow::Error::new(refusal)
+}
+
+/// Whether what was asked may be answered later without anything else being done.
+pub fn is_transient(error: &anyhow::Error) -> bool {
+    let refusal = error.downcast_ref::<Refusal>();
+    refusal.is_some_and(Refusal::is_transient)
 }
 
 /// The front of `sweep` now.
