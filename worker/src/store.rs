@@ -49,7 +49,7 @@ pub(crate) enum PutError {
     },
     /// The store will not take it however often it is asked.
     #[error(
-        "the store refuses {key}: give this worker's credentials the right to create and read objects (for S3: s3:PutObject and s3:GetObject), or give it others"
+        "the store refuses {key}: give this worker's credentials the right to create, read and list objects (for S3: s3:PutObject, s3:GetObject and s3:ListBucket), or give it others"
     )]
     Forbidden {
         key: String,
@@ -84,7 +84,7 @@ pub enum GetError {
     },
     /// The store will not give it however often it is asked.
     #[error(
-        "the store refuses {key}: give this worker's credentials the right to create and read objects (for S3: s3:PutObject and s3:GetObject), or give it others"
+        "the store refuses {key}: give this worker's credentials the right to create, read and list objects (for S3: s3:PutObject, s3:GetObject and s3:ListBucket), or give it others"
     )]
     Forbidden {
         key: String,

@@ -10,6 +10,10 @@ use super::{GetError, Store, Transient, read};
 /// More is no name of a store.
 const NAME_LIMIT: usize = 1 << 10;
 
+/// The key of an object that no store has. Of one who may not list, S3 refuses such a key instead of
+/// saying that nothing is there.
+const ABSENT_KEY: &str = "coordinator/no-such-object";
+
 /// It is not, or nobody can tell.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -31,6 +35,11 @@ pub enum IdentityError {
         /// What the coordinator says.
         expected: String,
     },
+    /// Nobody learns from it that an object is missing.
+    #[error(
+        "expected to be told that the object {ABSENT_KEY} is not there, found a refusal: this worker would take every missing checkpoint for a right that it lacks, and none would be made again; give its credentials the right to list the store (for S3: s3:ListBucket)"
+    )]
+    Secretive(#[source] GetError),
     /// It does not answer.
     #[error(
         "expected to find out by the object {STORE_ID_KEY} whether this store is the coordinator's"
@@ -53,9 +62,9 @@ impl Transient for IdentityError {
 }
 
 impl Store {
-    /// The same store, once it is known to be the one that the coordinator calls `name`. From then
-    /// on, an object is only missing while the store still has that name. A coordinator that does
-    /// not say a name has an empty one: then nothing can be checked.
+    /// The same store, once it is known to be the one that the coordinator calls `name`, and to tell
+    /// what it has not. From then on, an object is only missing while the store still has that name.
+    /// A coordinator that does not say a name has an empty one: then that cannot be checked.
     pub(crate) async fn known_as(&self, name: &str) -> Result<Self, IdentityError> {
         let name = (!name.is_empty()).then(|| Arc::from(name));
         let known = Self {
@@ -63,7 +72,17 @@ impl Store {
             ..self.clone()
         };
         known.patiently(|| known.check_name()).await?;
+        known.patiently(|| known.check_absence()).await?;
         Ok(known)
+    }
+
+    /// Looks once whether an object that is not there is said to be missing.
+    async fn check_absence(&self) -> Result<(), IdentityError> {
+        match self.open_once(ABSENT_KEY).await {
+            Ok(_) | Err(GetError::Missing { .. }) => Ok(()),
+            Err(error @ GetError::Forbidden { .. }) => Err(IdentityError::Secretive(error)),
+            Err(error) => Err(IdentityError::Store(error)),
+        }
     }
 
     /// Looks once whether the store has the name by which it is known.

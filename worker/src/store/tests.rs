@@ -171,6 +171,26 @@ async fn what_a_coordinator_does_not_say_is_not_checked() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_say_what_is_missing_is_refused_with_the_right_that_lacks() {
+    let (_, objects) = named().await;
+    for name in ["ours", ""] {
+        let silent = Silent {
+            inner: Arc::clone(&objects) as _,
+            about: Silence::Absence,
+        };
+        let store = Store::new(Arc::new(silent), Duration::from_mins(1));
+        let began = Instant::now();
+        let refused = store.known_as(name).await.unwrap_err();
+        assert!(
+            matches!(refused, IdentityError::Secretive(_)),
+            "{refused:?}"
+        );
+        assert!(refused.to_string().contains("s3:ListBucket"), "{refused}");
+        assert_eq!(began.elapsed(), Duration::ZERO, "it is not asked again");
+    }
+}
+
 #[tokio::test]
 async fn a_link_that_takes_a_parts_place_is_not_followed() {
     let folder = tempfile::tempdir().unwrap();
@@ -192,7 +212,11 @@ async fn a_link_that_takes_a_parts_place_is_not_followed() {
 async fn a_large_file_that_got_through_without_an_answer_is_a_success() {
     let folder = tempfile::tempdir().unwrap();
     let local = LocalFileSystem::new_with_prefix(folder.path()).unwrap();
-    let store = Store::new(Arc::new(AnswerIsLost(local)), Duration::from_millis(300));
+    let silent = Silent {
+        inner: Arc::new(local),
+        about: Silence::Pieces,
+    };
+    let store = Store::new(Arc::new(silent), Duration::from_millis(300));
     let path = folder.path().join("file");
     let length = usize::try_from(PIECE_BYTES).unwrap() + 1;
     std::fs::write(&path, vec![7; length]).unwrap();
@@ -201,13 +225,24 @@ async fn a_large_file_that_got_through_without_an_answer_is_a_success() {
     assert_eq!(stored.sha256, Digest::of(&vec![7; length]));
 }
 
-/// A store that puts pieces together and answers with an error.
+/// A store that does not say what has come of a request.
 #[derive(Debug)]
-struct AnswerIsLost(LocalFileSystem);
+struct Silent {
+    inner: Arc<dyn ObjectStore>,
+    about: Silence,
+}
 
-impl std::fmt::Display for AnswerIsLost {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Silence {
+    /// It puts pieces together and answers with an error.
+    Pieces,
+    /// It refuses what it has not, as S3 does to one who may not list.
+    Absence,
+}
+
+impl std::fmt::Display for Silent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        self.inner.fmt(f)
     }
 }
 
@@ -234,14 +269,17 @@ impl MultipartUpload for Upload {
 }
 
 #[tonic::async_trait]
-impl ObjectStore for AnswerIsLost {
+impl ObjectStore for Silent {
     async fn put_multipart_opts(
         &self,
         key: &Key,
         options: PutMultipartOptions,
     ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        let upload = self.0.put_multipart_opts(key, options).await?;
-        Ok(Box::new(Upload(upload)))
+        let upload = self.inner.put_multipart_opts(key, options).await?;
+        Ok(match self.about {
+            Silence::Pieces => Box::new(Upload(upload)),
+            Silence::Absence => upload,
+        })
     }
 
     async fn put_opts(
@@ -250,26 +288,33 @@ impl ObjectStore for AnswerIsLost {
         payload: PutPayload,
         options: PutOptions,
     ) -> object_store::Result<PutResult> {
-        self.0.put_opts(key, payload, options).await
+        self.inner.put_opts(key, payload, options).await
     }
 
     async fn get_opts(&self, key: &Key, options: GetOptions) -> object_store::Result<GetResult> {
-        self.0.get_opts(key, options).await
+        match self.inner.get_opts(key, options).await {
+            Err(object_store::Error::NotFound { path, source })
+                if self.about == Silence::Absence =>
+            {
+                Err(object_store::Error::PermissionDenied { path, source })
+            }
+            got => got,
+        }
     }
 
     fn delete_stream(
         &self,
         keys: BoxStream<'static, object_store::Result<Key>>,
     ) -> BoxStream<'static, object_store::Result<Key>> {
-        self.0.delete_stream(keys)
+        self.inner.delete_stream(keys)
     }
 
     fn list(&self, prefix: Option<&Key>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.0.list(prefix)
+        self.inner.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Key>) -> object_store::Result<ListResult> {
-        self.0.list_with_delimiter(prefix).await
+        self.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(
@@ -278,6 +323,6 @@ impl ObjectStore for AnswerIsLost {
         to: &Key,
         options: CopyOptions,
     ) -> object_store::Result<()> {
-        self.0.copy_opts(from, to, options).await
+        self.inner.copy_opts(from, to, options).await
     }
 }
