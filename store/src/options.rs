@@ -171,6 +171,14 @@ pub enum OptionsError {
         /// The endpoint.
         found: String,
     },
+    /// Nothing would tell bytes that were changed on the way from those that were sent.
+    #[error(
+        "expected https:// and a checksum with AWS_UNSIGNED_PAYLOAD=true, found {found}; unset it: bodies that are in no signature could be changed on the way"
+    )]
+    Unprotected {
+        /// What there is instead.
+        found: &'static str,
+    },
     /// The store's promises would not hold.
     #[error(
         "expected writes that can be made on a condition, found AWS_CONDITIONAL_PUT={found}; unset it: without conditions two coordinators could overwrite each other"
@@ -193,10 +201,12 @@ impl S3Options {
         }
         let credentials = check::credentials(variables)?;
         let mut settings = passed_on(variables);
-        if let Some(endpoint) = endpoint(bucket, variables)? {
+        let (endpoint, checksum) = (endpoint(bucket, variables)?, checksum(variables)?);
+        check::payload(variables, endpoint.as_deref(), checksum.is_some())?;
+        if let Some(endpoint) = endpoint {
             settings.push((Key::Endpoint, endpoint));
         }
-        if let Some(checksum) = checksum(variables)? {
+        if let Some(checksum) = checksum {
             settings.push((Key::Checksum, checksum.to_string()));
         }
         let region = variables.get("AWS_REGION");

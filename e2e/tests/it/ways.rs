@@ -81,7 +81,6 @@ fn a_bucket_keeps_its_promises_in_every_way_of_reaching_it() {
     let sse = [("AWS_SERVER_SIDE_ENCRYPTION", "AES256")];
     let crc = [("AWS_CHECKSUM_ALGORITHM", "crc64nvme")];
     let none = [("AWS_CHECKSUM_ALGORITHM", "none")];
-    let unsigned = [("AWS_UNSIGNED_PAYLOAD", "true")];
     let ways = [
         ("s3://whole", weed.variables()),
         ("s3://sweeps/a/b=c", weed.variables()),
@@ -91,7 +90,6 @@ fn a_bucket_keeps_its_promises_in_every_way_of_reaching_it() {
         ("s3://sweeps/sse", with(weed.variables(), &sse)),
         ("s3://sweeps/crc", with(weed.variables(), &crc)),
         ("s3://sweeps/none", with(weed.variables(), &none)),
-        ("s3://sweeps/unsigned", with(weed.variables(), &unsigned)),
     ];
     let runtime = Runtime::new().unwrap();
     for (url, variables) in ways {

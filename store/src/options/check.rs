@@ -20,6 +20,24 @@ pub(super) fn flag(variables: &Variables, name: &'static str) -> Result<bool, Op
     }
 }
 
+/// Bodies that are in no signature are protected by TLS on the way and by a checksum behind it.
+pub(super) fn payload(
+    variables: &Variables,
+    endpoint: Option<&str>,
+    has_checksum: bool,
+) -> Result<(), OptionsError> {
+    let is_plain = endpoint.is_some_and(|it| it.starts_with("http://"));
+    let found = match (is_plain, has_checksum) {
+        (false, true) => return Ok(()),
+        (true, _) => "an endpoint with http://",
+        (false, false) => "AWS_CHECKSUM_ALGORITHM=none",
+    };
+    if flag(variables, "AWS_UNSIGNED_PAYLOAD")? {
+        return Err(OptionsError::Unprotected { found });
+    }
+    Ok(())
+}
+
 /// Who asks: the first source of which something is set, as other programs look for them.
 pub(super) fn credentials(variables: &Variables) -> Result<CredentialSource, OptionsError> {
     if flag(variables, "AWS_SKIP_SIGNATURE")? {

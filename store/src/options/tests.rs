@@ -113,6 +113,30 @@ fn an_endpoint_without_encryption_must_be_allowed() {
 }
 
 #[test]
+fn bodies_are_left_out_of_signatures_only_with_encryption_and_a_checksum() {
+    let unsigned = ("AWS_UNSIGNED_PAYLOAD", "true");
+    let plain = ("AWS_ENDPOINT", "http://s3.example.com");
+    let allowed = ("AWS_ALLOW_HTTP", "true");
+    let none = ("AWS_CHECKSUM_ALGORITHM", "none");
+    let refused = told(&[unsigned, plain, allowed]);
+    assert!(refused.contains("an endpoint with http://"), "{refused}");
+    let refused = told(&[unsigned, none]);
+    assert!(refused.contains("AWS_CHECKSUM_ALGORITHM=none"), "{refused}");
+    for fine in [
+        [
+            unsigned,
+            ("AWS_ENDPOINT", "https://s3.example.com"),
+            KEYS[0],
+            KEYS[1],
+        ],
+        [("AWS_UNSIGNED_PAYLOAD", "false"), plain, allowed, none],
+    ] {
+        let found = options(&fine).unwrap();
+        assert!(setting(&found, Key::UnsignedPayload).is_some());
+    }
+}
+
+#[test]
 fn what_is_no_endpoint_is_refused() {
     for found in [
         "s3.example.com",
