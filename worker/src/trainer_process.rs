@@ -32,6 +32,15 @@ const DEAD_WITHIN: Duration = Duration::from_secs(30);
 /// than one thing to do a step then takes many times as long.
 const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
 
+/// By what a coordinator knows this worker. A trainer talks to nobody but its worker, and needs none
+/// of it. Those of the store stay: data sets may lie in buckets.
+const OF_WORKER: [&str; 4] = [
+    "AUTOREP_TOKEN",
+    "AUTOREP_TOKEN_FILE",
+    "AUTOREP_CLIENT_CERT",
+    "AUTOREP_CLIENT_KEY",
+];
+
 /// Events read ahead. Beyond that a trainer that talks too fast waits.
 const EVENTS_AHEAD: usize = 64;
 
@@ -53,6 +62,26 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
+    /// What is to be run, without its streams.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .current_dir(&self.folder)
+            // Ctrl-C on a terminal reaches a whole process group; the trainer is told by us.
+            .process_group(0)
+            .kill_on_drop(true);
+        for variable in OF_WORKER {
+            command.env_remove(variable);
+        }
+        if let Some(first) = &self.library_path {
+            command.env("LD_LIBRARY_PATH", library_path(first));
+        }
+        if std::env::var_os(WAIT_POLICY).is_none() {
+            command.env(WAIT_POLICY, "passive");
+        }
+        command
+    }
+
     /// Whether the binary or the folder is to blame: the system says the same of both.
     fn refused(&self, source: io::Error) -> SpawnError {
         match self.folder.read_dir() {
@@ -155,23 +184,11 @@ impl TrainerProcess {
         ours.set_nonblocking(true).map_err(SpawnError::Socket)?;
         let ours = UnixStream::from_std(ours).map_err(SpawnError::Socket)?;
 
-        let mut command = Command::new(&launch.binary);
+        let mut command = launch.command();
         command
-            .current_dir(&launch.folder)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // Ctrl-C on a terminal reaches a whole process group; the trainer is told by us.
-            .process_group(0)
-            .kill_on_drop(true)
-            // A trainer talks to nobody but its worker.
-            .env_remove("AUTOREP_TOKEN");
-        if let Some(first) = &launch.library_path {
-            command.env("LD_LIBRARY_PATH", library_path(first));
-        }
-        if std::env::var_os(WAIT_POLICY).is_none() {
-            command.env(WAIT_POLICY, "passive");
-        }
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|source| launch.refused(source))?;
         // The command holds the trainer's end of the socket: while it lives, the stream of a
         // trainer that is gone would stay open.
@@ -322,6 +339,22 @@ fn library_path(first: &Path) -> std::ffi::OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trainer_is_not_given_by_what_its_worker_is_known() {
+        let launch = Launch {
+            binary: "trainer".into(),
+            library_path: None,
+            folder: ".".into(),
+            log: "log".into(),
+        };
+        let command = launch.command();
+        for secret in ["TOKEN", "TOKEN_FILE", "CLIENT_CERT", "CLIENT_KEY"] {
+            let name = format!("AUTOREP_{secret}");
+            let removed = (command.as_std().get_envs()).any(|it| it == (name.as_ref(), None));
+            assert!(removed, "{name}");
+        }
+    }
 
     #[tokio::test]
     async fn a_folder_that_cannot_be_used_is_told_from_a_binary_that_cannot() {
