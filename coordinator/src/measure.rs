@@ -14,28 +14,13 @@ pub use table::TABLE;
 
 use table as name;
 
-/// The classes of failures, in the order of their names.
-const CLASSES: [FailureClass; 11] = [
-    FailureClass::BadCheckpoint,
-    FailureClass::BadData,
-    FailureClass::BadWeights,
-    FailureClass::BudgetUnreached,
-    FailureClass::Diverged,
-    FailureClass::NoScratch,
-    FailureClass::OutOfMemory,
-    FailureClass::StoreUnavailable,
-    FailureClass::TrainerCrashed,
-    FailureClass::TrainerError,
-    FailureClass::WorkerLost,
-];
-
 /// Makes counters appear with 0, so that their first increase can be seen. Called once a recorder is
 /// there.
 pub fn prepare() {
     for outcome in ["finished", "released"] {
         metrics::counter!(name::ATTEMPTS, "outcome" => outcome).increment(0);
     }
-    for class in CLASSES {
+    for class in FailureClass::ALL {
         metrics::counter!(name::ATTEMPTS, "outcome" => outcome(class)).increment(0);
     }
     for kind in TaskKind::ALL {
@@ -64,6 +49,7 @@ pub fn prepare() {
     ] {
         metrics::counter!(single).increment(0);
     }
+    rpc::prepare();
 }
 
 /// A lease was granted.
@@ -279,5 +265,29 @@ const fn outcome(class: FailureClass) -> &'static str {
         FailureClass::BudgetUnreached => "budget-unreached",
         FailureClass::BadWeights => "bad-weights",
         FailureClass::NoScratch => "no-scratch",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use autorep_measure::Kind;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_is_there_before_anything_was_counted() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, prepare);
+        let text = recorder.handle().render();
+        for metric in TABLE.iter().filter(|metric| metric.kind == Kind::Counter) {
+            let begins = |line: &str| {
+                let rest = line.strip_prefix(metric.name);
+                rest.is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.ends_with(" 0"))
+            };
+            assert!(text.lines().any(begins), "{} in\n{text}", metric.name);
+        }
+        let refused = "method=\"Acquire\",code=\"Unauthenticated\"} 0";
+        assert!(text.contains(refused), "{text}");
     }
 }

@@ -37,6 +37,21 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 11] = [
+        Self::TrainerCrashed,
+        Self::OutOfMemory,
+        Self::Diverged,
+        Self::BudgetUnreached,
+        Self::BadWeights,
+        Self::BadData,
+        Self::BadCheckpoint,
+        Self::StoreUnavailable,
+        Self::NoScratch,
+        Self::TrainerError,
+        Self::WorkerLost,
+    ];
+
     /// Whether an attempt that ends so may have taken its trainer or its whole worker with it. A
     /// task that is given up for it is in quarantine: it is a danger to whoever tries it next.
     pub const fn kills(self) -> bool {
@@ -70,6 +85,29 @@ mod tests {
     use std::io::Error;
 
     use super::*;
+
+    /// The class that is declared after this one.
+    const fn next(class: FailureClass) -> Option<FailureClass> {
+        match class {
+            FailureClass::TrainerCrashed => Some(FailureClass::OutOfMemory),
+            FailureClass::OutOfMemory => Some(FailureClass::Diverged),
+            FailureClass::Diverged => Some(FailureClass::BudgetUnreached),
+            FailureClass::BudgetUnreached => Some(FailureClass::BadWeights),
+            FailureClass::BadWeights => Some(FailureClass::BadData),
+            FailureClass::BadData => Some(FailureClass::BadCheckpoint),
+            FailureClass::BadCheckpoint => Some(FailureClass::StoreUnavailable),
+            FailureClass::StoreUnavailable => Some(FailureClass::NoScratch),
+            FailureClass::NoScratch => Some(FailureClass::TrainerError),
+            FailureClass::TrainerError => Some(FailureClass::WorkerLost),
+            FailureClass::WorkerLost => None,
+        }
+    }
+
+    #[test]
+    fn no_class_is_left_out_of_all() {
+        let declared = std::iter::successors(Some(FailureClass::TrainerCrashed), |it| next(*it));
+        assert_eq!(declared.collect::<Vec<_>>(), FailureClass::ALL);
+    }
 
     #[test]
     fn a_full_or_forbidden_scratch_folder_is_told_from_a_broken_one() {

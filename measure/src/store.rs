@@ -25,6 +25,32 @@ const RECEIVED: &str = "autorep_store_received_bytes_total";
 const RETRIES: &str = "autorep_store_retries_total";
 const FAILED_TRIES: &str = "autorep_store_failed_tries_total";
 
+/// What is asked of a store.
+const OPERATIONS: [&str; 11] = [
+    "put",
+    "create_upload",
+    "put_part",
+    "complete",
+    "abort",
+    "get",
+    "head",
+    "list",
+    "copy",
+    "rename",
+    "delete",
+];
+
+/// How it ends.
+const OUTCOMES: [&str; 7] = [
+    "ok",
+    "absent",
+    "exists",
+    "changed",
+    "unsupported",
+    "denied",
+    "error",
+];
+
 /// The metrics of every daemon's store.
 pub const TABLE: &[Metric] = &[
     Metric::counter(
@@ -76,8 +102,8 @@ pub(crate) fn try_failed(reason: &'static str) {
 
 /// Makes the counters of a store appear with 0, so that their first increase can be seen.
 pub fn prepare() {
-    for operation in ["put", "put_part", "complete", "get", "list", "delete"] {
-        for outcome in ["ok", "denied", "error"] {
+    for operation in OPERATIONS {
+        for outcome in OUTCOMES {
             count(operation, outcome, 0);
         }
     }
@@ -293,6 +319,8 @@ impl MultipartUpload for MeasuredUpload {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use metrics_exporter_prometheus::PrometheusBuilder;
     use object_store::memory::InMemory;
     use object_store::{ObjectStoreExt as _, PutMode};
@@ -326,6 +354,10 @@ mod tests {
         upload.complete().await?;
         let listed: Vec<_> = store.list(None).collect().await;
         assert_eq!(listed.len(), 2);
+        store.put_multipart(&Path::from("d")).await?.abort().await?;
+        store.head(&key).await?;
+        store.copy(&key, &Path::from("e")).await?;
+        store.rename(&Path::from("e"), &Path::from("f")).await?;
         store.delete(&key).await
     }
 
@@ -348,6 +380,11 @@ mod tests {
             "requests_total{operation=\"complete\",outcome=\"ok\"} 1",
             "requests_total{operation=\"list\",outcome=\"ok\"} 1",
             "requests_total{operation=\"delete\",outcome=\"ok\"} 1",
+            "requests_total{operation=\"create_upload\",outcome=\"ok\"} 2",
+            "requests_total{operation=\"abort\",outcome=\"ok\"} 1",
+            "requests_total{operation=\"head\",outcome=\"ok\"} 1",
+            "requests_total{operation=\"copy\",outcome=\"ok\"} 1",
+            "requests_total{operation=\"rename\",outcome=\"ok\"} 1",
             "sent_bytes_total 8",
             "received_bytes_total 5",
         ] {
@@ -355,5 +392,15 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
         }
         assert!(!text.contains("outcome=\"error\""), "{text}");
+        let counters = |text: &str| -> BTreeSet<String> {
+            let counters = text.lines().filter(|line| line.contains("_total"));
+            let names = counters.filter_map(|line| line.rsplit_once(' '));
+            names.map(|(name, _)| name.to_owned()).collect()
+        };
+        let prepared = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&prepared, prepare);
+        let prepared = counters(&prepared.handle().render());
+        let unprepared: Vec<_> = counters(&text).difference(&prepared).cloned().collect();
+        assert!(unprepared.is_empty(), "{unprepared:?}");
     }
 }

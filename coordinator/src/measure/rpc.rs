@@ -73,6 +73,37 @@ impl Methods {
     }
 }
 
+/// The codes that alerts look at, and that of success: a call that never ended with one of them has a
+/// counter all the same, so that its first increase can be seen.
+const WATCHED: [Code; 6] = [
+    Code::Ok,
+    Code::Unauthenticated,
+    Code::PermissionDenied,
+    Code::Internal,
+    Code::Unknown,
+    Code::DataLoss,
+];
+
+/// Makes the counters of [`WATCHED`] codes appear with 0.
+pub(super) fn prepare() {
+    let Methods { known, other } = Methods::new();
+    for method in known.values().chain([&other]) {
+        for code in WATCHED {
+            count(method, code, 0);
+        }
+    }
+}
+
+fn count(method: &Method, code: Code, calls: u64) {
+    metrics::counter!(
+        RPC_REQUESTS,
+        "service" => method.service.clone(),
+        "method" => method.name.clone(),
+        "code" => code_name(code),
+    )
+    .increment(calls);
+}
+
 /// Counts what passes the services behind it.
 #[derive(Clone, Debug)]
 pub(crate) struct RpcLayer {
@@ -119,22 +150,13 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let code = self.code.unwrap_or(Code::Cancelled);
-        let Method {
-            service,
-            name,
-            streams,
-        } = &*self.method;
-        if !streams {
-            metrics::histogram!(RPC_TIME, "service" => service.clone(), "method" => name.clone())
+        let method = &self.method;
+        if !method.streams {
+            let (service, name) = (method.service.clone(), method.name.clone());
+            metrics::histogram!(RPC_TIME, "service" => service, "method" => name)
                 .record(self.began.elapsed().as_secs_f64());
         }
-        metrics::counter!(
-            RPC_REQUESTS,
-            "service" => service.clone(),
-            "method" => name.clone(),
-            "code" => code_name(code),
-        )
-        .increment(1);
+        count(method, code, 1);
     }
 }
 
