@@ -60,12 +60,11 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
     };
     let serving = autorep_coordinator::run(settings(args, &health), store, door, shutdown.clone());
     tokio::pin!(serving);
-    let mut exit = Exit::Done;
     loop {
         tokio::select! {
             ended = &mut serving => {
                 ended.with_context(|| format!("serve with the store {}", args.store))?;
-                return Ok(exit);
+                return Ok(Exit::Done);
             }
             () = signals.next() => {
                 if shutdown.is_cancelled() {
@@ -73,7 +72,6 @@ pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {
                 }
                 tracing::info!("coordinator stops");
                 health.not_ready("it is stopping");
-                exit = Exit::Done;
                 shutdown.cancel();
             }
         }

@@ -15,7 +15,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
 use tokio::io::AsyncReadExt as _;
 
-/// As `autorep_store::PartPlan` has them for a file of 1 GB.
+/// As `autorep_store::Upload` has them for a file of 1 GB.
 const PIECE_BYTES: usize = 8 << 20;
 const AT_ONCE: usize = 4;
 

@@ -76,7 +76,7 @@ pub enum ProfileError {
 }
 
 /// One profile of a shared credentials file.
-pub struct SharedFile {
+pub(crate) struct SharedFile {
     path: PathBuf,
     profile: String,
     known: Mutex<Known>,
@@ -111,7 +111,7 @@ impl fmt::Debug for SharedFile {
 
 impl SharedFile {
     /// The credentials of a profile, which must be there now.
-    pub fn open(path: &Path, profile: &str) -> Result<Self, ProfileError> {
+    pub(crate) fn open(path: &Path, profile: &str) -> Result<Self, ProfileError> {
         let version = fs::metadata(path).ok().as_ref().map(version);
         let credential = read(path, profile)?;
         Ok(Self {

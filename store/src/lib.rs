@@ -13,11 +13,11 @@ mod place;
 mod upload;
 
 pub use connect::{ConnectError, Multipart, connect, connect_with};
-pub use credentials::{ProfileError, SharedFile};
+pub use credentials::ProfileError;
 pub use folder::folder_store;
-pub use options::{CredentialSource, OptionsError, S3Options, Variables};
+pub use options::{OptionsError, Variables};
 pub use place::{Place, PlaceError};
-pub use upload::{PartPlan, TooLarge, Upload, UploadError, Uploaded};
+pub use upload::{TooLarge, Upload, UploadError, Uploaded};
 
 #[cfg(test)]
 mod stub;

@@ -66,7 +66,7 @@ impl fmt::Debug for Variables {
 
 /// Where the credentials come from, in the order in which they are looked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CredentialSource {
+pub(crate) enum CredentialSource {
     /// Nobody says who asks: `AWS_SKIP_SIGNATURE`.
     Anonymous,
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and, for temporary ones, `AWS_SESSION_TOKEN`.
@@ -112,7 +112,7 @@ impl fmt::Display for CredentialSource {
 
 /// A bucket of S3, how it is reached and who asks.
 #[derive(Clone)]
-pub struct S3Options {
+pub(crate) struct S3Options {
     pub(crate) bucket: String,
     /// What `object_store` is told.
     pub(crate) settings: Vec<(Key, String)>,
@@ -191,7 +191,7 @@ pub enum OptionsError {
 
 impl S3Options {
     /// How to reach `bucket` as the variables say.
-    pub fn read(bucket: &str, variables: &Variables) -> Result<Self, OptionsError> {
+    pub(crate) fn read(bucket: &str, variables: &Variables) -> Result<Self, OptionsError> {
         check::encryption(variables)?;
         if let Some(found) = variables.get("AWS_CONDITIONAL_PUT")
             && !found.eq_ignore_ascii_case("etag")
@@ -218,11 +218,6 @@ impl S3Options {
             ca_bundle: variables.get("AWS_CA_BUNDLE").map(PathBuf::from),
             region: region.unwrap_or("us-east-1").to_owned(),
         })
-    }
-
-    /// Who asks.
-    pub const fn credentials(&self) -> &CredentialSource {
-        &self.credentials
     }
 }
 

@@ -26,7 +26,8 @@ use tokio::task::JoinSet;
 
 mod plan;
 
-pub use plan::{PartPlan, TooLarge};
+use plan::PiecePlan;
+pub use plan::TooLarge;
 
 /// How an upload goes about it.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +35,7 @@ pub struct Upload {
     /// How long one piece is sent again while the store fails.
     pub patience: Duration,
     /// Called before each piece is sent.
-    pub before_part: fn(),
+    pub before_piece: fn(),
     /// Called when all pieces are there and the object is not.
     pub before_complete: fn(),
 }
@@ -85,7 +86,7 @@ impl Default for Upload {
     fn default() -> Self {
         Self {
             patience: Duration::from_mins(2),
-            before_part: || {},
+            before_piece: || {},
             before_complete: || {},
         }
     }
@@ -100,7 +101,7 @@ impl Upload {
         file: File,
         bytes: u64,
     ) -> Result<Uploaded, UploadError> {
-        let plan = PartPlan::of(bytes)?;
+        let plan = PiecePlan::of(bytes)?;
         let failed = |source| UploadError::Store {
             key: key.clone(),
             source,
@@ -117,7 +118,7 @@ impl Upload {
             while under_way.len() >= plan.at_once {
                 ended(under_way.join_next().await).map_err(failed)?;
             }
-            (self.before_part)();
+            (self.before_piece)();
             let part = upload.get().put_part(PutPayload::from_bytes(bytes));
             under_way.spawn(async move {
                 let result = part.await;
@@ -243,7 +244,7 @@ struct Pieces {
 }
 
 /// Begins to read a file. As many pieces are in memory as are under way, and one more.
-fn read(file: File, bytes: u64, plan: PartPlan) -> Pieces {
+fn read(file: File, bytes: u64, plan: PiecePlan) -> Pieces {
     let (send, ready) = mpsc::channel(1);
     let runtime = Handle::current();
     let reader = tokio::task::spawn_blocking(move || {

@@ -222,7 +222,7 @@ impl Store {
     ) -> Result<Stored, Unsent> {
         let upload = Upload {
             patience: self.patience,
-            before_part: || reached(Point::WorkerBeforePiece),
+            before_piece: || reached(Point::WorkerBeforePiece),
             before_complete: || reached(Point::WorkerBeforeWhole),
         };
         let object = Key::from(key);

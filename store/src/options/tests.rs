@@ -63,7 +63,7 @@ fn credentials_come_from_the_first_source_of_which_something_is_set() {
 fn a_named_file_is_used_although_it_is_not_there_so_that_its_absence_is_told() {
     let found = options(&[("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")]).unwrap();
     assert!(matches!(
-        found.credentials(),
+        &found.credentials,
         CredentialSource::SharedFile { path, .. } if path.to_str() == Some("/nowhere")
     ));
 }

@@ -13,11 +13,11 @@ const BUFFERS: u64 = 5 * USUAL_BYTES;
 
 /// How a file is cut into pieces. All have the same size but the last, as some stores want it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PartPlan {
+pub(super) struct PiecePlan {
     /// Bytes of a piece.
-    pub bytes: usize,
+    pub(super) bytes: usize,
     /// Pieces under way at a time.
-    pub at_once: usize,
+    pub(super) at_once: usize,
 }
 
 /// A file has more bytes than can be sent with so little memory.
@@ -32,10 +32,10 @@ pub struct TooLarge {
     pub most: u64,
 }
 
-impl PartPlan {
+impl PiecePlan {
     /// Pieces for a file of so many bytes: larger than usual only where there would be too many of
     /// them, and then fewer at a time.
-    pub fn of(bytes: u64) -> Result<Self, TooLarge> {
+    pub(super) fn of(bytes: u64) -> Result<Self, TooLarge> {
         let largest = BUFFERS / 2;
         let piece = bytes.div_ceil(MOST).max(USUAL_BYTES);
         if piece > largest {
@@ -59,14 +59,14 @@ mod tests {
 
     #[test]
     fn pieces_are_of_the_usual_size_until_there_would_be_too_many() {
-        let usual = PartPlan {
+        let usual = PiecePlan {
             bytes: 8 << 20,
             at_once: 4,
         };
         for bytes in [0, 1, 1 << 30, USUAL_BYTES * MOST] {
-            assert_eq!(PartPlan::of(bytes).unwrap(), usual, "{bytes}");
+            assert_eq!(PiecePlan::of(bytes).unwrap(), usual, "{bytes}");
         }
-        let larger = PartPlan::of(USUAL_BYTES * MOST + 1).unwrap();
+        let larger = PiecePlan::of(USUAL_BYTES * MOST + 1).unwrap();
         assert_eq!((larger.bytes, larger.at_once), ((8 << 20) + 1, 3));
     }
 
@@ -74,12 +74,12 @@ mod tests {
     fn no_file_takes_more_memory_or_pieces_than_any_other() {
         let largest = BUFFERS / 2 * MOST;
         for bytes in (0..=largest).step_by(1 << 30).chain([largest]) {
-            let plan = PartPlan::of(bytes).unwrap();
+            let plan = PiecePlan::of(bytes).unwrap();
             assert!((plan.at_once + 1) * plan.bytes <= 40 << 20, "{plan:?}");
             assert!(plan.at_once >= 1);
             assert!(bytes.div_ceil(plan.bytes as u64) <= MOST);
         }
-        let refused = PartPlan::of(largest + 1).unwrap_err();
+        let refused = PiecePlan::of(largest + 1).unwrap_err();
         assert_eq!(refused.most, largest);
     }
 }

@@ -175,7 +175,7 @@ async fn a_file_that_is_not_what_it_was_is_told_from_a_store_that_fails() {
 /// That no buffer is ever made anew shows that the bound on memory holds.
 #[tokio::test]
 async fn buffers_are_used_again_and_never_more_than_planned() {
-    let plan = PartPlan {
+    let plan = PiecePlan {
         bytes: 1 << 10,
         at_once: 2,
     };
