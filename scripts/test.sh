@@ -61,6 +61,11 @@ run_chart_tests() {
 	bash scripts/test-chart.sh 2>&1 | tee "$logs/chart"
 }
 
+# Metrics, alerts and the dashboard with a real Prometheus: see scripts/test-monitoring.py.
+run_monitoring_tests() {
+	AUTOREP_PROGRAMS="$CARGO_TARGET_DIR/debug" bash scripts/test-monitoring.sh 2>&1 | tee "$logs/monitoring"
+}
+
 began=$SECONDS
 check_prerequisites
 check_components
@@ -83,8 +88,9 @@ check "planted bugs" find_planted_bugs
 check "doc tests" run_doc_tests
 RUSTDOCFLAGS="-D warnings" check "documentation" cargo doc --locked --workspace --no-deps
 check "chart" run_chart_tests
+check "monitoring" run_monitoring_tests
 
-counts=$(python3 scripts/count-tests.py --left-out "$AUTOREP_LEFT_OUT" "$logs/tests" "$logs/doc-tests" "$logs/chart" "$logs/python") || failed_steps+=("counting")
+counts=$(python3 scripts/count-tests.py --left-out "$AUTOREP_LEFT_OUT" "$logs/tests" "$logs/doc-tests" "$logs/chart" "$logs/python" "$logs/monitoring") || failed_steps+=("counting")
 sed 's/^/== /' "$AUTOREP_LEFT_OUT"
 printf '== %d s in all\n' "$((SECONDS - began))"
 if [ "${#failed_steps[@]}" -gt 0 ]; then

@@ -344,8 +344,7 @@ pub struct LogsArgs {
     /// The task's id, or a unique beginning of it, as `autorep show` prints.
     #[arg(value_name = "TASK")]
     pub task: String,
-    /// Go on with the logs of later attempts until the task is done (a log is stored when its
-    /// attempt ends).
+    /// Go on with what a running attempt prints, and with later attempts, until the task is done.
     #[arg(short, long)]
     pub follow: bool,
     #[command(flatten)]

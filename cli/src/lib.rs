@@ -38,7 +38,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
-use crate::lab::{commands, upkeep};
+use crate::lab::{commands, logs, upkeep};
 use crate::logging::Audience;
 
 /// Reads the process's arguments, does what they say and reports errors to stderr.
@@ -83,7 +83,7 @@ fn dispatch(command: Command) -> Result<Exit> {
         Command::Pause(args) => wait(commands::pause(&args)),
         Command::Resume(args) => wait(commands::resume(&args)),
         Command::Cancel(args) => wait(commands::cancel(&args)),
-        Command::Logs(args) => wait(commands::logs(&args)),
+        Command::Logs(args) => wait(logs::logs(&args)),
         Command::Workers(args) => wait(upkeep::workers(&args)),
         Command::Checkpoint(args) => wait(upkeep::checkpoint(&args)),
         Command::Pin(args) => wait(upkeep::pin(&args)),

@@ -19,6 +19,7 @@ use autorep_proto::v1;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::Config;
+use crate::followed::Followed;
 use crate::measure::{self, Limit};
 
 /// Where an answer goes.
@@ -306,6 +307,7 @@ pub(crate) struct Desk {
     polls: Arc<Semaphore>,
     /// Whose sweeps are reached through it; all if it is nobody's.
     owner: Option<OwnerName>,
+    followed: Followed,
 }
 
 impl Desk {
@@ -319,6 +321,7 @@ impl Desk {
             // A worker that has lost its connection may leave a call behind for a while.
             polls: permits(config.max_workers.saturating_mul(2)),
             owner: None,
+            followed: Followed::default(),
         };
         (desk, receiver)
     }
@@ -334,6 +337,11 @@ impl Desk {
     /// Whose sweeps are reached through it; all if it is nobody's.
     pub(crate) const fn owner(&self) -> Option<&OwnerName> {
         self.owner.as_ref()
+    }
+
+    /// Whose logs are followed.
+    pub(crate) const fn followed(&self) -> &Followed {
+        &self.followed
     }
 
     /// Asks, and waits for the answer; refused where too many do.

@@ -13,6 +13,7 @@ pub mod config;
 mod connections;
 mod curve;
 pub mod embedded;
+mod followed;
 mod garbage;
 pub mod identity;
 pub mod measure;

@@ -174,6 +174,7 @@ mod tests {
         assert!(matches!(found, Err(FrameError::TooLong { .. })));
         let too_long = v1::LogChunk {
             text: vec![b' '; MAX_MESSAGE_BYTES],
+            generation: 1,
         };
         assert!(matches!(encode(&too_long), Err(FrameError::TooLong { .. })));
     }

@@ -31,6 +31,7 @@ pub mod ema;
 pub mod error;
 pub mod fused;
 pub mod host;
+pub mod journal;
 pub mod local;
 pub mod loss;
 pub mod masked;

@@ -9,6 +9,7 @@ use autorep_proto::v1;
 use autorep_proto::v1::trainer_event::Event;
 
 use crate::host::{Command, Host, HostGone, Outcome};
+use crate::journal::progress_line;
 use crate::task;
 
 /// How `autorep-trainer local` is used.
@@ -116,31 +117,4 @@ impl Host for Terminal {
         };
         writeln!(std::io::stderr(), "{line}").map_err(|error| HostGone(error.to_string()))
     }
-}
-
-fn progress_line(progress: &v1::Progress) -> String {
-    let mut parts = vec![format!(
-        "epoch {}/{} step {}/{}",
-        progress.epoch, progress.epochs, progress.step, progress.steps
-    )];
-    if let Some(loss) = progress.loss {
-        parts.push(format!("loss {loss:.4}"));
-    }
-    if let (Some(count), Some(budget)) = (progress.relu_count, progress.relu_budget) {
-        parts.push(format!("relus {count} of {budget}"));
-    }
-    if let Some(accuracy) = &progress.validation {
-        let percent = 100.0 * accuracy.correct as f64 / accuracy.images.max(1) as f64;
-        parts.push(format!("validation {percent:.2} %"));
-    }
-    if let Some(rate) = progress.images_per_second {
-        parts.push(format!("{rate:.0} images/s"));
-    }
-    if let Some(share) = progress.data_wait_share {
-        parts.push(format!("waited for data {:.1} %", 100.0 * share));
-    }
-    if let Some(left) = progress.seconds_left {
-        parts.push(format!("{left:.0} s left"));
-    }
-    parts.join(" ")
 }

@@ -1,7 +1,7 @@
 //! Works on one task for a worker, which holds the other end of a socket.
 
 use std::any::Any;
-use std::io::Write as _;
+use std::io::{Stdout, Write as _};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -17,6 +17,7 @@ use autorep_proto::v1::trainer_event::Event;
 
 use crate::error::is_out_of_memory;
 use crate::host::{Command, Host, HostGone, Outcome};
+use crate::journal::Journal;
 use crate::ranks::is_lost;
 use crate::task;
 
@@ -53,9 +54,15 @@ pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
     thread::Builder::new()
         .name("commands".to_owned())
         .spawn(move || listen(reader, sender))?;
-    let mut host = WorkerHost { stream, commands };
+    let follows = (start.group.as_ref()).is_some_and(|group| group.rank > 0);
+    let mut journal = Journal::new(std::io::stdout());
+    journal.begin(&start);
+    let mut host = WorkerHost {
+        stream,
+        commands,
+        journal,
+    };
     let worked = catch_unwind(AssertUnwindSafe(|| task::work(&start, &mut host)));
-    let follows = start.group.is_some_and(|group| group.rank > 0);
     let ending = match worked {
         Ok(Ok(_)) if follows => return Ok(()),
         Ok(Err(error)) if follows && error.is_shared() => return Ok(()),
@@ -138,6 +145,7 @@ fn listen(mut reader: UnixStream, commands: SyncSender<Command>) {
 struct WorkerHost {
     stream: UnixStream,
     commands: Receiver<Command>,
+    journal: Journal<Stdout>,
 }
 
 impl Host for WorkerHost {
@@ -150,6 +158,7 @@ impl Host for WorkerHost {
     }
 
     fn report(&mut self, event: Event) -> Result<(), HostGone> {
+        self.journal.note(&event);
         let message = v1::TrainerEvent { event: Some(event) };
         write_message(&mut self.stream, &message).map_err(|error| HostGone(error.to_string()))
     }

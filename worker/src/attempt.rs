@@ -35,16 +35,18 @@ use crate::report::{Outcome, Times};
 use crate::scratch::AttemptFolder;
 use crate::store::Store;
 use crate::task::Task;
-use crate::trainer_process::{End, Launch, Said, SpawnError};
+use crate::trainer_process::{End, Said, SpawnError};
 use crate::trainers::Trainers;
 use crate::wait::{at, finish};
 
 mod ending;
 mod group;
+mod log;
 mod start;
 
 use ending::{Clock, Ended, Verdict, end, failure, refused, trainer_error, trainer_failed};
 use group::Group;
+use log::StoredLog;
 
 /// What an attempt uses and does not own.
 #[derive(Clone, Debug)]
@@ -80,6 +82,8 @@ enum Event {
     Uploaded(Result<CheckpointRef, UploadError>),
     /// The coordinator answered a renewal that was sent then.
     Renewed(Instant, Result<v1::RenewResponse, Refusal>),
+    /// What there is of the trainer's log is stored, or cannot be.
+    LogKept,
     /// The inputs are there, or cannot be had.
     Fetched(Result<Inputs, FetchError>),
     /// This worker is to stop.
@@ -112,6 +116,7 @@ pub(crate) struct Attempt<'a> {
     waiting: Option<Inputs>,
 
     queue: Queue,
+    log: StoredLog,
     /// Folders that are being removed.
     chores: JoinSet<()>,
     progress: Option<v1::Progress>,
@@ -138,6 +143,7 @@ impl<'a> Attempt<'a> {
             around,
             group: Group::of(&task),
             waiting: None,
+            log: StoredLog::new(&around.store, task.part, folder.log()),
             task,
             folder,
             fetching: Some(fetching.boxed()),
@@ -188,6 +194,7 @@ impl<'a> Attempt<'a> {
             it = finish(&mut self.ending) => Event::Ended(it),
             it = finish(&mut self.uploading) => Event::Uploaded(it),
             (sent, it) = finish(&mut self.renewing) => Event::Renewed(sent, it),
+            () = self.log.kept() => Event::LogKept,
             it = finish(&mut self.fetching) => Event::Fetched(it),
             () = shutdown.cancelled(), if !self.stopping => Event::Shutdown,
             () = at(self.stop_overdue) => Event::StopOverdue,
@@ -221,6 +228,7 @@ impl<'a> Attempt<'a> {
                 self.group.blames_until = None;
                 None
             }
+            Event::LogKept => None,
             Event::RenewalDue => self.renew(),
             Event::Trainer(Said::Event(event)) => self.heard(event),
             Event::Trainer(Said::Ended(end)) => self.trainer_ended(&end),
@@ -244,6 +252,7 @@ impl<'a> Attempt<'a> {
         let busy = self.fetching.is_some()
             || self.trainer.is_some()
             || self.uploading.is_some()
+            || self.log.is_storing()
             || self.group.blames_until.is_some()
             || self.ending.is_some();
         if busy {
@@ -252,11 +261,10 @@ impl<'a> Attempt<'a> {
         if let Some(verdict) = self.verdict.take() {
             self.ending = Some(
                 end(
-                    self.around.store.clone(),
                     self.around.fleet.clone(),
                     self.task.part,
                     verdict,
-                    self.folder.log(),
+                    self.log.rest(),
                     std::mem::take(&mut self.stderr),
                     !self.stopping,
                 )
@@ -318,6 +326,9 @@ impl<'a> Attempt<'a> {
             Ok(answer) => {
                 self.lease_over = sent + self.around.terms.lease_ttl;
                 self.around.config.answered();
+                if answer.store_log {
+                    self.show_log(sent);
+                }
                 self.directed(&answer);
                 None
             }
@@ -332,6 +343,14 @@ impl<'a> Attempt<'a> {
                 None
             }
         }
+    }
+
+    /// Somebody follows the trainer's log: keeps it, and hears soon whether to go on with that.
+    fn show_log(&mut self, asked: Instant) {
+        if self.trainer.is_some() {
+            self.log.keep();
+        }
+        self.renewal_due = self.renewal_due.min(asked + FOLLOWED_EVERY);
     }
 
     /// Does what a renewal that kept the lease says besides.
@@ -371,32 +390,6 @@ impl<'a> Attempt<'a> {
             Err(error) => self.conclude(Verdict::Failed(error.into())),
         }
         None
-    }
-
-    fn start(&mut self, inputs: &Inputs) {
-        let config = &self.around.config;
-        let launch = Launch {
-            binary: config.trainer.clone(),
-            library_path: config.library_path.clone(),
-            folder: self.folder.checkpoints(),
-            log: self.folder.log(),
-        };
-        match Trainers::spawn(&launch, self.start_tasks(inputs)) {
-            Ok(trainer) => {
-                self.trainer = Some(trainer);
-                reached(Point::WorkerAfterStart);
-                self.clock.training(Instant::now());
-            }
-            Err(error @ SpawnError::Folder { .. }) => {
-                let class = v1::FailureClass::NoScratch;
-                self.conclude(Verdict::Failed(failure(class, chain(&error))));
-            }
-            Err(error @ (SpawnError::Socket(_) | SpawnError::Process { .. })) => {
-                // The task is not to blame: another worker can run it.
-                self.unusable = Some(error);
-                self.conclude(Verdict::Stopped(Interim::default()));
-            }
-        }
     }
 
     fn heard(&mut self, event: trainer_event::Event) -> Option<Outcome> {
@@ -461,7 +454,8 @@ impl<'a> Attempt<'a> {
 
     fn uploaded(&mut self, result: Result<CheckpointRef, UploadError>) -> Option<Outcome> {
         match result {
-            Ok(_checkpoint) => {}
+            // What is left of an attempt that is lost: where to go on, and what was printed until then.
+            Ok(_checkpoint) => self.log.keep(),
             Err(UploadError::Refused(
                 refusal @ (Refusal::Stale { .. } | Refusal::UnknownTask(_)),
             )) => return Some(refused(&refusal)),
@@ -547,7 +541,7 @@ impl<'a> Attempt<'a> {
             (Some(Verdict::Done(_) | Verdict::Stopped(_) | Verdict::Failed(_)), _) => return,
         }
         if let Verdict::Failed(failure) = &verdict {
-            tracing::warn!(class = ?failure.class, message = failure.message, "the attempt fails");
+            tracing::warn!(class = ?failure.class, reason = failure.message, "the attempt fails");
         }
         self.verdict = Some(verdict);
         if self.trainer.is_some() && self.stop_overdue.is_none() {
@@ -559,6 +553,7 @@ impl<'a> Attempt<'a> {
     async fn clean_up(&mut self) {
         self.fetching = None;
         self.uploading = None;
+        self.log.drop_storing();
         self.ending = None;
         self.renewing = None;
         if let Some(mut trainer) = self.trainer.take() {
@@ -570,6 +565,9 @@ impl<'a> Attempt<'a> {
         }
     }
 }
+
+/// How often a log that is followed is stored, if it grows.
+const FOLLOWED_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a trainer may take from its last word to its exit.
 const LAST_WORD_TO_EXIT: Duration = Duration::from_secs(10);

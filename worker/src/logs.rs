@@ -1,6 +1,6 @@
 //! What a trainer prints: into a file up to a limit, and the end of it in memory.
 //!
-//! The file is in the attempt's scratch folder; it is stored when the attempt ends, not before.
+//! The file is in the attempt's scratch folder; `attempt::log` stores it.
 
 use std::collections::VecDeque;
 use std::io;

@@ -306,7 +306,7 @@ impl Session {
 
     /// Says that an assignment is not one that this worker can work on.
     async fn refuse(&self, part: LeasePart, message: &str, terms: Terms) -> Report {
-        tracing::error!(message, "the assignment cannot be worked on");
+        tracing::error!(reason = message, "the assignment cannot be worked on");
         let failure = Failure {
             class: v1::FailureClass::TrainerError,
             message: message.to_owned(),

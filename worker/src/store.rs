@@ -214,6 +214,36 @@ impl Store {
         .await
     }
 
+    /// Stores the file at `path` under `key`, whatever is there: a log that has grown. Nobody else
+    /// writes that object, nor this worker twice at a time.
+    pub(crate) async fn replace_file(
+        &self,
+        key: &str,
+        path: &FilePath,
+    ) -> Result<Stored, PutError> {
+        let unreadable = |source| PutError::File {
+            path: path.to_owned(),
+            source,
+        };
+        let (file, length) = open_file(path).await.map_err(unreadable)?;
+        let mut content = Vec::new();
+        // It may be written to meanwhile.
+        let mut file = File::from_std(file).take(length);
+        file.read_to_end(&mut content).await.map_err(unreadable)?;
+        let content = Bytes::from(content);
+        let object = Key::from(key);
+        self.patiently(|| async {
+            let content = PutPayload::from_bytes(content.clone());
+            let put = self.objects.put(&object, content).await;
+            put.map_err(|source| unstored(key, source))
+        })
+        .await?;
+        Ok(Stored {
+            bytes: content.len() as u64,
+            sha256: Digest::of(&content),
+        })
+    }
+
     async fn put_in_pieces(
         &self,
         key: &str,

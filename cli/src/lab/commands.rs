@@ -1,4 +1,4 @@
-//! `autorep submit`, `list`, `show`, `watch`, `pause`, `resume`, `cancel` and `logs`.
+//! `autorep submit`, `list`, `show`, `watch`, `pause`, `resume` and `cancel`.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use autorep_proto::v1;
 
 use super::address::Address;
 use super::{Lab, connect, refused};
-use crate::args::{ListArgs, LogsArgs, SubmitArgs, SweepArgs};
+use crate::args::{ListArgs, SubmitArgs, SweepArgs};
 use crate::exit::Exit;
 use crate::progress::{Look, Reporter, text};
 use crate::run::report;
@@ -205,28 +205,6 @@ pub async fn cancel(args: &SweepArgs) -> Result<Exit> {
         "{}: cancelled; results that are in stay\n",
         args.sweep
     ))
-}
-
-/// Prints a task's log as it comes.
-pub async fn logs(args: &LogsArgs) -> Result<Exit> {
-    let mut lab = open(&args.address).await?;
-    let request = v1::LogsRequest {
-        task: args.task.clone(),
-        follow: args.follow,
-    };
-    let answer = lab.logs(request).await;
-    let mut chunks = answer.map_err(|status| refused(&status))?.into_inner();
-    let mut silent = true;
-    while let Some(chunk) = chunks.message().await.map_err(|status| refused(&status))? {
-        silent &= chunk.text.is_empty();
-        output::stdout(&chunk.text)?;
-    }
-    if silent {
-        output::stderr(
-            "the trainer wrote nothing, or its attempt has not ended; `autorep show` says how it stands\n",
-        );
-    }
-    Ok(Exit::Done)
 }
 
 async fn open(address: &Address) -> Result<Lab> {

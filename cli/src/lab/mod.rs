@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod commands;
+pub mod logs;
 pub mod upkeep;
 
 use std::time::Duration;

@@ -223,7 +223,7 @@ def test_a_log_that_is_not_there_yet_is_said_to_come(lab: Lab) -> None:
         while not (running := sweep.show().running):
             assert sweep.show().state is SweepState.ACTIVE
         assert running[0].worker == "w"
-        with pytest.raises(autorep.NotReadyError, match="stored when an attempt ends"):
+        with pytest.raises(autorep.NotReadyError, match="follow it"):
             next(client.logs(running[0].task))
         assert sweep.checkpoint() == 1
         (worker,) = client.workers()

@@ -30,6 +30,9 @@ class Played(lab_pb2_grpc.LabServicer):
         self.show = lab_pb2.ShowResponse()
         self.fronts: Callable[[Context], Iterator[lab_pb2.Front]] = lambda _: iter(())
         self.chunks: list[bytes] = []
+        self.logs: Callable[[lab_pb2.LogsRequest, Context], Iterator[lab_pb2.LogChunk]] = (
+            lambda _request, _context: (lab_pb2.LogChunk(text=it) for it in self.chunks)
+        )
 
     def _note(self, context: Context) -> None:
         metadata = dict(context.invocation_metadata())
@@ -49,8 +52,7 @@ class Played(lab_pb2_grpc.LabServicer):
         yield from self.fronts(context)
 
     def Logs(self, request: Any, context: Any) -> Any:  # noqa: N802
-        for chunk in self.chunks:
-            yield lab_pb2.LogChunk(text=chunk)
+        yield from self.logs(request, context)
 
 
 @pytest.fixture
@@ -332,6 +334,30 @@ def test_log_lines_are_whole_although_chunks_split_them_and_their_characters(
             "zweite ∞",
             "last without an end\ufffd\ufffd",
         ]
+
+
+def test_a_log_goes_on_where_it_broke_off(played: tuple[Played, str]) -> None:
+    servicer, url = played
+    asked: list[tuple[bool, int, int]] = []
+    text = "eins\nzwei: ∞\ndrei\n".encode()
+    cut = text.index("∞".encode()) + 1
+
+    def answers(request: lab_pb2.LogsRequest, context: Context) -> Iterator[lab_pb2.LogChunk]:
+        asked.append((request.follow, request.generation, request.offset))
+        if len(asked) == 1:
+            yield lab_pb2.LogChunk(generation=3, text=b"before\n")
+            yield lab_pb2.LogChunk(generation=4, text=text[:cut])
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the coordinator is stopping")
+        yield lab_pb2.LogChunk(generation=4, text=text[request.offset :])
+
+    servicer.logs = answers
+    with Client(url) as client:
+        lines = list(client.logs("a", follow=True))
+    assert lines == ["before", "eins", "zwei: ∞", "drei"]
+    assert asked == [(True, 0, 0), (True, 4, cut)]
+    asked.clear()
+    with Client(url) as client, pytest.raises(autorep.UnavailableError, match="stopping"):
+        list(client.logs("a"))
 
 
 MODEL = {

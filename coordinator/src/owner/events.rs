@@ -181,7 +181,7 @@ fn note_end(task: TaskId, failure: Option<&Failure>, next: Next) {
         worker = %failure.worker,
         attempt = failure.attempt,
         class = ?failure.class,
-        message = failure.message,
+        reason = failure.message,
         gives_up,
         "attempt failed"
     );

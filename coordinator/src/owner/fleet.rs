@@ -173,6 +173,8 @@ impl<S: StateStore> Owner<S> {
         answer.map(|directive| v1::RenewResponse {
             directive: directive.into(),
             rendezvous: place.unwrap_or_default(),
+            // That is for the service to say, which knows who follows.
+            store_log: false,
         })
     }
 

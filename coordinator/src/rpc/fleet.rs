@@ -148,7 +148,7 @@ impl Fleet for FleetService {
             rendezvous: checked_rendezvous(&rendezvous)?,
             leaving,
         };
-        let answer = (self.desk)
+        let mut answer = (self.desk)
             .ask(|reply| Ask::Renew {
                 part,
                 progress,
@@ -156,6 +156,8 @@ impl Fleet for FleetService {
                 reply,
             })
             .await?;
+        let task = part.claim.task;
+        answer.store_log = part.is_leaders() && self.desk.followed().contains(task);
         Ok(Response::new(answer))
     }
 

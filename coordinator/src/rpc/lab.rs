@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use autorep_core::front::FrontReport;
-use autorep_core::id::{OwnerName, SweepName};
+use autorep_core::id::{Generation, OwnerName, SweepName};
 use autorep_core::manifest::{self, Manifest, Rehearsal};
 use autorep_core::plan::{Plan, PlanSummary};
 use autorep_proto::convert::BadMessage;
@@ -277,16 +277,26 @@ impl Lab for LabService {
         request: Request<v1::LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
         let desk = self.desk_of(&request);
-        let v1::LogsRequest { task, follow } = request.into_inner();
-        let task = task_prefix("LogsRequest.task", task)?;
+        let v1::LogsRequest {
+            task,
+            follow,
+            generation,
+            offset,
+        } = request.into_inner();
+        let wanted = logs::Request {
+            prefix: task_prefix("LogsRequest.task", task)?,
+            follow,
+            begin: (generation > 0).then_some(logs::Position {
+                generation: Generation(generation),
+                offset,
+            }),
+        };
         let store = Arc::clone(&self.store);
         let counted = self.stream()?;
-        let logs = logs::open(desk, store, task, follow).await?;
-        let logs = logs.inspect(move |_| {
+        let logs = logs::open(desk, store, wanted, self.shutdown.clone()).await?;
+        Ok(Response::new(Box::pin(logs.inspect(move |_| {
             let _counted = &counted;
-        });
-        let stop = self.shutdown.clone().cancelled_owned();
-        Ok(Response::new(Box::pin(logs.take_until(stop))))
+        }))))
     }
 
     async fn pause(

@@ -1,5 +1,5 @@
-//! The stored logs of a task's attempts. Workers store one when an attempt ends, so following a
-//! task means to look again until it is finished.
+//! The logs of a task's attempts, as workers store them: at an attempt's end, with each checkpoint,
+//! and, while somebody follows the log, as it grows. To follow one is to look again at what is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use futures::{Stream, StreamExt as _};
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::ask::{Ask, Desk, Found};
+use crate::ask::{Ask, Desk, Found, gone};
 
-/// How often to look for another log.
+/// How often to look for more.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest message.
@@ -30,13 +31,37 @@ fn key(task: TaskId, generation: Generation) -> Path {
     Path::from(format!("tasks/{task}/g{generation}/trainer.log"))
 }
 
-/// The latest stored log of a task and, if asked to follow, those of later attempts.
+/// What was received of a task's logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Position {
+    /// The attempt's.
+    pub(super) generation: Generation,
+    /// Bytes of its log.
+    pub(super) offset: u64,
+}
+
+impl Position {
+    const fn beginning_of(generation: Generation) -> Self {
+        Self {
+            generation,
+            offset: 0,
+        }
+    }
+}
+
+/// The log of a task from `begin` on, or its latest stored one; if asked to follow, with what is added
+/// to it and those of later attempts, until the task is done or `stop` comes.
 pub(super) async fn open(
     desk: Desk,
     store: Arc<dyn ObjectStore>,
-    prefix: String,
-    follow: bool,
+    request: Request,
+    stop: CancellationToken,
 ) -> Result<impl Stream<Item = Result<v1::LogChunk, Status>> + Send + use<>, Refusal> {
+    let Request {
+        prefix,
+        follow,
+        begin,
+    } = request;
     let found = find(&desk, &prefix).await?;
     // The one chunk in the channel is the only one in memory.
     let (chunks, stream) = mpsc::channel(1);
@@ -45,15 +70,33 @@ pub(super) async fn open(
         store,
         chunks,
     };
-    let first = follower.latest(found).await?;
-    if first.is_none() && !follow {
+    let latest = match begin {
+        Some(position) => Some(position),
+        None => (follower.latest(found).await?).map(Position::beginning_of),
+    };
+    if latest.is_none() && !follow {
         return Err(Refusal::NotReady(format!(
-            "expected a stored log of task {}, found none: it is stored when an attempt ends; follow it to wait for that",
+            "expected a stored log of task {}, found none: it is stored with the attempt's checkpoints and \
+             at its end; follow it (--follow) to see what is printed meanwhile",
             found.task.short()
         )));
     }
-    tokio::spawn(follower.run(found, first, follow));
+    let begin = latest.unwrap_or(Position::beginning_of(Generation(
+        found.generation.0.max(1),
+    )));
+    tokio::spawn(follower.run(found.task, begin, follow, stop));
     Ok(ReceiverStream::new(stream))
+}
+
+/// What somebody wants of a log.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// A beginning of the task's id.
+    pub(super) prefix: String,
+    /// Whether to go on with what comes.
+    pub(super) follow: bool,
+    /// Where to go on; the latest stored log where that is not said.
+    pub(super) begin: Option<Position>,
 }
 
 async fn find(desk: &Desk, prefix: &str) -> Result<Found, Refusal> {
@@ -73,25 +116,28 @@ impl Follower {
         let last = found.generation.0;
         let first = last.saturating_sub(LOOK_BACK).max(1);
         for generation in (first..=last).rev().map(Generation) {
-            if self.exists(found.task, generation).await? {
+            if self.stored(found.task, generation).await?.is_some() {
                 return Ok(Some(generation));
             }
         }
         Ok(None)
     }
 
-    async fn exists(&self, task: TaskId, generation: Generation) -> Result<bool, Refusal> {
+    /// Bytes that are stored of an attempt's log, if it is.
+    async fn stored(&self, task: TaskId, generation: Generation) -> Result<Option<u64>, Refusal> {
         match self.store.head(&key(task, generation)).await {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
+            Ok(object) => Ok(Some(object.size)),
+            Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(Refusal::Unavailable(format!("look for the log: {error}"))),
         }
     }
 
-    async fn run(self, found: Found, first: Option<Generation>, follow: bool) {
+    async fn run(self, task: TaskId, begin: Position, follow: bool, stop: CancellationToken) {
         let ended = tokio::select! {
             () = self.chunks.closed() => return,
-            ended = self.send_all(found, first, follow) => ended,
+            // Whoever follows has to learn that this is not the task's end.
+            () = stop.cancelled() => Err(gone()),
+            ended = self.send_all(task, begin, follow) => ended,
         };
         if let Err(refusal) = ended {
             // Nobody listens any more where sending fails.
@@ -99,48 +145,51 @@ impl Follower {
         }
     }
 
-    async fn send_all(
-        &self,
-        found: Found,
-        first: Option<Generation>,
-        follow: bool,
-    ) -> Result<(), Refusal> {
-        let mut sent = Generation(0);
-        if let Some(generation) = first {
-            self.send(found.task, generation).await?;
-            sent = generation;
-        }
+    async fn send_all(&self, task: TaskId, begin: Position, follow: bool) -> Result<(), Refusal> {
+        let mut at = begin;
         if !follow {
-            return Ok(());
+            return self.send(task, &mut at).await;
         }
-        let prefix = found.task.to_string();
-        let mut last_look = !found.unfinished;
+        let _following = self.desk.followed().follow(task);
+        let prefix = task.to_string();
         loop {
+            // Before the log: an attempt ends after the whole of its log was stored.
             let now = find(&self.desk, &prefix).await?;
-            for generation in (sent.0 + 1..=now.generation.0).map(Generation) {
-                if self.exists(now.task, generation).await? {
-                    self.send(now.task, generation).await?;
-                    sent = generation;
-                }
-            }
-            // The log is stored around the attempt's end, so look once more after that.
-            if last_look && !now.unfinished {
+            self.send(task, &mut at).await?;
+            if at.generation < now.generation {
+                at = Position::beginning_of(Generation(at.generation.0 + 1));
+            } else if now.unfinished {
+                tokio::time::sleep(LOOK_EVERY).await;
+            } else {
                 return Ok(());
             }
-            last_look = !now.unfinished;
-            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    async fn send(&self, task: TaskId, generation: Generation) -> Result<(), Refusal> {
+    /// Sends what is stored of the log from `at` on, and moves it.
+    async fn send(&self, task: TaskId, at: &mut Position) -> Result<(), Refusal> {
+        let stored = self.stored(task, at.generation).await?;
+        if stored.is_none_or(|bytes| bytes <= at.offset) {
+            return Ok(());
+        }
         let broken = |error: Error| Refusal::Unavailable(format!("read the log: {error}"));
-        let object = self.store.get(&key(task, generation)).await;
+        // It may be written anew meanwhile, but never to say something else.
+        let options = GetOptions {
+            range: Some(GetRange::Offset(at.offset)),
+            ..GetOptions::default()
+        };
+        let object = (self.store.get_opts(&key(task, at.generation), options)).await;
         let mut bytes = object.map_err(broken)?.into_stream();
         while let Some(piece) = bytes.next().await {
             let mut piece = piece.map_err(broken)?;
             while !piece.is_empty() {
-                let text = piece.split_to(piece.len().min(CHUNK_BYTES)).into();
-                if self.chunks.send(Ok(v1::LogChunk { text })).await.is_err() {
+                let text = piece.split_to(piece.len().min(CHUNK_BYTES));
+                at.offset += text.len() as u64;
+                let chunk = v1::LogChunk {
+                    text: text.into(),
+                    generation: at.generation.0,
+                };
+                if self.chunks.send(Ok(chunk)).await.is_err() {
                     return Ok(());
                 }
             }

@@ -474,7 +474,11 @@ async fn sweeps_of_others_are_as_if_they_were_not_there() {
         };
         assert_eq!(code(people.watch_front(watch).await), Code::NotFound);
         let task = "0".to_owned();
-        let logs = v1::LogsRequest { task, follow: true };
+        let logs = v1::LogsRequest {
+            task,
+            follow: true,
+            ..v1::LogsRequest::default()
+        };
         assert_eq!(code(people.logs(logs).await), Code::NotFound);
     }
     let mut bob = guarded.people(&with_token(BOB)).await;

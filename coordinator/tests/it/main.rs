@@ -7,6 +7,7 @@ mod gate;
 mod groups;
 mod lab;
 mod leases;
+mod logs;
 mod people;
 mod restart;
 mod upkeep;

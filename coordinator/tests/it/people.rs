@@ -3,10 +3,7 @@
 use autorep_coordinator::Config;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
-use object_store::path::Path;
-use object_store::{ObjectStoreExt as _, PutPayload};
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Request};
 
 use crate::lab::{Lab, Running, TASKS, manifest, until};
 
@@ -159,54 +156,6 @@ async fn a_rehearsal_is_a_sweep_of_its_own_that_a_restart_knows_and_one_of_no_st
     coordinator.stop().await.unwrap();
     let coordinator = lab.start(Config::default()).await;
     assert_eq!(coordinator.counts("tiny-rehearsal").await.ready, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_of_the_latest_attempt_is_told_and_followed_to_the_tasks_end() {
-    let lab = Lab::new();
-    let coordinator = lab.start(Config::default()).await;
-    coordinator.submit("tiny").await;
-    let mut worker = coordinator.worker("w").await;
-    let mut people = coordinator.people().await;
-    let held = worker.acquire().await;
-    let task = held.claim.task.to_string();
-    let beginning: String = task.chars().take(10).collect();
-    let request = |follow| {
-        Request::new(v1::LogsRequest {
-            task: beginning.clone(),
-            follow,
-        })
-    };
-    let none = people.logs(request(false)).await.unwrap_err();
-    assert_eq!(none.code(), Code::FailedPrecondition);
-
-    let key = |generation| Path::from(format!("tasks/{task}/g{generation}/trainer.log"));
-    let first = PutPayload::from_static(b"first\n");
-    lab.store().put(&key(1), first).await.unwrap();
-    let class = v1::FailureClass::TrainerCrashed;
-    worker.fail(&held, class, None).await.unwrap();
-    let mut follow = people.logs(request(true)).await.unwrap().into_inner();
-    assert_eq!(follow.next().await.unwrap().unwrap().text, b"first\n");
-
-    let again = worker.acquire().await;
-    assert_eq!(again.claim.task, held.claim.task);
-    let long = "second ".repeat(100_000).into_bytes();
-    lab.store().put(&key(2), long.clone().into()).await.unwrap();
-    worker.complete(&again).await;
-    let mut text = Vec::new();
-    while let Some(chunk) = follow.next().await {
-        text.extend(chunk.unwrap().text);
-    }
-    assert_eq!(text, long);
-    let mut once = people.logs(request(false)).await.unwrap().into_inner();
-    assert!(
-        once.next()
-            .await
-            .unwrap()
-            .unwrap()
-            .text
-            .starts_with(b"second ")
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,6 +74,13 @@ impl<'a> Crew<'a> {
         self.spawn("standby", command)
     }
 
+    /// Kills the coordinator. Whoever looks after the crew starts it again.
+    pub(crate) fn kill_coordinator(&mut self) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.kill().unwrap();
+        }
+    }
+
     /// Kills the coordinator and lets another one be it.
     pub(crate) fn change_coordinators(&mut self, other: Child) {
         if let Some(mut old) = self.coordinator.replace(other) {

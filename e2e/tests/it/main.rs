@@ -18,6 +18,7 @@ mod interrupt;
 mod kept;
 mod kill;
 mod late;
+mod logs;
 mod manifests;
 mod moody;
 mod network;

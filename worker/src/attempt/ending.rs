@@ -1,7 +1,6 @@
 //! How attempts end: what is concluded, and how the coordinator is told.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
@@ -18,13 +17,10 @@ use crate::checkpoints::UploadError;
 use crate::fleet::{Failure, Fleet};
 use crate::inputs::FetchError;
 use crate::report::{Outcome, Times};
-use crate::store::{GetError, PutError, Store};
+use crate::store::{GetError, PutError};
 
 /// How long a stopping worker tries to give its lease back. It runs out by itself in the end.
 const RELEASE_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long a log is tried to be stored: a result must not wait for it.
-const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an attempt has come to, once its trainer is gone and its checkpoints are stored.
 #[derive(Debug)]
@@ -139,17 +135,16 @@ impl From<Outcome> for Ended {
 /// Stores the trainer's log and tells the coordinator; a result may bring the next task. A worker that
 /// would not take one is stopping.
 pub(super) async fn end(
-    store: Store,
     fleet: Fleet,
     part: LeasePart,
     verdict: Verdict,
-    log: PathBuf,
+    store_log: impl Future<Output = ()> + Send,
     stderr: String,
     take_next: bool,
 ) -> Result<Ended, Refusal> {
     let claim = part.claim;
     reached(Point::WorkerBeforeLog);
-    store_log(&store, claim, log).await;
+    store_log.await;
     reached(Point::WorkerAfterLog);
     let failure = match verdict {
         Verdict::Done(observation) => match finish(&fleet, claim, &observation, take_next).await {
@@ -207,19 +202,6 @@ async fn release(fleet: &Fleet, part: LeasePart, interim: &Interim) -> Result<()
     released
 }
 
-/// Stores what the trainer printed, if it was ever started. A log is of use to people only: no
-/// attempt fails for want of it.
-async fn store_log(store: &Store, claim: LeaseClaim, log: PathBuf) {
-    if !matches!(tokio::fs::try_exists(&log).await, Ok(true)) {
-        return;
-    }
-    let key = format!("tasks/{}/g{}/trainer.log", claim.task, claim.generation);
-    let store = store.with_patience(LOG_PATIENCE);
-    if let Err(error) = store.put_file(&key, &log).await {
-        tracing::warn!(error = %chain(&error), "the trainer's log is not kept");
-    }
-}
-
 /// What it means for an attempt that the coordinator refuses its last call or its renewal.
 pub(super) fn refused(refusal: &Refusal) -> Outcome {
     tracing::warn!(%refusal, "the lease is gone; dropping the attempt");
@@ -266,6 +248,8 @@ impl Clock {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use autorep_core::checkpoint::CheckpointRole;
     use autorep_core::digest::Digest;
     use autorep_core::id::{Generation, TaskId};

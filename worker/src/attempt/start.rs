@@ -1,13 +1,47 @@
-//! What the trainers of an attempt are told at their start.
+//! The start of an attempt's trainers, and what they are told at it.
 
 use std::path::PathBuf;
 
+use autorep_core::observation::Interim;
+use autorep_failpoint::{Point, reached};
 use autorep_proto::v1;
+use tokio::time::Instant;
 
 use super::Attempt;
+use super::ending::{Verdict, failure};
+use crate::causes::chain;
 use crate::inputs::Inputs;
+use crate::trainer_process::{Launch, SpawnError};
+use crate::trainers::Trainers;
 
 impl Attempt<'_> {
+    /// Starts the trainers.
+    pub(super) fn start(&mut self, inputs: &Inputs) {
+        let config = &self.around.config;
+        let launch = Launch {
+            binary: config.trainer.clone(),
+            library_path: config.library_path.clone(),
+            folder: self.folder.checkpoints(),
+            log: self.folder.log(),
+        };
+        match Trainers::spawn(&launch, self.start_tasks(inputs)) {
+            Ok(trainer) => {
+                self.trainer = Some(trainer);
+                reached(Point::WorkerAfterStart);
+                self.clock.training(Instant::now());
+            }
+            Err(error @ SpawnError::Folder { .. }) => {
+                let class = v1::FailureClass::NoScratch;
+                self.conclude(Verdict::Failed(failure(class, chain(&error))));
+            }
+            Err(error @ (SpawnError::Socket(_) | SpawnError::Process { .. })) => {
+                // The task is not to blame: another worker can run it.
+                self.unusable = Some(error);
+                self.conclude(Verdict::Stopped(Interim::default()));
+            }
+        }
+    }
+
     /// What each rank is told; one that is alone is told of no group.
     pub(super) fn start_tasks(&self, inputs: &Inputs) -> Vec<v1::StartTask> {
         let config = &self.around.config;

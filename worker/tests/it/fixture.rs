@@ -19,7 +19,7 @@ use autorep_core::task::{OutputRef, RESULT_VERSION, TaskSpec, Work};
 use autorep_proto::v1;
 use autorep_worker::{Config, RunError, Summary};
 use object_store::memory::InMemory;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::{GetResult, ObjectStore, ObjectStoreExt as _};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -172,6 +172,29 @@ impl Lab {
         let key = format!("tasks/{task}/g{GENERATION}/trainer.log");
         let object = self.objects.get(&key.into()).await.unwrap();
         String::from_utf8(object.bytes().await.unwrap().to_vec()).unwrap()
+    }
+
+    /// Waits until the stored log of `task` is `text`.
+    pub(crate) async fn until_log(&self, task: TaskId, text: &str) {
+        let key = format!("tasks/{task}/g{GENERATION}/trainer.log").into();
+        let wait = async {
+            loop {
+                let stored = self.objects.get(&key).await.map(GetResult::bytes);
+                if let Ok(bytes) = stored
+                    && bytes.await.unwrap() == text
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let patience = Duration::from_secs(30);
+        if tokio::time::timeout(patience, wait).await.is_err() {
+            panic!(
+                "the log is not {text:?} in time, but {:?}",
+                self.log(task).await
+            );
+        }
     }
 
     /// Files of the worker or its attempts that are still in the scratch folder.

@@ -8,6 +8,7 @@ mod endings;
 mod fixture;
 mod groups;
 mod leases;
+mod logs;
 mod ranks;
 mod runs;
 mod starts;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import Any
 from autorep import context
 from autorep._connection import Connection, Identity
 from autorep._decode import decode
+from autorep.errors import UnavailableError
 from autorep.model import DeadCheckpoint, Rehearsal, Submission, SweepSummary, WorkerSummary
 from autorep.sweep import Sweep
 from autorep.v1 import lab_pb2
 
 PathLike = str | Path
 Manifest = str | Path | Mapping[str, Any]
+
+_LOG = logging.getLogger("autorep")
 
 
 class Client:
@@ -199,25 +203,42 @@ class Client:
 
         Args:
             task: Its id, or a unique beginning of it, as in `sweep.show().running`.
-            follow: Go on with the logs of later attempts until the task is done. A connection that
-                breaks ends this with an `UnavailableError`.
+            follow: Go on with what a running attempt prints, and with later attempts, until the
+                task is done. A coordinator that is away is waited for, once it has answered.
 
         Raises:
             NotFoundError: There is no such task.
-            NotReadyError: It has no log yet.
+            NotReadyError: It has no log yet, and is not followed.
 
         """
-        request = lab_pb2.LogsRequest(task=task, follow=follow)
-        chunks = self._connection.stream(self._connection.stub.Logs, request, endless=follow)
         # What a trainer writes may be anything, and a character may lie across two chunks.
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         rest = ""
-        for chunk in chunks:
+        for chunk in self._log_chunks(task, follow=follow):
             *lines, rest = (rest + decoder.decode(chunk.text)).split("\n")
             yield from lines
         rest += decoder.decode(b"", final=True)
         if rest:
             yield rest
+
+    def _log_chunks(self, task: str, *, follow: bool) -> Iterator[lab_pb2.LogChunk]:
+        request = lab_pb2.LogsRequest(task=task, follow=follow)
+        while True:
+            chunks = self._connection.stream(self._connection.stub.Logs, request, endless=follow)
+            try:
+                for chunk in chunks:
+                    if chunk.generation != request.generation:
+                        request.generation, request.offset = chunk.generation, 0
+                    request.offset += len(chunk.text)
+                    yield chunk
+            except UnavailableError as error:
+                # Where to go on is known from the first chunk on.
+                if not follow or request.generation == 0:
+                    raise
+                _LOG.warning("%s; waiting for it", error)
+                time.sleep(1)
+            else:
+                return
 
     def pin(self, task: str, *, pinned: bool = True) -> str:
         """Keep the checkpoints of a task whatever becomes of it, or not any more.

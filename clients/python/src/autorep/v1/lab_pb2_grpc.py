@@ -142,8 +142,9 @@ class LabServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Logs(self, request, context):
-        """The log of a task's latest ended attempt and, if asked to follow, those of later attempts
-        until the task is done. A log is stored when its attempt ends.
+        """The latest stored log of a task and, if asked to follow, what is added to it and the logs of
+        later attempts, until the task is done. A log is stored with each checkpoint, at the attempt's
+        end and, while it is followed, as it grows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

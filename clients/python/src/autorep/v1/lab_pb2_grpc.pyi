@@ -44,8 +44,9 @@ class LabStub:
     WatchFront: _grpc.UnaryStreamMultiCallable[_lab_pb2.WatchFrontRequest, _lab_pb2.Front]
     """The front now and, if asked to follow, at every change."""
     Logs: _grpc.UnaryStreamMultiCallable[_lab_pb2.LogsRequest, _lab_pb2.LogChunk]
-    """The log of a task's latest ended attempt and, if asked to follow, those of later attempts
-    until the task is done. A log is stored when its attempt ends.
+    """The latest stored log of a task and, if asked to follow, what is added to it and the logs of
+    later attempts, until the task is done. A log is stored with each checkpoint, at the attempt's
+    end and, while it is followed, as it grows.
     """
     Pause: _grpc.UnaryUnaryMultiCallable[_lab_pb2.PauseRequest, _lab_pb2.PauseResponse]
     """Grants no more leases for a sweep; running tasks go on."""
@@ -78,8 +79,9 @@ class LabAsyncStub(LabStub):
     WatchFront: _aio.UnaryStreamMultiCallable[_lab_pb2.WatchFrontRequest, _lab_pb2.Front]  # type: ignore[assignment]
     """The front now and, if asked to follow, at every change."""
     Logs: _aio.UnaryStreamMultiCallable[_lab_pb2.LogsRequest, _lab_pb2.LogChunk]  # type: ignore[assignment]
-    """The log of a task's latest ended attempt and, if asked to follow, those of later attempts
-    until the task is done. A log is stored when its attempt ends.
+    """The latest stored log of a task and, if asked to follow, what is added to it and the logs of
+    later attempts, until the task is done. A log is stored with each checkpoint, at the attempt's
+    end and, while it is followed, as it grows.
     """
     Pause: _aio.UnaryUnaryMultiCallable[_lab_pb2.PauseRequest, _lab_pb2.PauseResponse]  # type: ignore[assignment]
     """Grants no more leases for a sweep; running tasks go on."""
@@ -145,8 +147,9 @@ class LabServicer(metaclass=_abc_1.ABCMeta):
         request: _lab_pb2.LogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lab_pb2.LogChunk], _abc.AsyncIterator[_lab_pb2.LogChunk]]:
-        """The log of a task's latest ended attempt and, if asked to follow, those of later attempts
-        until the task is done. A log is stored when its attempt ends.
+        """The latest stored log of a task and, if asked to follow, what is added to it and the logs of
+        later attempts, until the task is done. A log is stored with each checkpoint, at the attempt's
+        end and, while it is followed, as it grows.
         """
 
     @_abc_1.abstractmethod
