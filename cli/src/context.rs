@@ -148,7 +148,9 @@ impl Contexts {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_yaml::from_str(&text).with_context(|| {
+        // The reader would quote the lines around a mistake, and a token may be written there.
+        let options = serde_yaml::options! { with_snippet: false };
+        serde_yaml::from_str_with_options(&text, options).with_context(|| {
             format!(
                 "expected `current-context` and a list of `contexts` in {}",
                 file.display()
@@ -387,6 +389,17 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             let refused = Contexts::read(&file).unwrap_err().to_string();
             assert!(refused.contains("config.yaml"), "{refused}");
+        }
+        let token = "a-token-that-is-secret";
+        for text in [
+            format!("contexts:\n- name: a\n  token: {token}\n  coordinator: [\n"),
+            format!("contexts:\n- {{ name: a, tokens: {token} }}"),
+            format!("contexts: {token}"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let refused = format!("{:?}", Contexts::read(&file).unwrap_err());
+            assert!(refused.contains("line"), "{refused}");
+            assert!(!refused.contains(token), "{refused}");
         }
     }
 }

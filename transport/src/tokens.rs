@@ -52,7 +52,9 @@ impl Tokens {
         let entries: Vec<Entry> = if text.trim().is_empty() {
             vec![]
         } else {
-            serde_yaml::from_str(text).map_err(|error| error.to_string())?
+            // The reader would quote the lines around a mistake, and a token may be written there.
+            let options = serde_yaml::options! { with_snippet: false };
+            serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())?
         };
         if entries.len() > MOST {
             return Err(format!("{} entries where {MOST} may be", entries.len()));
@@ -240,11 +242,14 @@ mod tests {
             ),
             (
                 format!("- {{ name: a, role: admin, token: {TOKEN} }}"),
-                "token",
+                "unknown field `token`",
             ),
+            (format!("- {TOKEN}"), "line 1"),
+            (TOKEN.to_owned(), "line 1"),
         ] {
             let refused = Tokens::parse(&text).unwrap_err();
             assert!(refused.contains(says), "{text} -> {refused}");
+            assert!(!refused.contains(TOKEN), "{text} -> {refused}");
         }
     }
 }
