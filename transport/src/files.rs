@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use autorep_core::digest::Digest;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// The largest file of certificates, keys or tokens.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -70,9 +71,12 @@ pub(crate) struct Reread<T> {
 
 struct State<T> {
     value: Arc<T>,
-    /// Of the files as they were tried last.
+    /// Of the files that it was made of.
     digest: Digest,
     looked: Instant,
+    /// Whether somebody reads the files: then nobody else does, lest what was read first be taken over
+    /// last.
+    looking: bool,
     /// Whether a problem has been told and not been mended since.
     troubled: bool,
 }
@@ -89,6 +93,7 @@ impl<T> Reread<T> {
             value: Arc::new(parse(&contents)?),
             digest: digest(&contents),
             looked: Instant::now(),
+            looking: false,
             troubled: false,
         };
         drop(contents);
@@ -104,13 +109,13 @@ impl<T> Reread<T> {
     pub(crate) fn get(&self) -> Arc<T> {
         {
             let mut state = self.lock();
-            if state.looked.elapsed() < LOOK_EVERY {
+            if state.looking || state.looked.elapsed() < LOOK_EVERY {
                 return Arc::clone(&state.value);
             }
             // Whoever asks meanwhile gets what is known and waits for no disk.
-            state.looked = Instant::now();
+            state.looking = true;
         }
-        self.look();
+        aside(|| self.look());
         Arc::clone(&self.lock().value)
     }
 
@@ -125,6 +130,8 @@ impl<T> Reread<T> {
             (self.parse)(&contents).map(|value| Some((value, digest)))
         });
         let mut state = self.lock();
+        state.looking = false;
+        state.looked = Instant::now();
         match parsed {
             Ok(None) => state.troubled = false,
             Ok(Some((value, digest))) => {
@@ -161,6 +168,17 @@ impl<T> std::fmt::Debug for Reread<T> {
             .field("what", &self.what)
             .field("paths", &self.paths)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits for a disk without holding up the other tasks of this thread, where there are other threads
+/// to take them.
+fn aside(work: impl FnOnce()) {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    if flavor.is_ok_and(|flavor| flavor == RuntimeFlavor::MultiThread) {
+        tokio::task::block_in_place(work);
+    } else {
+        work();
     }
 }
 
@@ -225,6 +243,74 @@ mod tests {
         std::fs::write(&path, "3").unwrap();
         file.age();
         assert_eq!(*file.get(), 3);
+    }
+
+    #[test]
+    fn one_look_at_a_time_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        std::fs::write(&path, "1").unwrap();
+        // Says what it has read, and goes on when it is told to.
+        let (read, has_read) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let may_go_on = Mutex::new(may_go_on);
+        let file = Reread::open("a number", vec![path.clone()], move |files| {
+            let number = number(files)?;
+            read.send(number).unwrap();
+            if number > 1 {
+                let patience = Duration::from_secs(10);
+                may_go_on.lock().unwrap().recv_timeout(patience).unwrap();
+            }
+            Ok(number)
+        });
+        let file = file.unwrap();
+        assert_eq!(has_read.recv(), Ok(1));
+        std::thread::scope(|scope| {
+            std::fs::write(&path, "2").unwrap();
+            file.age();
+            let first = scope.spawn(|| *file.get());
+            assert_eq!(has_read.recv(), Ok(2));
+
+            std::fs::write(&path, "3").unwrap();
+            file.age();
+            let second = scope.spawn(|| *file.get());
+            assert_eq!(second.join().unwrap(), 1);
+            go_on.send(()).unwrap();
+            assert_eq!(first.join().unwrap(), 2);
+        });
+        assert!(has_read.try_recv().is_err(), "two looks at a time");
+        file.age();
+        go_on.send(()).unwrap();
+        assert_eq!(*file.get(), 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_slow_look_holds_up_no_other_task() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        std::fs::write(&path, "1").unwrap();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let may_go_on = Mutex::new(may_go_on);
+        let file = Reread::open("a number", vec![path.clone()], move |files| {
+            let number = number(files)?;
+            if number > 1 {
+                let patience = Duration::from_secs(10);
+                may_go_on.lock().unwrap().recv_timeout(patience).unwrap();
+            }
+            Ok(number)
+        });
+        let file = Arc::new(file.unwrap());
+        std::fs::write(&path, "2").unwrap();
+        file.age();
+        let look = tokio::spawn(async move {
+            // Queued behind this task, on the only thread.
+            let other = tokio::spawn(async move { go_on.send(()).unwrap() });
+            let found = *file.get();
+            other.await.unwrap();
+            found
+        });
+        let found = tokio::time::timeout(Duration::from_secs(30), look).await;
+        assert_eq!(found.unwrap().unwrap(), 2);
     }
 
     #[test]
