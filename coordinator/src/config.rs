@@ -37,6 +37,8 @@ pub struct Config {
     pub batch: usize,
     /// The most connections at a time; more are closed at once.
     pub max_connections: usize,
+    /// How long a connection may live before a call over it is let in.
+    pub first_call_within: Duration,
     /// The most streams at a time: fronts that are watched and logs that are followed.
     pub max_streams: usize,
     /// The longest that a worker is kept idle for a task that needs several, while there is other work
@@ -68,6 +70,7 @@ impl Default for Config {
             queue: 4096,
             max_calls: 16_384,
             max_connections: 20_000,
+            first_call_within: Duration::from_secs(20),
             max_streams: 1024,
             batch: 1024,
             gather: Duration::from_mins(1),

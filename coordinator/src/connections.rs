@@ -1,76 +1,133 @@
 //! A bounded number of connections.
 
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use autorep_transport::{Secured, ServerTls};
 use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio::time::Sleep;
+use tonic::transport::server::Connected;
 
 use crate::measure;
+use crate::seldom::Seldom;
 
-/// How often an overload is told.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait after a connection could not be taken: for want of file descriptors, most likely.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    address: Option<SocketAddr>,
+    admitted: Arc<AtomicBool>,
+}
+
+impl Peer {
+    /// Where it calls from.
+    pub(crate) const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Lets the connection live: a call over it was let in.
+    pub(crate) fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A connection that counts while it lives.
 pub(crate) struct Counted {
     stream: TcpStream,
+    peer: Peer,
+    /// When it ends, unless a call over it was let in before.
+    until: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
 /// The connections of `incoming`, as long as there are fewer than `limit`: more are closed at once.
-/// Whoever called tries again, as after any broken connection; those that are served stay so.
-pub(crate) fn limited<E>(
-    incoming: impl Stream<Item = Result<TcpStream, E>>,
+/// Whoever called tries again, as after any broken connection; those that are served stay so. One over
+/// which no call was let in for `first_call_within` ends: whoever may call nothing takes no room for
+/// long.
+pub(crate) fn limited(
+    incoming: impl Stream<Item = io::Result<TcpStream>>,
     limit: usize,
-) -> impl Stream<Item = Result<Counted, E>> {
+    first_call_within: Duration,
+) -> impl Stream<Item = Counted> {
     let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-    let mut last = None::<Instant>;
+    let (too_many, not_taken) = (Seldom::default(), Seldom::default());
     incoming.filter_map(move |accepted| {
-        let counted = accepted.map(|stream| {
-            let permit = Arc::clone(&permits).try_acquire_owned().ok()?;
-            Some(Counted {
-                stream,
-                _permit: permit,
-            })
-        });
-        if let Ok(None) = counted {
-            crate::measure::connection_refused();
-            // Of many at once, one is told.
-            if last.is_none_or(|at| at.elapsed() > TELL_EVERY) {
-                last = Some(Instant::now());
-                tracing::warn!(
-                    limit,
-                    "a connection was closed: there are as many as there may be"
-                );
+        let (counted, pause) = match accepted {
+            Ok(stream) => {
+                let counted = counted(stream, &permits, first_call_within);
+                if counted.is_none() {
+                    measure::connection_refused();
+                    if let Some(untold) = too_many.tell() {
+                        tracing::warn!(
+                            limit,
+                            untold,
+                            "a connection was closed: there are as many as there may be"
+                        );
+                    }
+                }
+                (counted, None)
             }
+            Err(error) => {
+                if let Some(untold) = not_taken.tell() {
+                    tracing::warn!(%error, untold, "a connection could not be taken");
+                }
+                (None, Some(PAUSE))
+            }
+        };
+        async move {
+            // The next attempt would fail at once, and so on.
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            counted
         }
-        std::future::ready(counted.transpose())
+    })
+}
+
+fn counted(
+    stream: TcpStream,
+    permits: &Arc<Semaphore>,
+    first_call_within: Duration,
+) -> Option<Counted> {
+    let permit = Arc::clone(permits).try_acquire_owned().ok()?;
+    let peer = Peer {
+        address: stream.peer_addr().ok(),
+        admitted: Arc::default(),
+    };
+    Some(Counted {
+        stream,
+        peer,
+        until: Some(Box::pin(tokio::time::sleep(first_call_within))),
+        _permit: permit,
     })
 }
 
 /// `incoming` under TLS, where it is wanted. Who agrees on none holds nobody up: at most `limit` do so
 /// at a time, each on a task of its own.
 pub(crate) fn secured(
-    incoming: impl Stream<Item = std::io::Result<Counted>>,
+    incoming: impl Stream<Item = Counted>,
     tls: Option<ServerTls>,
     limit: usize,
-) -> impl Stream<Item = std::io::Result<Secured<Counted>>> {
-    let shaking = incoming.map(move |accepted| {
+) -> impl Stream<Item = io::Result<Secured<Counted>>> {
+    let shaking = incoming.map(move |connection| {
         let tls = tls.clone();
         async move {
-            let (connection, tls) = match (accepted?, tls) {
-                (connection, None) => return Ok(Ok(Secured::Plain(connection))),
-                (connection, Some(tls)) => (connection, tls),
+            let Some(tls) = tls else {
+                return Ok(Ok(Secured::Plain(connection)));
             };
-            let peer = connection.stream.peer_addr();
+            let peer = connection.peer.address;
             let shaken = tokio::spawn(async move { tls.accept(connection).await }).await;
-            let shaken = shaken.map_err(std::io::Error::other)?;
+            let shaken = shaken.map_err(io::Error::other)?;
             Ok(shaken.map_err(|error| (peer, error)))
         }
     });
@@ -91,10 +148,10 @@ pub(crate) fn secured(
 }
 
 impl Connected for Counted {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
@@ -103,7 +160,16 @@ impl AsyncRead for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
+        if self.peer.admitted.load(Ordering::Relaxed) {
+            self.until = None;
+        }
+        if let Some(until) = &mut self.until
+            && until.as_mut().poll(context).is_ready()
+        {
+            tracing::debug!(peer = ?self.peer.address, "a connection was closed: no call in time");
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -113,33 +179,50 @@ impl AsyncWrite for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, buffer)
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffers: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_taken_is_waited_for_a_little_and_ends_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (here, there) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let _here = here.unwrap();
+        let none_left = || Err(io::Error::other("too many open files"));
+        let incoming = stream::iter([none_left(), none_left(), Ok(there.unwrap().0)]);
+        let began = Instant::now();
+        let mut taken = Box::pin(limited(incoming, 1, Duration::from_secs(1)));
+        assert!(taken.next().await.is_some());
+        assert_eq!(began.elapsed(), 2 * PAUSE);
     }
 }

@@ -23,6 +23,7 @@ pub mod probe;
 mod refuse;
 pub mod restore;
 mod rpc;
+mod seldom;
 pub mod serve;
 #[cfg(feature = "simulation")]
 pub mod simulation;

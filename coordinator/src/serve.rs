@@ -88,6 +88,18 @@ pub struct Door {
     pub tokens: Option<LiveTokens>,
 }
 
+impl Door {
+    /// Says what whoever has set it up may not have meant.
+    fn tell(&self) {
+        if self.tokens.is_none() && self.tls.as_ref().is_some_and(ServerTls::asks_clients) {
+            tracing::warn!(
+                "there are no tokens: whoever has a certificate that is asked for may do everything; \
+                 give tokens to tell people from workers and owners from one another"
+            );
+        }
+    }
+}
+
 impl From<TcpListener> for Door {
     /// Nothing is encrypted and nobody is asked who they are: for an address that only this machine
     /// reaches.
@@ -113,11 +125,13 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     let config = config.checked()?;
+    let door = door.into();
+    door.tell();
     let Door {
         listener,
         tls,
         tokens,
-    } = door.into();
+    } = door;
     // From before the state is opened, which may take longer than a standby is patient; and beside
     // the owner, which may be busy for as long.
     let beating = AbortOnDropHandle::new(tokio::spawn(standby::beat(Arc::clone(&store))));
@@ -134,10 +148,10 @@ pub async fn run(
     let heart = Arc::clone(&store);
     let collecting = collect_regularly(desk.clone(), Arc::clone(&store), &config);
     let lab = LabService::new(desk, config.clone(), store, stop.clone());
-    let router = router(fleet, lab, Guard { tokens }).await?;
+    let router = router(&config, fleet, lab, Guard::new(tokens)).await?;
     config.health.ready();
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = limited(incoming, config.max_connections);
+    let incoming = limited(incoming, config.max_connections, config.first_call_within);
     let incoming = secured(incoming, tls, config.max_connections);
     let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
     let owning = owner.run(asks, stop.clone());
@@ -218,8 +232,12 @@ pub(crate) async fn open(config: &Config, store: Arc<dyn ObjectStore>) -> Result
 type Measured = Router<Stack<Guard, Stack<RpcLayer, Identity>>>;
 
 /// All services with their limits.
-async fn router(fleet: FleetService, lab: LabService, guard: Guard) -> Result<Measured, RunError> {
-    let manifest_bytes = Config::default().max_manifest_bytes;
+async fn router(
+    config: &Config,
+    fleet: FleetService,
+    lab: LabService,
+    guard: Guard,
+) -> Result<Measured, RunError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<FleetServer<FleetService>>().await;
     health.set_serving::<LabServer<LabService>>().await;
@@ -241,5 +259,5 @@ async fn router(fleet: FleetService, lab: LabService, guard: Guard) -> Result<Me
         .add_service(health_service)
         .add_service(reflection)
         .add_service(FleetServer::new(fleet).max_decoding_message_size(FLEET_MESSAGE_BYTES))
-        .add_service(LabServer::new(lab).max_decoding_message_size(4 * manifest_bytes)))
+        .add_service(LabServer::new(lab).max_decoding_message_size(4 * config.max_manifest_bytes)))
 }

@@ -1,6 +1,7 @@
 //! Who may call what: the one table of methods and rights, and the layer that holds calls against it.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use autorep_core::id::OwnerName;
@@ -10,6 +11,10 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tower::{Layer, Service};
+
+use super::pass::{Pass, not_in_force};
+use crate::connections::Peer;
+use crate::seldom::Seldom;
 
 /// What a method needs; `None` where nothing is needed: health checks and reflection tell nothing of
 /// sweeps. What is not in the table nobody may call.
@@ -47,26 +52,20 @@ pub(crate) fn owner_of<T>(request: &tonic::Request<T>) -> Option<OwnerName> {
     caller.and_then(|caller| caller.role.owner()).cloned()
 }
 
-/// Who calls, if whoever it is may.
-fn admitted(
-    tokens: &LiveTokens,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<Option<Caller>, Refusal> {
+/// By what a call is let in, if it may; `None` where nothing is needed.
+fn admitted(tokens: &LiveTokens, path: &str, headers: &HeaderMap) -> Result<Option<Pass>, Refusal> {
     let Some(right) = needs(path)? else {
         return Ok(None);
     };
     let token = presented(headers)?;
-    let tokens = tokens.get();
-    let caller = tokens.caller(&token).ok_or_else(|| {
-        Refusal::Unauthenticated(
-            "expected a token that is in force, found another: it may have been revoked; ask whoever \
-             runs the coordinator for one"
-                .to_owned(),
-        )
-    })?;
+    let known = tokens.get();
+    let caller = known.caller(&token).ok_or_else(not_in_force)?;
     if caller.role.may(right) {
-        return Ok(Some(caller.clone()));
+        return Ok(Some(Pass {
+            tokens: tokens.clone(),
+            token,
+            caller: caller.clone(),
+        }));
     }
     Err(Refusal::Forbidden(format!(
         "expected a token that may {}, found {:?}, which is for a {}",
@@ -101,7 +100,25 @@ fn presented(headers: &HeaderMap) -> Result<Secret, Refusal> {
 /// Lets calls pass that may; without tokens all may.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
-    pub(crate) tokens: Option<LiveTokens>,
+    tokens: Option<LiveTokens>,
+    refusals: Arc<Seldom>,
+}
+
+impl Guard {
+    pub(crate) fn new(tokens: Option<LiveTokens>) -> Self {
+        Self {
+            tokens,
+            refusals: Arc::default(),
+        }
+    }
+
+    fn tell(&self, path: &str, peer: Option<&Peer>, refusal: &Refusal) {
+        if let Some(untold) = self.refusals.tell() {
+            let peer = peer.and_then(Peer::address).map(tracing::field::display);
+            let path = super::beginning_of(path, 128);
+            tracing::warn!(path, peer, %refusal, untold, "a call was refused");
+        }
+    }
 }
 
 impl<S> Layer<S> for Guard {
@@ -137,18 +154,23 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let admit = || peer.iter().for_each(Peer::admit);
         let Some(tokens) = &self.guard.tokens else {
+            admit();
             return Box::pin(self.service.call(request));
         };
         match admitted(tokens, request.uri().path(), request.headers()) {
-            Ok(caller) => {
-                if let Some(caller) = caller {
-                    request.extensions_mut().insert(caller);
-                }
-                Box::pin(self.service.call(request))
+            Ok(None) => Box::pin(self.service.call(request)),
+            Ok(Some(pass)) => {
+                admit();
+                request.extensions_mut().insert(pass.caller.clone());
+                let answering = self.service.call(request);
+                Box::pin(async move { Ok(answering.await?.map(|answer| pass.over(answer))) })
             }
             Err(refusal) => {
-                tracing::debug!(path = request.uri().path(), %refusal, "call refused");
+                let path = request.uri().path();
+                self.guard.tell(path, peer.as_ref(), &refusal);
                 let refused = Status::from(refusal).into_http();
                 Box::pin(std::future::ready(Ok(refused)))
             }

@@ -19,6 +19,7 @@ use tokio_stream::wrappers::WatchStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
+use super::who::Who;
 use super::{beginning_of, guard, logs};
 use crate::ask::{Ask, Desk, NewSweep, gone, overloaded};
 use crate::config::Config;
@@ -191,7 +192,7 @@ impl Lab for LabService {
         &self,
         request: Request<v1::SubmitRequest>,
     ) -> Result<Response<v1::SubmitResponse>, Status> {
-        let desk = self.desk_of(&request);
+        let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let v1::SubmitRequest {
             manifest,
             dry_run,
@@ -203,6 +204,9 @@ impl Lab for LabService {
                 Ok(new_sweep(owned_by(manifest, owner), plan))
             })
             .await?;
+        if !dry_run {
+            who.asks("Submit", &sweep.manifest.name);
+        }
         let submitted = submit_expanded(&desk, sweep, dry_run).await?;
         Ok(Response::new(submitted))
     }
@@ -303,8 +307,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::PauseRequest>,
     ) -> Result<Response<v1::PauseResponse>, Status> {
-        let desk = self.desk_of(&request);
+        let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("PauseRequest.sweep", &request.into_inner().sweep)?;
+        who.asks("Pause", &sweep);
         let paused = true;
         desk.ask(|reply| Ask::Pause {
             sweep,
@@ -319,8 +324,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::ResumeRequest>,
     ) -> Result<Response<v1::ResumeResponse>, Status> {
-        let desk = self.desk_of(&request);
+        let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("ResumeRequest.sweep", &request.into_inner().sweep)?;
+        who.asks("Resume", &sweep);
         let paused = false;
         desk.ask(|reply| Ask::Pause {
             sweep,
@@ -335,8 +341,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::CancelRequest>,
     ) -> Result<Response<v1::CancelResponse>, Status> {
-        let desk = self.desk_of(&request);
+        let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("CancelRequest.sweep", &request.into_inner().sweep)?;
+        who.asks("Cancel", &sweep);
         desk.ask(|reply| Ask::Cancel { sweep, reply }).await?;
         Ok(Response::new(v1::CancelResponse {}))
     }
@@ -345,8 +352,9 @@ impl Lab for LabService {
         &self,
         request: Request<v1::CheckpointRequest>,
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
-        let desk = self.desk_of(&request);
+        let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("CheckpointRequest.sweep", &request.into_inner().sweep)?;
+        who.asks("Checkpoint", &sweep);
         let tasks = desk.ask(|reply| Ask::Checkpoint { sweep, reply }).await?;
         Ok(Response::new(v1::CheckpointResponse { tasks }))
     }
@@ -355,9 +363,10 @@ impl Lab for LabService {
         &self,
         request: Request<v1::PinRequest>,
     ) -> Result<Response<v1::PinResponse>, Status> {
-        let desk = self.desk_of(&request);
+        let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let v1::PinRequest { task, pinned } = request.into_inner();
         let prefix = task_prefix("PinRequest.task", task)?;
+        who.asks(if pinned { "Pin" } else { "Pin (no more)" }, &prefix);
         let task = desk
             .ask(|reply| Ask::Pin {
                 prefix,
@@ -376,11 +385,18 @@ impl Lab for LabService {
         &self,
         request: Request<v1::CollectGarbageRequest>,
     ) -> Result<Response<Self::CollectGarbageStream>, Status> {
+        let who = Who::of(&request);
         let v1::CollectGarbageRequest {
             dry_run,
             min_age_ms,
         } = request.into_inner();
         let min_age = min_age_ms.map_or(self.config.gc_min_age, Duration::from_millis);
+        if !dry_run {
+            who.asks(
+                "CollectGarbage",
+                format_args!("checkpoints older than {min_age:?}"),
+            );
+        }
         let collection = Collection {
             desk: self.desk.clone(),
             store: Arc::clone(&self.store),

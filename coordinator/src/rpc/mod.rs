@@ -5,6 +5,8 @@ pub(crate) mod fleet;
 pub(crate) mod guard;
 pub(crate) mod lab;
 mod logs;
+mod pass;
+mod who;
 
 /// The end of `text`, at most `limit` bytes.
 fn end_of(text: &str, limit: usize) -> String {

@@ -1,0 +1,48 @@
+//! What could happen so often that the log would be of nothing else.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often it is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Says of many things that happen at once which is told.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<Instant>,
+    untold: u64,
+}
+
+impl Seldom {
+    /// How many were not told before this one; `None` if this one is not told either.
+    pub(crate) fn tell(&self) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.last.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            told.untold += 1;
+            return None;
+        }
+        told.last = Some(Instant::now());
+        Some(std::mem::take(&mut told.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_at_once_one_is_told_and_the_others_are_counted() {
+        let seldom = Seldom::default();
+        let told: Vec<Option<u64>> = (0..4).map(|_| seldom.tell()).collect();
+        assert_eq!(told, [Some(0), None, None, None]);
+        tokio::time::advance(TELL_EVERY).await;
+        assert_eq!((seldom.tell(), seldom.tell()), (Some(3), None));
+        tokio::time::advance(TELL_EVERY).await;
+        assert_eq!(seldom.tell(), Some(1));
+    }
+}
