@@ -138,8 +138,10 @@ pub(crate) enum Subject<'a> {
     New(&'a Manifest),
     /// A task, by a beginning of its id.
     Task(&'a str),
-    /// All sweeps, workers or checkpoints.
+    /// All sweeps or workers, of whom others' are left out of the answer.
     All,
+    /// What is asked for all owners together, or by workers.
+    NotForOwners,
 }
 
 impl Ask {
@@ -154,6 +156,7 @@ impl Ask {
             | Self::Checkpoint { sweep, .. } => Subject::Sweep(sweep),
             Self::Find { prefix, .. } | Self::Pin { prefix, .. } => Subject::Task(prefix),
             Self::For { ask, .. } => ask.subject(),
+            Self::List { .. } | Self::Workers { .. } => Subject::All,
             Self::Register { .. }
             | Self::Acquire { .. }
             | Self::Renew { .. }
@@ -161,11 +164,17 @@ impl Ask {
             | Self::Finish { .. }
             | Self::Fail { .. }
             | Self::Release { .. }
-            | Self::List { .. }
             | Self::Drop { .. }
-            | Self::Judge { .. }
-            | Self::Workers { .. } => Subject::All,
+            | Self::Judge { .. } => Subject::NotForOwners,
         }
+    }
+
+    /// The same about a task that was found by the beginning of its id, if it is about one.
+    pub(crate) fn about(mut self, task: TaskId) -> Self {
+        if let Self::Find { prefix, .. } | Self::Pin { prefix, .. } = &mut self {
+            *prefix = task.to_string();
+        }
+        self
     }
 
     /// Answers it with a refusal.

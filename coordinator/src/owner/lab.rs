@@ -249,7 +249,7 @@ impl<S: StateStore> Owner<S> {
     }
 
     pub(super) fn find(&mut self, prefix: &str, reply: Reply<Found>) {
-        let answer = self.only_task_like(prefix).and_then(|id| {
+        let answer = self.only_task_like(prefix, |_task| true).and_then(|id| {
             let task = self.ledger.task(id).ok_or(Refusal::UnknownTask(id))?;
             Ok(Found {
                 task: id,

@@ -16,9 +16,14 @@ use crate::state::StateStore;
 impl<S: StateStore> Owner<S> {
     /// Answers what `owner` may ask, and refuses the rest.
     pub(super) fn handle_for(&mut self, owner: &OwnerName, ask: Ask, now_ms: u64) {
-        if let Err(refusal) = self.admit(owner, ask.subject()) {
-            return ask.refuse(refusal);
-        }
+        let ask = match self.admit(owner, ask.subject()) {
+            Ok(None) => ask,
+            Ok(Some(task)) => match self.admit_change(owner, &ask, task) {
+                Ok(()) => ask.about(task),
+                Err(refusal) => return self.refuse(ask, refusal),
+            },
+            Err(refusal) => return self.refuse(ask, refusal),
+        };
         if let Ask::List { reply } = ask {
             let sweeps = self.summaries(|sweep| self.belongs(sweep, owner));
             self.answer(reply, Ok(sweeps));
@@ -36,20 +41,46 @@ impl<S: StateStore> Owner<S> {
         }
     }
 
-    fn admit(&self, owner: &OwnerName, subject: Subject<'_>) -> Result<(), Refusal> {
+    /// Refuses once all that was decided before is durable and, as in `decide`, a write has shown that
+    /// this coordinator is still the owner: another one may know the sweep.
+    fn refuse(&mut self, ask: Ask, refusal: Refusal) {
+        self.turn.unproved = true;
+        self.turn.answers.push(Box::new(move |lost| {
+            ask.refuse(lost.unwrap_or(refusal));
+            None
+        }));
+    }
+
+    /// The task that is meant, if one is: others' are none of those that could be.
+    fn admit(&self, owner: &OwnerName, subject: Subject<'_>) -> Result<Option<TaskId>, Refusal> {
         match subject {
-            Subject::All => Ok(()),
-            Subject::Sweep(sweep) if self.belongs(sweep, owner) => Ok(()),
+            Subject::All => Ok(None),
+            Subject::Sweep(sweep) if self.belongs(sweep, owner) => Ok(None),
             Subject::Sweep(sweep) => Err(unknown_sweep(sweep)),
-            // Of none and of several the refusal is everybody's.
-            Subject::Task(prefix) => match self.ledger.tasks_like(prefix, 2).as_slice() {
-                [task] if !self.is_wanted_by(task.id(), owner) => {
-                    Err(Refusal::UnknownSweep(prefix.to_owned()))
-                }
-                [..] => Ok(()),
-            },
-            Subject::New(manifest) => self.admit_new(owner, manifest),
+            Subject::Task(prefix) => {
+                let task = self.only_task_like(prefix, |task| self.is_wanted_by(task, owner))?;
+                Ok(Some(task))
+            }
+            Subject::New(manifest) => self.admit_new(owner, manifest).map(|()| None),
+            Subject::NotForOwners => Err(Refusal::Forbidden(format!(
+                "expected a request about sweeps of {owner}, whose token this is, found one for all \
+                 owners together"
+            ))),
         }
+    }
+
+    /// Others may count on a pin: there is one for all who want a task.
+    fn admit_change(&self, owner: &OwnerName, ask: &Ask, task: TaskId) -> Result<(), Refusal> {
+        let unpins = matches!(ask, Ask::Pin { pinned: false, .. });
+        let sweeps = self.ledger.sweeps_of(task);
+        if !unpins || sweeps.iter().all(|sweep| self.belongs(sweep, owner)) {
+            return Ok(());
+        }
+        Err(Refusal::Forbidden(format!(
+            "expected a task that sweeps of {owner} alone want, found that {} is another owner's, too, \
+             who may count on its being kept; an admin can take the pin back",
+            task.short()
+        )))
     }
 
     fn admit_new(&self, owner: &OwnerName, manifest: &Manifest) -> Result<(), Refusal> {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use autorep_core::checkpoint::Place;
 use autorep_core::id::{SweepName, TaskId};
-use autorep_core::ledger::SweepView;
 use autorep_core::ledger::retention::{Verdict, nets_on_front};
+use autorep_core::ledger::{SweepView, Task};
 use autorep_core::manifest::Keep;
 use autorep_proto::status::Refusal;
 
@@ -40,16 +40,22 @@ impl<S: StateStore> Owner<S> {
     }
 
     fn pinned(&mut self, prefix: &str, pinned: bool) -> Result<TaskId, Refusal> {
-        let task = self.only_task_like(prefix)?;
+        let task = self.only_task_like(prefix, |_task| true)?;
         self.decide(self.ledger.pin(task, pinned)).map(|()| task)
     }
 
-    /// The task whose id begins with `prefix`.
-    pub(super) fn only_task_like(&self, prefix: &str) -> Result<TaskId, Refusal> {
-        match self.ledger.tasks_like(prefix, 2).as_slice() {
-            [] => Err(Refusal::UnknownSweep(prefix.to_owned())),
-            [task] => Ok(task.id()),
-            [..] => Err(Refusal::BadRequest(format!(
+    /// The one task of those that count whose id begins with `prefix`.
+    pub(super) fn only_task_like(
+        &self,
+        prefix: &str,
+        counts: impl Fn(TaskId) -> bool,
+    ) -> Result<TaskId, Refusal> {
+        let tasks = self.ledger.tasks_like(prefix).map(Task::id);
+        let mut tasks = tasks.filter(|&task| counts(task));
+        match (tasks.next(), tasks.next()) {
+            (None, _) => Err(Refusal::UnknownSweep(prefix.to_owned())),
+            (Some(task), None) => Ok(task),
+            (Some(_), Some(_)) => Err(Refusal::BadRequest(format!(
                 "expected a beginning of one task's id, found that several begin with {prefix:?}"
             ))),
         }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use autorep_coordinator::Config;
+use autorep_core::plan::Plan;
 use autorep_proto::v1;
 use autorep_proto::v1::fleet_client::FleetClient;
 use autorep_proto::v1::lab_client::LabClient;
@@ -307,4 +309,81 @@ async fn a_task_is_reached_by_the_owners_of_all_sweeps_that_want_it() {
     bob.pin(pin(&task, true)).await.unwrap();
     let workers = bob.list_workers(v1::ListWorkersRequest {}).await.unwrap();
     assert_eq!(workers.into_inner().workers[0].task, task);
+}
+
+#[tokio::test]
+async fn a_pin_is_taken_back_by_whoever_alone_wants_the_task_or_an_admin() {
+    let folder = TempDir::new().unwrap();
+    let guarded = Guarded::start(None, Some(&tokens(&folder, &[]))).await;
+    submit(&guarded, ALICE, manifest("hers")).await.unwrap();
+    let task = lease(&guarded).await;
+    let mut alice = guarded.people(&with_token(ALICE)).await;
+    alice.pin(pin(&task, true)).await.unwrap();
+    alice.pin(pin(&task, false)).await.unwrap();
+
+    alice.pin(pin(&task, true)).await.unwrap();
+    submit(&guarded, BOB, manifest("his")).await.unwrap();
+    for token in [ALICE, BOB] {
+        let mut people = guarded.people(&with_token(token)).await;
+        let refused = people.pin(pin(&task, false)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert!(refused.message().contains("an admin can"), "{refused}");
+    }
+    let mut admin = guarded.people(&with_token(ADMIN)).await;
+    admin.pin(pin(&task, false)).await.unwrap();
+}
+
+/// The ids of a manifest's tasks.
+fn tasks_of(text: &str) -> Vec<String> {
+    let manifest = autorep_core::manifest::parse(text).unwrap();
+    let plan = Plan::expand(&manifest);
+    plan.tasks.iter().map(|task| task.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_beginning_of_an_id_is_anothers_as_little_as_the_whole() {
+    let folder = TempDir::new().unwrap();
+    let guarded = Guarded::start(None, Some(&tokens(&folder, &[]))).await;
+    let hers = manifest("hers").replace("seeds: [0]", "seeds: [0, 1, 2, 3]");
+    let his = manifest("his").replace("seeds: [0]", "seeds: [4]");
+    let (of_hers, of_his) = (tasks_of(&hers), tasks_of(&his));
+    submit(&guarded, ALICE, hers).await.unwrap();
+    submit(&guarded, BOB, his).await.unwrap();
+    let begin = |tasks: &[String], with: &str| {
+        let tasks = tasks.iter();
+        tasks.filter(|task| task.starts_with(with)).count()
+    };
+    let mut bob = guarded.people(&with_token(BOB)).await;
+    let mut found = [0; 3];
+    for digit in "0123456789abcdef".chars() {
+        let prefix = digit.to_string();
+        let answer = code(bob.pin(pin(&prefix, true)).await);
+        let (his, hers) = (begin(&of_his, &prefix), begin(&of_hers, &prefix));
+        let expected = match his {
+            0 => Code::NotFound,
+            1 => Code::Ok,
+            2.. => Code::InvalidArgument,
+        };
+        assert_eq!(answer, expected, "{prefix}");
+        if hers > 0 {
+            found[his.min(2)] += 1;
+        }
+    }
+    assert!(found.iter().all(|&count| count > 0), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_was_taken_over_refuses_no_owner_anything_for_good() {
+    let folder = TempDir::new().unwrap();
+    let guarded = Guarded::start(None, Some(&tokens(&folder, &[]))).await;
+    let mut bob = guarded.people(&with_token(BOB)).await;
+    bob.list(v1::ListRequest {}).await.unwrap();
+    let second = guarded.lab.start(Config::default()).await;
+    second
+        .submit_text(manifest("his").replace("name: his", "name: his, owner: bob"))
+        .await;
+    let sweep = "his".to_owned();
+    let answer = bob.show(v1::ShowRequest { sweep }).await;
+    assert_eq!(code(answer), Code::Unavailable);
+    second.stop().await.unwrap();
 }

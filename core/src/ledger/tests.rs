@@ -488,10 +488,12 @@ fn tasks_are_found_by_a_beginning_of_their_id() {
     let checked = Checked::tiny(1);
     let id = tiny_plan(&[0], &[100, 50]).tasks[3].id;
     let text = id.to_string();
-    let found = checked.ledger.tasks_like(text.get(..12).unwrap(), 2);
-    assert_eq!(found.len(), 1);
-    assert_eq!(found[0].id(), id);
-    assert_eq!(checked.ledger.tasks_like("", 2).len(), 2);
-    assert!(checked.ledger.tasks_like("not hex", 2).is_empty());
-    assert!(checked.ledger.tasks_like(&"0".repeat(80), 2).is_empty());
+    let found = |prefix: &str| -> Vec<TaskId> {
+        let tasks = checked.ledger.tasks_like(prefix);
+        tasks.map(Task::id).collect()
+    };
+    assert_eq!(found(text.get(..12).unwrap()), [id]);
+    assert_eq!(found("").len(), checked.ledger.task_count());
+    assert_eq!(found("not hex"), []);
+    assert_eq!(found(&"0".repeat(80)), []);
 }

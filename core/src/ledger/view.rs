@@ -131,17 +131,14 @@ impl Ledger {
         self.slots.get(&task).map(|&slot| self.at(slot))
     }
 
-    /// The tasks whose ids begin with the hexadecimal digits `prefix`, at most `limit`.
-    pub fn tasks_like(&self, prefix: &str, limit: usize) -> Vec<&Task> {
-        let first = format!("{prefix:0<64}");
-        let Ok(first) = first.parse::<TaskId>() else {
-            return Vec::new();
-        };
-        (self.slots.range(first..))
-            .take_while(|(id, _)| id.to_string().starts_with(prefix))
-            .take(limit)
+    /// The tasks whose ids begin with the hexadecimal digits `prefix`, by their ids.
+    pub fn tasks_like<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a Task> {
+        let first = format!("{prefix:0<64}").parse::<TaskId>().ok();
+        let from = first
+            .into_iter()
+            .flat_map(|first| self.slots.range(first..));
+        from.take_while(move |(id, _)| id.to_string().starts_with(prefix))
             .map(|(_, &slot)| self.at(slot))
-            .collect()
     }
 
     /// The tasks that read from `task`, or from a task that does, and so on; parents before
