@@ -1,9 +1,9 @@
 //! A small HTTP server: three pages, a bounded number of connections, each for one request and a
 //! bounded time.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use autorep_measure::Health;
 use bytes::Bytes;
@@ -15,10 +15,10 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
-/// The most connections at a time; more are closed at once. A few Prometheus servers and the kubelet
-/// need one each.
+/// The most connections at a time; one more takes the place of the oldest. A few Prometheus servers and
+/// the kubelet need one each, and are answered at once: what is old has asked for nothing.
 const CONNECTIONS: usize = 64;
 
 /// How long a request's head may take to come.
@@ -29,6 +29,9 @@ const CONNECTION_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long to wait after a connection could not be taken: for want of file descriptors, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often an overload is told.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What the pages say.
 #[derive(Clone)]
@@ -83,7 +86,8 @@ fn page(status: StatusCode, text: String) -> Response<Full<Bytes>> {
 
 /// Serves for as long as it is polled.
 pub(super) async fn serve(listener: TcpListener, served: Served) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let mut told = None::<Instant>;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -93,14 +97,22 @@ pub(super) async fn serve(listener: TcpListener, served: Served) {
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            continue;
-        };
-        let served = served.clone();
-        tokio::spawn(async move {
-            let _permit = permit;
-            converse(stream, served).await;
-        });
+        open.retain(|conversation| !conversation.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+            if told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+                told = Some(Instant::now());
+                tracing::warn!(
+                    limit = CONNECTIONS,
+                    "a connection for metrics was closed: there are as many as there may be; see who \
+                     reaches that port"
+                );
+            }
+        }
+        let conversation = tokio::spawn(converse(stream, served.clone()));
+        open.push_back(conversation.abort_handle());
     }
 }
 
@@ -178,6 +190,28 @@ mod tests {
         begins(4, "HTTP/1.1 405");
         health.ready();
         assert!(asked(&health, &["GET /readyz"]).await[0].starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_keeps_nobody_from_being_answered() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let served = Served::new(recorder.handle(), Health::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(serve(listener, served));
+        let mut silent = Vec::new();
+        for _ in 0..=CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: here\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+        serving.abort();
     }
 
     #[tokio::test(start_paused = true)]
