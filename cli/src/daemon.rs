@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{CoordinatorArgs, WorkerArgs};
+use crate::descriptors;
 use crate::exit::Exit;
 use crate::lock::StoreLock;
 use crate::signal::StopSignals;
@@ -90,8 +91,8 @@ fn security(args: &CoordinatorArgs) -> Result<(Option<ServerTls>, Option<LiveTok
     });
     let tls = files.map(ServerTls::open).transpose()?;
     let tokens = door.tokens.clone().map(LiveTokens::open).transpose()?;
-    let is_asked = tokens.is_some() || tls.as_ref().is_some_and(ServerTls::asks_clients);
-    let missing = match (tls.is_some(), is_asked) {
+    // A client certificate says who may connect. Without tokens each has every right.
+    let missing = match (tls.is_some(), tokens.is_some()) {
         (true, true) => None,
         (false, true) => Some("nothing is encrypted (--tls-cert, --tls-key)"),
         (true, false) => Some("nobody is asked who they are (--tokens)"),
@@ -148,6 +149,7 @@ fn settings(args: &CoordinatorArgs, health: &Health) -> autorep_coordinator::Con
         cap: args.owner_cap,
         ..Quota::default()
     };
+    let defaults = autorep_coordinator::Config::default();
     autorep_coordinator::Config {
         lease_ttl: args.lease_ttl,
         renew_every: args.lease_ttl / 6,
@@ -159,7 +161,8 @@ fn settings(args: &CoordinatorArgs, health: &Health) -> autorep_coordinator::Con
         gc_every: args.gc_every,
         gc_min_age: args.gc_min_age,
         health: health.clone(),
-        ..autorep_coordinator::Config::default()
+        max_connections: descriptors::for_connections(defaults.max_connections),
+        ..defaults
     }
 }
 
@@ -266,4 +269,54 @@ fn parent_ends() -> Result<tokio::sync::oneshot::Receiver<()>> {
         })
         .context("start the thread that watches the parent")?;
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use rcgen::{CertificateParams, KeyPair};
+
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn certificates_of_clients_take_no_tokens_place_where_others_reach_the_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.into_os_string().into_string().unwrap()
+        };
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let certificate = file("tls.crt", certificate);
+        let key = file("tls.key", key.serialize_pem());
+        let tokens = file("tokens.yaml", String::new());
+        let security = |listen: &str, more: &[&str]| {
+            let arguments = [
+                "autorep",
+                "coordinator",
+                "--store",
+                "store",
+                "--tls-cert",
+                &certificate,
+                "--tls-key",
+                &key,
+                "--tls-client-ca",
+                &certificate,
+                "--listen",
+                listen,
+            ];
+            let cli = Cli::parse_from(arguments.iter().chain(more));
+            let Command::Coordinator(args) = cli.command else {
+                unreachable!("no other command was written")
+            };
+            super::security(&args).map(|_| ())
+        };
+        let refused = security("0.0.0.0:0", &[]).unwrap_err();
+        assert!(refused.to_string().contains("--tokens"), "{refused}");
+        security("0.0.0.0:0", &["--tokens", &tokens]).unwrap();
+        security("0.0.0.0:0", &["--insecure-listen"]).unwrap();
+        security("127.0.0.1:0", &[]).unwrap();
+    }
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod context;
 pub mod daemon;
 pub mod data;
+pub mod descriptors;
 pub mod doctor;
 pub mod exit;
 pub mod figure;
