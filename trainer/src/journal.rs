@@ -74,25 +74,22 @@ impl<W: Write> Journal<W> {
 fn beginning(start: &v1::StartTask) -> String {
     let task = Digest::of(&start.spec).short();
     let device = &start.device;
-    let mut line = match serde_json::from_slice::<TaskSpec>(&start.spec) {
-        Ok(spec) => format!(
-            "{} task {task}, seed {}, on {device}",
-            spec.kind(),
-            spec.seed
-        ),
+    let mut parts = vec![match serde_json::from_slice::<TaskSpec>(&start.spec) {
+        Ok(spec) => format!("{} task {task}, seed {}", spec.kind(), spec.seed),
         // The reason is said where the task is taken up.
-        Err(_unreadable) => format!("task {task} on {device}"),
-    };
+        Err(_unreadable) => format!("task {task}"),
+    }];
+    parts.push(format!("on {device}"));
     if let Some(group) = &start.group {
-        line += &format!(", rank {} of {}", group.rank, group.ranks);
+        parts.push(format!("rank {} of {}", group.rank, group.ranks));
     }
     if !start.resume_folder.is_empty() {
-        line += ", resumed";
+        parts.push("resumed".to_owned());
     }
     if let Some(epochs) = start.stop_after {
-        line += &format!(", until epoch {epochs}");
+        parts.push(format!("until epoch {epochs}"));
     }
-    line
+    parts.join(", ")
 }
 
 /// Where training is, for people.
@@ -168,6 +165,6 @@ mod tests {
             resume_folder: "/x".to_owned(),
             ..v1::StartTask::default()
         };
-        assert_eq!(beginning(&start), "task 44136fa3 on cpu, resumed");
+        assert_eq!(beginning(&start), "task 44136fa3, on cpu, resumed");
     }
 }

@@ -19,19 +19,16 @@ fn key(task: &str, generation: u64) -> Path {
 
 /// What comes next of a log that is followed.
 async fn next(log: &mut Streaming<v1::LogChunk>) -> (u64, String) {
-    let chunk = within("more of the log", log.next())
-        .await
-        .unwrap()
-        .unwrap();
-    (
-        chunk.generation,
-        String::from_utf8(chunk.text.clone()).unwrap(),
-    )
+    let chunk = within("more of the log", log.next()).await;
+    let chunk = chunk.expect("more").expect("no refusal");
+    let text = String::from_utf8(chunk.text).expect("what was stored");
+    (chunk.generation, text)
 }
 
 /// Whether the worker is told that somebody follows its log.
 async fn is_followed(worker: &mut Worker, held: &Held) -> bool {
-    worker.renew_with(held, |_| {}).await.unwrap().store_log
+    let answer = worker.renew_with(held, |_| {}).await;
+    answer.expect("the lease").store_log
 }
 
 #[tokio::test(flavor = "multi_thread")]
