@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lab::address::{self, Address, CredentialArgs};
 use crate::lab::upkeep;
+use crate::logging::LogArgs;
 use crate::telemetry::MetricsArgs;
 use crate::{context, data, doctor, figure, nets, paths, store, token};
 
@@ -409,6 +410,9 @@ pub struct CoordinatorArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub metrics: MetricsArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub logs: LogArgs,
 }
 
 /// How a coordinator's connections are encrypted, and who may call. Files are read again when they
@@ -560,6 +564,9 @@ pub struct WorkerArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub metrics: MetricsArgs,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub logs: LogArgs,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub data: DataArg,

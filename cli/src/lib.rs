@@ -29,7 +29,6 @@ pub mod telemetry;
 pub mod token;
 pub mod weights;
 
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,32 +39,25 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use crate::args::{Cli, Command};
 use crate::exit::Exit;
 use crate::lab::{commands, logs, upkeep};
-use crate::logging::Audience;
+use crate::logging::Logs;
 
 /// Reads the process's arguments, does what they say and reports errors to stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match dispatch(cli.command) {
+    let logs = Logs::of(&cli.command);
+    match dispatch(cli.command, logs) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            report(&error);
+            logs.report(&error);
             ExitCode::from(Exit::FAILED)
         }
     }
 }
 
-fn dispatch(command: Command) -> Result<Exit> {
-    // A worker with a parent writes for the person who watches the parent.
-    let is_daemon = matches!(command, Command::Coordinator(_))
-        || matches!(&command, Command::Worker(args) if !args.exit_with_parent);
-    let audience = if is_daemon {
-        Audience::Operator
-    } else {
-        Audience::Person
-    };
+fn dispatch(command: Command, logs: Logs) -> Result<Exit> {
     // `run` sets its logging up itself: it has to pass its progress bars by.
     if !matches!(command, Command::Run(_)) {
-        logging::init(audience, BoxMakeWriter::new(std::io::stderr));
+        logs.init(BoxMakeWriter::new(std::io::stderr));
     }
     match command {
         Command::Run(args) => run::run(&args),
@@ -105,17 +97,4 @@ fn wait(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
     // A thread that still reads or writes must not keep a process that is done.
     runtime.shutdown_timeout(Duration::from_secs(2));
     exit
-}
-
-/// Prints an error with its causes, one a line.
-fn report(error: &anyhow::Error) {
-    let mut text = format!("error: {error}\n");
-    for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
-        // Some errors print their cause themselves.
-        if !text.contains(&cause) {
-            let _ = writeln!(text, "  because: {cause}");
-        }
-    }
-    output::stderr(&text);
 }

@@ -2,8 +2,17 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use clap::{Args, ValueEnum};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+use crate::args::Command;
+use crate::output;
+use json::JsonLines;
+
+mod json;
 
 /// The variable that says what to log, as in `info` or `autorep_worker=debug`.
 pub const FILTER: &str = "AUTOREP_LOG";
@@ -16,48 +25,137 @@ const FOR_A_PERSON: &str =
 /// What is logged for an operator: state changes, but not the state store's housekeeping.
 const FOR_AN_OPERATOR: &str = "info,slatedb=warn";
 
+/// How a daemon's log is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum LogFormat {
+    /// Json unless stderr is a terminal.
+    #[default]
+    Auto,
+    /// For people: without times, in colours on a terminal.
+    Text,
+    /// For machines: one flat JSON object a line.
+    Json,
+}
+
+/// How a daemon logs.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct LogArgs {
+    /// How to write the log, which goes to stderr: text, json (one flat object a line, with sweep,
+    /// task, generation and worker where it is about an attempt), or auto: json unless stderr is a
+    /// terminal.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true,
+        env = "AUTOREP_LOG_FORMAT"
+    )]
+    pub log_format: LogFormat,
+}
+
 /// Who is going to read the logs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Audience {
     /// A person who runs a command: warnings only.
     Person,
-    /// Whoever runs a daemon: state changes too, as JSON unless stderr is a terminal.
+    /// Whoever runs a daemon: state changes too.
     Operator,
 }
 
-/// Sets up logging for this process. Called once, first thing.
-///
-/// A filter that cannot be read is reported and replaced by the default: logging is no reason
-/// to refuse work.
-pub fn init(audience: Audience, writer: BoxMakeWriter) {
-    let (default, json) = match audience {
-        Audience::Person => (FOR_A_PERSON, false),
-        Audience::Operator => (FOR_AN_OPERATOR, !std::io::stderr().is_terminal()),
-    };
-    let wanted = std::env::var(FILTER).unwrap_or_default();
-    let (filter, problem) = if wanted.is_empty() {
-        (EnvFilter::new(default), None)
-    } else {
-        match EnvFilter::try_new(&wanted) {
-            Ok(filter) => (filter, None),
-            Err(error) => (EnvFilter::new(default), Some(error)),
-        }
-    };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(!json && std::io::stderr().is_terminal())
-        .with_writer(writer)
-        // The default reports a broken stderr to stderr, by a print that panics.
-        .log_internal_errors(false);
-    let installed = if json {
-        builder.json().flatten_event(true).try_init()
-    } else {
-        builder.without_time().try_init()
-    };
-    if let Err(error) = installed {
-        tracing::debug!("logging was set up before: {error}");
+/// How this process logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Logs {
+    audience: Audience,
+    is_json: bool,
+}
+
+impl Logs {
+    /// As it befits a command.
+    pub fn of(command: &Command) -> Self {
+        let (audience, format) = if let Command::Coordinator(args) = command {
+            (Audience::Operator, args.logs.log_format)
+        } else if let Command::Worker(args) = command {
+            // A worker with a parent writes for the person who watches the parent.
+            let is_watched = args.exit_with_parent;
+            let audience = if is_watched {
+                Audience::Person
+            } else {
+                Audience::Operator
+            };
+            (audience, args.logs.log_format)
+        } else {
+            return Self::for_a_person();
+        };
+        let is_json = match format {
+            LogFormat::Auto => audience == Audience::Operator && !std::io::stderr().is_terminal(),
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+        };
+        Self { audience, is_json }
     }
-    if let Some(error) = problem {
-        tracing::warn!("{FILTER} is not a filter ({error}); logging {default}");
+
+    /// Warnings, as text.
+    pub const fn for_a_person() -> Self {
+        Self {
+            audience: Audience::Person,
+            is_json: false,
+        }
+    }
+
+    /// Sets up logging for this process. Called once, first thing.
+    ///
+    /// A filter that cannot be read is reported and replaced by the default: logging is no reason
+    /// to refuse work.
+    pub fn init(self, writer: BoxMakeWriter) {
+        let default = match self.audience {
+            Audience::Person => FOR_A_PERSON,
+            Audience::Operator => FOR_AN_OPERATOR,
+        };
+        let wanted = std::env::var(FILTER).unwrap_or_default();
+        let (filter, problem) = if wanted.is_empty() {
+            (EnvFilter::new(default), None)
+        } else {
+            match EnvFilter::try_new(&wanted) {
+                Ok(filter) => (filter, None),
+                Err(error) => (EnvFilter::new(default), Some(error)),
+            }
+        };
+        let lines = if self.is_json {
+            json::tell_of_panics();
+            JsonLines::new(writer).with_filter(filter).boxed()
+        } else {
+            tracing_subscriber::fmt::layer()
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(writer)
+                // The default reports a broken stderr to stderr, by a print that panics.
+                .log_internal_errors(false)
+                .without_time()
+                .with_filter(filter)
+                .boxed()
+        };
+        if let Err(error) = tracing_subscriber::registry().with(lines).try_init() {
+            tracing::debug!("logging was set up before: {error}");
+        }
+        if let Some(error) = problem {
+            tracing::warn!("{FILTER} is not a filter ({error}); logging {default}");
+        }
+    }
+
+    /// Tells why the process ends, whatever is logged otherwise: an error with its causes, one a line
+    /// or as one JSON object.
+    pub fn report(self, error: &anyhow::Error) {
+        let mut said: Vec<String> = Vec::new();
+        for cause in error.chain().map(ToString::to_string) {
+            // Some errors print their cause themselves.
+            if !said.iter().any(|text| text.contains(&cause)) {
+                said.push(cause);
+            }
+        }
+        output::stderr(&if self.is_json {
+            json::last_words(&said)
+        } else {
+            format!("error: {}\n", said.join("\n  because: "))
+        });
     }
 }

@@ -24,6 +24,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::causes::chain;
 use crate::checkpoints::{self, Next, Queue, Ready, UploadError};
@@ -281,11 +282,12 @@ impl<'a> Attempt<'a> {
     /// Removes the folder of a checkpoint that is of no use.
     fn discard(&mut self, ready: Ready) {
         while self.chores.try_join_next().is_some() {}
-        self.chores.spawn(async move {
+        let chore = async move {
             if let Err(error) = checkpoints::discard(&ready).await {
                 tracing::warn!(error = %chain(&error), "a useless checkpoint is left in the scratch folder");
             }
-        });
+        };
+        self.chores.spawn(chore.in_current_span());
     }
 
     fn renew(&mut self) -> Option<Outcome> {
@@ -541,7 +543,7 @@ impl<'a> Attempt<'a> {
             (Some(Verdict::Done(_) | Verdict::Stopped(_) | Verdict::Failed(_)), _) => return,
         }
         if let Verdict::Failed(failure) = &verdict {
-            tracing::warn!(class = ?failure.class, reason = failure.message, "the attempt fails");
+            tracing::warn!(class = ?failure.class, cause = failure.message, "the attempt fails");
         }
         self.verdict = Some(verdict);
         if self.trainer.is_some() && self.stop_overdue.is_none() {

@@ -12,7 +12,7 @@ use autorep_transport::CredentialsError;
 use object_store::ObjectStore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::RunError;
 use crate::attempt::{Attempt, Report, Surroundings};
@@ -49,7 +49,7 @@ pub(crate) struct Session {
     /// The lease of an attempt that was dropped because no renewal got through. If it still lives
     /// (the coordinator stood still, or the line was cut), it is given back before another task is
     /// asked for: else it would look as if the task had taken this worker with it.
-    dropped: Option<LeasePart>,
+    dropped: Option<(LeasePart, Span)>,
     /// Whether the coordinator has let it in before: then its token is one, or was.
     was_registered: bool,
 }
@@ -202,18 +202,18 @@ impl Session {
     /// Tells the coordinator of an attempt that was dropped, if it can be told; whatever it says, the
     /// lease is not this worker's any more.
     async fn give_back_dropped(&mut self) {
-        let Some(part) = self.dropped.take() else {
+        let Some((part, span)) = self.dropped.take() else {
             return;
         };
-        match tokio::time::timeout(ACQUIRE_WAIT, self.fleet.release(part, &Interim::default()))
-            .await
-        {
-            Ok(Ok(())) => tracing::info!(%part, "gave the lease of the dropped attempt back"),
+        let nothing = Interim::default();
+        let release = self.fleet.release(part, &nothing);
+        let released = tokio::time::timeout(ACQUIRE_WAIT, release).instrument(span.clone());
+        let released = released.await;
+        span.in_scope(|| match released {
+            Ok(Ok(())) => tracing::info!("gave the lease of the dropped attempt back"),
             Ok(Err(refusal)) => tracing::debug!(%refusal, "the dropped attempt's lease had ended"),
-            Err(_elapsed) => {
-                tracing::warn!(%part, "the dropped attempt's lease was not given back");
-            }
-        }
+            Err(_elapsed) => tracing::warn!("the dropped attempt's lease was not given back"),
+        });
     }
 
     /// Waits a little, at least as long as the coordinator asks for, or until shutdown.
@@ -239,7 +239,8 @@ impl Session {
     ) -> Result<Option<v1::Assignment>, RunError> {
         let part = task::part(&assignment).map_err(RunError::Protocol)?;
         let claim = part.claim;
-        let span = tracing::info_span!(
+        // Of the highest level, so that no filter lets a line through and keeps back what it is about.
+        let span = tracing::error_span!(
             "attempt",
             task = claim.task.short(),
             generation = claim.generation.0,
@@ -249,10 +250,10 @@ impl Session {
             attempt = assignment.attempt,
         );
         let report = match Task::new(part, assignment) {
-            Ok(task) => self.attempt(task, terms).instrument(span).await,
+            Ok(task) => self.attempt(task, terms).instrument(span.clone()).await,
             Err(error) => {
                 self.refuse(part, &chain(&error), terms)
-                    .instrument(span)
+                    .instrument(span.clone())
                     .await
             }
         };
@@ -260,7 +261,7 @@ impl Session {
         if let Some(error) = report.unusable {
             return Err(RunError::Trainer(error));
         }
-        self.dropped = report.unheard.then_some(part);
+        self.dropped = report.unheard.then_some((part, span));
         if report.outcome == Outcome::Failed {
             self.failures += 1;
             if self.failures >= SUSPICIOUS_FAILURES {
@@ -306,7 +307,7 @@ impl Session {
 
     /// Says that an assignment is not one that this worker can work on.
     async fn refuse(&self, part: LeasePart, message: &str, terms: Terms) -> Report {
-        tracing::error!(reason = message, "the assignment cannot be worked on");
+        tracing::error!(cause = message, "the assignment cannot be worked on");
         let failure = Failure {
             class: v1::FailureClass::TrainerError,
             message: message.to_owned(),

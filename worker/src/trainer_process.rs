@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::causes::chain;
 use crate::logs::{self, Tail};
@@ -196,12 +197,13 @@ impl TrainerProcess {
 
         let stdout = child.stdout.take().expect("it was asked for as a pipe");
         let stderr = child.stderr.take().expect("it was asked for as a pipe");
-        let log = tokio::spawn(logs::collect(stdout, stderr, launch.log.clone()));
+        let collect = logs::collect(stdout, stderr, launch.log.clone());
+        let log = tokio::spawn(collect.in_current_span());
         let (read, mut write) = ours.into_split();
         let (commands, mut to_send) = mpsc::channel(COMMANDS_AHEAD);
         let (received, events) = mpsc::channel(EVENTS_AHEAD);
         let mut pumps = JoinSet::new();
-        pumps.spawn(async move {
+        let send = async move {
             while let Some(command) = to_send.recv().await {
                 if let Err(error) = stream::write_command(&mut write, &command).await {
                     // The other half of the stream tells what became of the trainer.
@@ -209,7 +211,8 @@ impl TrainerProcess {
                     return;
                 }
             }
-        });
+        };
+        pumps.spawn(send.in_current_span());
         pumps.spawn(receive(read, received));
         Ok(Self {
             child,

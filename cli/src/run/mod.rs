@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::lab::address::Target;
 use crate::lab::{self, Lab};
 use crate::lock::StoreLock;
-use crate::logging::{self, Audience};
+use crate::logging::Logs;
 use crate::manifest_file::{self, ManifestFile};
 use crate::progress::{Look, Reporter};
 use crate::signal::StopSignals;
@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
         return Ok(Exit::Usage);
     };
     let mut reporter = Reporter::new(file.manifest.name.as_str());
-    logging::init(Audience::Person, reporter.log_writer());
+    Logs::for_a_person().init(reporter.log_writer());
     let equipment = Equipment::find(args, &file.manifest);
     if !args.store.exists() {
         // With an empty store there is work to do: do not even make the folder.

@@ -110,6 +110,8 @@ impl WorkerCommand {
             .args(option("--device", slot.device.clone().into()))
             .args(option("--name", slot.name.clone().into()))
             .arg("--exit-with-parent")
+            // Its lines are shown to a person, whatever a daemon of this machine would write.
+            .args(option("--log-format", "text".into()))
             .args((self.labels.iter()).flat_map(|label| option("--label", label.clone().into())))
             .args(
                 self.torch_lib

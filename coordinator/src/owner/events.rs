@@ -16,6 +16,8 @@ use crate::state::StateStore;
 impl<S: StateStore> Owner<S> {
     /// Called before an event is applied.
     pub(super) fn before(&mut self, event: &Event) {
+        let attempt = self.attempt_of(event);
+        let _inside = attempt.enter();
         match event {
             Event::Leased { .. } => measure::lease_granted(),
             Event::Finished { task, observation } => {
@@ -32,7 +34,7 @@ impl<S: StateStore> Owner<S> {
                 self.forget_lease(*task);
                 measure::attempt_released();
                 let epochs = interim.curve.reached();
-                tracing::info!(task = %task.short(), epochs, "lease given back");
+                tracing::info!(epochs, "lease given back");
             }
             Event::Ended {
                 task,
@@ -40,7 +42,7 @@ impl<S: StateStore> Owner<S> {
                 next,
             } => {
                 self.forget_lease(*task);
-                note_end(*task, failure.as_deref(), *next);
+                note_end(failure.as_deref(), *next);
                 self.sampler.may_be_in_quarantine(*task, *next);
                 if let Some(failure) = failure {
                     self.judge_machine(*task, failure);
@@ -49,8 +51,6 @@ impl<S: StateStore> Owner<S> {
             Event::Adopted { checkpoint } => {
                 self.sampler.goes_on();
                 tracing::debug!(
-                    task = %checkpoint.task.short(),
-                    generation = checkpoint.generation.0,
                     role = ?checkpoint.role,
                     step = checkpoint.step,
                     "checkpoint committed"
@@ -58,7 +58,6 @@ impl<S: StateStore> Owner<S> {
             }
             Event::SetAside { checkpoint } => tracing::warn!(
                 task = %checkpoint.task.short(),
-                generation = checkpoint.generation.0,
                 folder = checkpoint.folder(),
                 "checkpoint set aside: it is not what its digest says"
             ),
@@ -79,6 +78,7 @@ impl<S: StateStore> Owner<S> {
         self.progress.remove(&task);
         self.checkpoints_wanted.remove(&task);
         self.meetings.remove(task);
+        self.attempts.end(task);
     }
 
     /// Puts into a failure where the trainer was when it was last heard of: of a worker that is
@@ -122,9 +122,6 @@ impl<S: StateStore> Owner<S> {
         let worker = lease.leader.worker.clone();
         measure::task_finished(known.spec().kind());
         tracing::info!(
-            task = %task.short(),
-            generation = known.generation().0,
-            %worker,
             kind = %known.spec().kind(),
             seconds = observation.seconds,
             "task done"
@@ -164,10 +161,10 @@ fn in_words(progress: &v1::Progress) -> String {
     words
 }
 
-fn note_end(task: TaskId, failure: Option<&Failure>, next: Next) {
+fn note_end(failure: Option<&Failure>, next: Next) {
     let Some(failure) = failure else {
         measure::attempt_released();
-        tracing::info!(task = %task.short(), "lease given back");
+        tracing::info!("lease given back");
         return;
     };
     measure::attempt_failed(failure.class);
@@ -176,12 +173,11 @@ fn note_end(task: TaskId, failure: Option<&Failure>, next: Next) {
         measure::task_gave_up();
     }
     tracing::warn!(
-        task = %task.short(),
-        generation = failure.generation.0,
+        // Of a group, the one that has failed need not be the one that leads it.
         worker = %failure.worker,
         attempt = failure.attempt,
         class = ?failure.class,
-        reason = failure.message,
+        cause = failure.message,
         gives_up,
         "attempt failed"
     );

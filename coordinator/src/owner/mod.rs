@@ -28,6 +28,7 @@ use crate::measure;
 use crate::refuse::OnTheWire;
 use crate::restore::Restored;
 use crate::state::{Batch, StateStore, SweepRecord, WriteError};
+use attempts::Attempts;
 use fleet::Waiter;
 use fronts::{Finished, LiveFront};
 use meetings::Meetings;
@@ -35,6 +36,7 @@ use pace::Pace;
 use points::{Decided, When};
 use sample::Sampler;
 
+mod attempts;
 mod events;
 mod fleet;
 mod fronts;
@@ -68,6 +70,8 @@ pub(crate) struct Owner<S> {
     checkpoints_wanted: BTreeSet<TaskId>,
     /// What the trainers of leased tasks have said last.
     progress: BTreeMap<TaskId, v1::Progress>,
+    /// In what is logged about leased tasks.
+    attempts: Attempts,
     /// Where the groups of leased tasks meet, and which are to part.
     meetings: Meetings,
     /// Since when workers have been kept for groups.
@@ -133,6 +137,7 @@ impl<S: StateStore> Owner<S> {
             roster: Roster::default(),
             checkpoints_wanted: BTreeSet::new(),
             progress: BTreeMap::new(),
+            attempts: Attempts::default(),
             meetings: Meetings::default(),
             patience,
             finished: BTreeMap::new(),
@@ -405,6 +410,7 @@ impl<S: StateStore> Owner<S> {
                 let leased: BTreeSet<TaskId> = ledger.leased().map(|(task, _)| task.id()).collect();
                 self.progress.retain(|task, _| leased.contains(task));
                 self.meetings.retain(&leased);
+                self.attempts.retain(&leased);
                 (self.checkpoints_wanted).retain(|task| leased.contains(task));
             }
         }

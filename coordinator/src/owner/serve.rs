@@ -165,6 +165,8 @@ impl<S: StateStore> Owner<S> {
         let claim = grant.claim;
         let task = self.ledger.task(claim.task);
         let spec = task.map_or_else(String::new, |task| task.spec().canonical_json());
+        let attempt = self.attempt(claim.task, Some(&grant.sweep));
+        let _inside = attempt.enter();
         let manifest = self.sweeps.get(&grant.sweep).map(|it| &it.manifest);
         let mut lease = Lease {
             checkpoint_every_s: manifest.map_or(0, |manifest| manifest.checkpoint.every_s),
@@ -177,14 +179,11 @@ impl<S: StateStore> Owner<S> {
             self.patience.served(&waiter.worker);
             let device = self.roster.get(&waiter.worker);
             tracing::info!(
-                task = %claim.task.short(),
-                generation = claim.generation.0,
                 node,
                 nodes = grant.nodes(),
                 worker = %waiter.worker,
                 device = device.map_or("", |worker| &worker.device),
                 attempt = grant.attempt,
-                sweep = %grant.sweep,
                 "leased"
             );
             lease.node = node;

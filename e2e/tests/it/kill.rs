@@ -290,7 +290,7 @@ fn train_through(point: Option<Point>) -> Trained {
     for line in crew.log("worker").lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         if line["message"] == "begins" {
-            let task = line["span"]["task"].as_str().unwrap().to_owned();
+            let task = line["task"].as_str().unwrap().to_owned();
             *attempts.entry(task).or_default() += 1;
         }
     }

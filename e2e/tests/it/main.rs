@@ -18,6 +18,7 @@ mod interrupt;
 mod kept;
 mod kill;
 mod late;
+mod lines;
 mod logs;
 mod manifests;
 mod moody;
