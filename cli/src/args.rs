@@ -27,7 +27,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (t
 partial), 130 interrupted (what was done is kept; run again to go on).
 
 Machine output goes to stdout; progress, logs and errors go to stderr. AUTOREP_LOG sets what is \
-logged, as in AUTOREP_LOG=info or AUTOREP_LOG=autorep_worker=debug.";
+logged, as in AUTOREP_LOG=info or AUTOREP_LOG=autorep_worker=debug. OTEL_EXPORTER_OTLP_ENDPOINT \
+says where traces go, as in http://collector:4317; TRACEPARENT is continued.";
 
 /// Builds accuracy-versus-ReLU-count fronts of convolutional networks for private inference.
 ///

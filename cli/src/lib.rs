@@ -27,13 +27,14 @@ pub mod signal;
 pub mod store;
 pub mod telemetry;
 pub mod token;
+pub mod traces;
 pub mod weights;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::args::{Cli, Command};
@@ -43,22 +44,35 @@ use crate::logging::Logs;
 
 /// Reads the process's arguments, does what they say and reports errors to stderr.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let name = matches.subcommand_name().unwrap_or_default();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let logs = Logs::of(&cli.command);
-    match dispatch(cli.command, logs) {
+    let code = match dispatch(cli.command, name, logs) {
         Ok(exit) => exit.into(),
         Err(error) => {
             logs.report(&error);
             ExitCode::from(Exit::FAILED)
         }
+    };
+    traces::flush();
+    code
+}
+
+fn dispatch(command: Command, name: &str, logs: Logs) -> Result<Exit> {
+    // `run` sets logging and tracing up itself: it has to pass its progress bars by.
+    let is_run = matches!(command, Command::Run(_));
+    if !is_run {
+        logs.init(BoxMakeWriter::new(std::io::stderr));
+    }
+    if is_run || logs.is_of_a_daemon() {
+        carry_out(command)
+    } else {
+        traces::traced(name, || carry_out(command))
     }
 }
 
-fn dispatch(command: Command, logs: Logs) -> Result<Exit> {
-    // `run` sets its logging up itself: it has to pass its progress bars by.
-    if !matches!(command, Command::Run(_)) {
-        logs.init(BoxMakeWriter::new(std::io::stderr));
-    }
+fn carry_out(command: Command) -> Result<Exit> {
     match command {
         Command::Run(args) => run::run(&args),
         Command::Plan(args) => wait(plan::plan(&args)),

@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal as _;
 
+use autorep_transport::trace::TRACE_ONLY;
 use clap::{Args, ValueEnum};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -10,6 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::args::Command;
 use crate::output;
+use crate::traces::{self, Service};
 use json::JsonLines;
 
 mod json;
@@ -68,13 +71,18 @@ pub enum Audience {
 pub struct Logs {
     audience: Audience,
     is_json: bool,
+    service: Service,
 }
 
 impl Logs {
     /// As it befits a command.
     pub fn of(command: &Command) -> Self {
-        let (audience, format) = if let Command::Coordinator(args) = command {
-            (Audience::Operator, args.logs.log_format)
+        let (audience, format, service) = if let Command::Coordinator(args) = command {
+            (
+                Audience::Operator,
+                args.logs.log_format,
+                Service::Coordinator,
+            )
         } else if let Command::Worker(args) = command {
             // A worker with a parent writes for the person who watches the parent.
             let is_watched = args.exit_with_parent;
@@ -83,7 +91,7 @@ impl Logs {
             } else {
                 Audience::Operator
             };
-            (audience, args.logs.log_format)
+            (audience, args.logs.log_format, Service::Worker)
         } else {
             return Self::for_a_person();
         };
@@ -92,7 +100,11 @@ impl Logs {
             LogFormat::Text => false,
             LogFormat::Json => true,
         };
-        Self { audience, is_json }
+        Self {
+            audience,
+            is_json,
+            service,
+        }
     }
 
     /// Warnings, as text.
@@ -100,10 +112,16 @@ impl Logs {
         Self {
             audience: Audience::Person,
             is_json: false,
+            service: Service::Command,
         }
     }
 
-    /// Sets up logging for this process. Called once, first thing.
+    /// Whether this is a daemon, which has no one command to trace.
+    pub fn is_of_a_daemon(self) -> bool {
+        self.service != Service::Command
+    }
+
+    /// Sets up logging and tracing for this process. Called once, first thing.
     ///
     /// A filter that cannot be read is reported and replaced by the default: logging is no reason
     /// to refuse work.
@@ -121,6 +139,8 @@ impl Logs {
                 Err(error) => (EnvFilter::new(default), Some(error)),
             }
         };
+        let filter = filter.and(filter_fn(|it| it.target() != TRACE_ONLY));
+        let (traces, untraced) = traces::layer(self.service);
         let lines = if self.is_json {
             json::tell_of_panics();
             JsonLines::new(writer).with_filter(filter).boxed()
@@ -134,11 +154,15 @@ impl Logs {
                 .with_filter(filter)
                 .boxed()
         };
-        if let Err(error) = tracing_subscriber::registry().with(lines).try_init() {
+        let both = tracing_subscriber::registry().with(traces).with(lines);
+        if let Err(error) = both.try_init() {
             tracing::debug!("logging was set up before: {error}");
         }
         if let Some(error) = problem {
             tracing::warn!("{FILTER} is not a filter ({error}); logging {default}");
+        }
+        if let Some(error) = untraced {
+            tracing::warn!("traces go nowhere: {error:#}");
         }
     }
 

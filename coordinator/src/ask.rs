@@ -265,6 +265,8 @@ pub(crate) struct NewSweep {
     pub(crate) manifest: Manifest,
     pub(crate) plan: Arc<Plan>,
     pub(crate) digest: Digest,
+    /// The call that submits it, as a `traceparent`; empty where nothing is traced.
+    pub(crate) trace: String,
 }
 
 /// The answer to a request for work.
@@ -288,6 +290,8 @@ pub(crate) struct Lease {
     pub(crate) checkpoint_every_s: u32,
     /// Optimizer steps between two of them; 0 for never.
     pub(crate) checkpoint_every_steps: u32,
+    /// The attempt's span, as a `traceparent`; empty where nothing is traced.
+    pub(crate) traceparent: String,
 }
 
 /// A task that was looked for by a beginning of its id.

@@ -62,6 +62,10 @@ pub(crate) struct SweepRecord {
     /// Milliseconds of work on its tasks that do not count against its limit.
     #[serde(default, skip_serializing_if = "autorep_core::blank::is_default")]
     pub(crate) before_ms: i64,
+    /// The call that has submitted it, as a `traceparent`: attempts belong to its trace. Empty where
+    /// nothing was traced.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) trace: String,
 }
 
 impl SweepRecord {
@@ -77,6 +81,7 @@ impl SweepRecord {
             submitted_unix_ms: 0,
             at_limit: false,
             before_ms: 0,
+            trace: String::new(),
         }
     }
 }

@@ -54,6 +54,7 @@ pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
         spec,
         checkpoint_every_s,
         checkpoint_every_steps,
+        traceparent,
     } = lease;
     let nodes = grant.nodes();
     v1::Assignment {
@@ -74,6 +75,7 @@ pub(crate) fn assignment(lease: Lease) -> v1::Assignment {
         stop_after: grant.stop_after,
         nodes,
         ranks: grant.ranks,
+        traceparent,
     }
 }
 

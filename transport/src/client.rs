@@ -22,6 +22,7 @@ use crate::files::{Content, FileError, Reread};
 use crate::secret::{Secret, SecretError};
 use crate::stream::{Secured, explained};
 use crate::tls::{ALPN, authorities, certificates, private_key, provider, unusable};
+use crate::trace;
 
 /// Where a caller's token comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -228,7 +229,7 @@ fn header(token: &Secret) -> MetadataValue<Ascii> {
     value
 }
 
-/// Puts the token, if there is one, into each call.
+/// Puts the token, if there is one, into each call, and the trace that the call belongs to.
 #[derive(Clone, Debug)]
 pub struct Bearer(Option<Header>);
 
@@ -249,6 +250,7 @@ impl std::fmt::Debug for Header {
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        trace::inject(request.metadata_mut());
         let header = match &self.0 {
             None => return Ok(request),
             Some(Header::Given(header)) => header.clone(),

@@ -2,8 +2,9 @@
 //! coordinator knows who calls.
 //!
 //! Both sides read certificates, keys and tokens from files and read them again when they change, so
-//! that what a secret store renews needs no restart. Nothing here knows a service or a message; which
-//! call needs which [`Right`] is the coordinator's to say.
+//! that what a secret store renews needs no restart. Calls carry the trace that they belong to.
+//! Nothing here knows a service or a message; which call needs which [`Right`] is the coordinator's
+//! to say.
 
 mod client;
 mod files;
@@ -13,6 +14,7 @@ mod server;
 mod stream;
 mod tls;
 mod tokens;
+pub mod trace;
 
 pub use client::{Bearer, Credentials, CredentialsError, TokenSource};
 pub use files::{FileError, MAX_FILE_BYTES};

@@ -20,11 +20,12 @@ use autorep_failpoint::{Point, reached};
 use autorep_proto::convert::interim;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1::{self, trainer_command::Command, trainer_event};
+use autorep_transport::trace::TRACE_ONLY;
 use futures::future::{BoxFuture, FutureExt as _};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, info_span};
 
 use crate::causes::chain;
 use crate::checkpoints::{self, Next, Queue, Ready, UploadError};
@@ -107,6 +108,8 @@ pub(crate) struct Attempt<'a> {
 
     fetching: Option<BoxFuture<'static, Result<Inputs, FetchError>>>,
     trainer: Option<Trainers>,
+    /// In which the trainers work.
+    training: Span,
     uploading: Option<BoxFuture<'static, Result<CheckpointRef, UploadError>>>,
     ending: Option<BoxFuture<'static, Result<Ended, Refusal>>>,
     renewing: Option<BoxFuture<'static, (Instant, Result<v1::RenewResponse, Refusal>)>>,
@@ -139,7 +142,8 @@ pub(crate) struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     pub(crate) fn new(around: &'a Surroundings, task: Task, folder: AttemptFolder) -> Self {
         let now = Instant::now();
-        let fetching = inputs::fetch(around.store.clone(), task.clone(), folder.clone());
+        let fetching = inputs::fetch(around.store.clone(), task.clone(), folder.clone())
+            .instrument(info_span!(target: TRACE_ONLY, "fetch"));
         Self {
             around,
             group: Group::of(&task),
@@ -149,6 +153,7 @@ impl<'a> Attempt<'a> {
             folder,
             fetching: Some(fetching.boxed()),
             trainer: None,
+            training: Span::none(),
             uploading: None,
             ending: None,
             renewing: None,
@@ -276,7 +281,9 @@ impl<'a> Attempt<'a> {
 
     fn upload(&mut self, ready: Ready) {
         let (store, fleet) = (self.around.store.clone(), self.around.fleet.clone());
-        self.uploading = Some(checkpoints::upload(store, fleet, self.task.claim, ready).boxed());
+        let span = info_span!(target: TRACE_ONLY, "store", role = ?ready.role, step = ready.step);
+        let upload = checkpoints::upload(store, fleet, self.task.claim, ready);
+        self.uploading = Some(upload.instrument(span).boxed());
     }
 
     /// Removes the folder of a checkpoint that is of no use.
@@ -471,6 +478,7 @@ impl<'a> Attempt<'a> {
 
     fn trainer_ended(&mut self, end: &End) -> Option<Outcome> {
         self.trainer = None;
+        self.training = Span::none();
         self.stop_overdue = None;
         self.progress = None;
         self.clock.storing(Instant::now());

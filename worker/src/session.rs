@@ -8,7 +8,7 @@ use autorep_core::observation::Interim;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
-use autorep_transport::CredentialsError;
+use autorep_transport::{CredentialsError, trace};
 use object_store::ObjectStore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -241,6 +241,7 @@ impl Session {
         let claim = part.claim;
         // Of the highest level, so that no filter lets a line through and keeps back what it is about.
         let span = tracing::error_span!(
+            parent: None,
             "attempt",
             task = claim.task.short(),
             generation = claim.generation.0,
@@ -249,6 +250,7 @@ impl Session {
             sweep = assignment.sweep,
             attempt = assignment.attempt,
         );
+        trace::continue_from(&span, &assignment.traceparent, "");
         let report = match Task::new(part, assignment) {
             Ok(task) => self.attempt(task, terms).instrument(span.clone()).await,
             Err(error) => {

@@ -33,13 +33,16 @@ const DEAD_WITHIN: Duration = Duration::from_secs(30);
 /// than one thing to do a step then takes many times as long.
 const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
 
-/// By what a coordinator knows this worker. A trainer talks to nobody but its worker, and needs none
-/// of it. Those of the store stay: data sets may lie in buckets.
-const OF_WORKER: [&str; 4] = [
+/// By what a coordinator or a collector of traces knows this worker. A trainer talks to nobody but its
+/// worker, and needs none of it. Those of the store stay: data sets may lie in buckets.
+const OF_WORKER: [&str; 7] = [
     "AUTOREP_TOKEN",
     "AUTOREP_TOKEN_FILE",
     "AUTOREP_CLIENT_CERT",
     "AUTOREP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "TRACESTATE",
 ];
 
 /// Events read ahead. Beyond that a trainer that talks too fast waits.
@@ -60,6 +63,8 @@ pub(crate) struct Launch {
     pub(crate) folder: PathBuf,
     /// The file that gets what it prints.
     pub(crate) log: PathBuf,
+    /// The span that it works in, as a `traceparent`; empty where nothing is traced.
+    pub(crate) traceparent: String,
 }
 
 impl Launch {
@@ -74,6 +79,10 @@ impl Launch {
         for variable in OF_WORKER {
             command.env_remove(variable);
         }
+        match self.traceparent.as_str() {
+            "" => command.env_remove("TRACEPARENT"),
+            traceparent => command.env("TRACEPARENT", traceparent),
+        };
         if let Some(first) = &self.library_path {
             command.env("LD_LIBRARY_PATH", library_path(first));
         }
@@ -368,6 +377,7 @@ mod tests {
                 library_path: None,
                 folder: folder.path().join(name),
                 log: folder.path().join("log"),
+                traceparent: String::new(),
             };
             TrainerProcess::spawn(&launch).map(drop)
         };

@@ -1,7 +1,7 @@
 //! Log lines for machines: one flat JSON object each.
 //!
 //! A line has `timestamp` (RFC 3339, UTC), `level`, `target` and `message`, then the fields of the
-//! spans around it and its own, all at top level: of fields of the same name the innermost counts,
+//! spans around it, its own, and `trace_id` and `span_id`, all at top level: of fields of the same name the innermost counts,
 //! so that `jq 'select(.task == "…")'` finds every line about a task, whoever wrote it. A field that
 //! is called like one of the fixed ones has `field.` before its name.
 
@@ -9,6 +9,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;
 use std::io::Write as _;
 
+use opentelemetry::trace::TraceContextExt as _;
 use serde::Serializer as _;
 use serde::ser::SerializeMap as _;
 use serde_json::Value;
@@ -74,6 +75,12 @@ where
         let mut own = Fields::default();
         event.record(&mut own);
         own.add_outer(&fields);
+        let current = opentelemetry::Context::current();
+        let current = current.span().span_context().clone();
+        if current.is_valid() {
+            own.set("trace_id", current.trace_id().to_string());
+            own.set("span_id", current.span_id().to_string());
+        }
         // What comes from the crate `log` says in fields where it comes from.
         let normal = event.normalized_metadata();
         let metadata = normal.as_ref().unwrap_or_else(|| event.metadata());
@@ -150,7 +157,7 @@ impl Visit for Fields {
 fn line(level: Level, target: &str, fields: &Fields) -> Vec<u8> {
     let mut timestamp = String::new();
     // Writing to a String cannot fail.
-    drop(SystemTime.format_time(&mut Writer::new(&mut timestamp)));
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
     let mut line = Vec::with_capacity(256);
     let write = |line: &mut Vec<u8>| -> serde_json::Result<()> {
         let mut serializer = serde_json::Serializer::new(line);

@@ -30,6 +30,7 @@ use crate::manifest_file::{self, ManifestFile};
 use crate::progress::{Look, Reporter};
 use crate::signal::StopSignals;
 use crate::store;
+use crate::traces;
 use equipment::Equipment;
 use workers::{Fleet, WorkerCommand};
 
@@ -49,8 +50,18 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let Some(file) = manifest_file::read(&args.manifest)? else {
         return Ok(Exit::Usage);
     };
-    let mut reporter = Reporter::new(file.manifest.name.as_str());
+    let reporter = Reporter::new(file.manifest.name.as_str());
     Logs::for_a_person().init(reporter.log_writer());
+    traces::traced("run", || run_file(args, file, begun, reporter))
+}
+
+/// Runs a sweep to its front, once its manifest is read and whoever watches can be told.
+fn run_file(
+    args: &RunArgs,
+    file: ManifestFile,
+    begun: Instant,
+    mut reporter: Reporter,
+) -> Result<Exit> {
     let equipment = Equipment::find(args, &file.manifest);
     if !args.store.exists() {
         // With an empty store there is work to do: do not even make the folder.

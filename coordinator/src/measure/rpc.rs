@@ -1,4 +1,4 @@
-//! Every gRPC call, counted and timed where it passes the server.
+//! Every gRPC call, counted, timed and traced where it passes the server.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use autorep_proto::FILE_DESCRIPTOR_SET;
+use autorep_transport::trace::{self, TRACE_ONLY};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -14,8 +15,13 @@ use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
 use tonic::Code;
 use tower::{Layer, Service};
+use tracing::{Instrument as _, Span};
 
 use super::table::{RPC_REQUESTS, RPC_TIME};
+
+/// Methods that callers call again and again until there is something: a span for each call would
+/// hide the others.
+const POLLED: [&str; 3] = ["Acquire", "Renew", "Show"];
 
 /// The methods that are counted by name: those that this server has.
 #[derive(Debug)]
@@ -31,6 +37,30 @@ struct Method {
     service: String,
     name: String,
     streams: bool,
+    is_traced: bool,
+}
+
+impl Method {
+    /// The span of a call, in the trace of its caller.
+    fn span(&self, headers: &HeaderMap) -> Span {
+        if !self.is_traced {
+            return Span::none();
+        }
+        let span = tracing::info_span!(
+            target: TRACE_ONLY,
+            parent: None,
+            "call",
+            otel.name = format!("{}/{}", self.service, self.name),
+            otel.kind = "server",
+            otel.status_code = tracing::field::Empty,
+            rpc.system = "grpc",
+            rpc.service = self.service,
+            rpc.method = self.name,
+            rpc.grpc.status_code = tracing::field::Empty,
+        );
+        trace::continue_call(&span, headers);
+        span
+    }
 }
 
 impl Methods {
@@ -51,7 +81,9 @@ impl Methods {
                 let service_name = format!("{}.{}", file.package(), service.name());
                 for method in &service.method {
                     let path = format!("/{service_name}/{}", method.name());
+                    let is_ours = service_name.starts_with("autorep.");
                     let method = Method {
+                        is_traced: is_ours && !POLLED.contains(&method.name()),
                         service: service_name.clone(),
                         name: method.name().to_owned(),
                         streams: method.server_streaming() || method.client_streaming(),
@@ -64,6 +96,7 @@ impl Methods {
             service: "other".to_owned(),
             name: "other".to_owned(),
             streams: false,
+            is_traced: false,
         });
         Self { known, other }
     }
@@ -139,6 +172,7 @@ struct Call {
     method: Arc<Method>,
     began: Instant,
     code: Option<Code>,
+    span: Span,
 }
 
 impl Call {
@@ -150,6 +184,10 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let code = self.code.unwrap_or(Code::Cancelled);
+        self.span.record("rpc.grpc.status_code", i32::from(code));
+        if is_servers_fault(code) {
+            self.span.record("otel.status_code", "ERROR");
+        }
         let method = &self.method;
         if !method.streams {
             let (service, name) = (method.service.clone(), method.name.clone());
@@ -178,12 +216,15 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
+        let method = self.methods.of(request.uri().path());
+        let span = method.span(request.headers());
         let call = Call {
-            method: self.methods.of(request.uri().path()),
+            method,
             began: Instant::now(),
             code: None,
+            span: span.clone(),
         };
-        let answering = self.inner.call(request);
+        let answering = self.inner.call(request).instrument(span);
         Box::pin(async move {
             let answer = match answering.await {
                 Ok(answer) => answer,
@@ -249,6 +290,29 @@ fn status(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_bytes(status.as_bytes()))
 }
 
+/// Whether it is the server that has failed, as OpenTelemetry sees it.
+const fn is_servers_fault(code: Code) -> bool {
+    match code {
+        Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unauthenticated => false,
+    }
+}
+
 /// As other gRPC servers name them in metrics.
 const fn code_name(code: Code) -> &'static str {
     match code {
@@ -287,6 +351,14 @@ mod tests {
         assert!(methods.of("/autorep.v1.Lab/WatchFront").streams);
         assert_eq!(methods.of("/grpc.health.v1.Health/Check").name, "Check");
         assert_eq!(methods.of("/autorep.v1.Fleet/../made/up").name, "other");
+        let traced = |path: &str| methods.of(path).is_traced;
+        assert!(traced("/autorep.v1.Lab/Submit") && traced("/autorep.v1.Fleet/Commit"));
+        for polled in POLLED {
+            let paths = ["Fleet", "Lab"].map(|it| format!("/autorep.v1.{it}/{polled}"));
+            assert!(paths.iter().any(|path| methods.known.contains_key(path)));
+            assert!(!paths.iter().any(|path| traced(path)), "{polled}");
+        }
+        assert!(!traced("/grpc.health.v1.Health/Check"));
     }
 
     #[test]

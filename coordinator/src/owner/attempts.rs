@@ -1,10 +1,11 @@
 //! The spans of attempts: what is logged inside one says which sweep, task, generation and worker it
-//! is about.
+//! is about. They belong to the trace of whoever submitted the sweep, before and after a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use autorep_core::id::{SweepName, TaskId};
 use autorep_core::ledger::{Event, TaskState};
+use autorep_transport::trace;
 use tracing::Span;
 
 use super::Owner;
@@ -63,12 +64,16 @@ impl<S: StateStore> Owner<S> {
         let sweep = sweep.or_else(|| of_task.first().copied());
         // Of the highest level, so that no filter lets a line through and keeps back what it is about.
         let span = tracing::error_span!(
+            parent: None,
             "attempt",
             sweep = sweep.map(SweepName::as_str),
             task = task.short(),
             generation = known.generation().0,
             worker = %lease.leader.worker,
         );
+        if let Some(record) = sweep.and_then(|sweep| self.sweeps.get(sweep)) {
+            trace::continue_from(&span, &record.trace, "");
+        }
         self.attempts.0.insert(task, span.clone());
         span
     }

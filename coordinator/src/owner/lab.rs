@@ -47,6 +47,7 @@ impl<S: StateStore> Owner<S> {
             manifest,
             plan,
             digest,
+            trace,
         } = sweep;
         let name = manifest.name.clone();
         let known = self.sweeps.get(&name);
@@ -59,6 +60,10 @@ impl<S: StateStore> Owner<S> {
         }
         let last = self.sweeps.values().map(|record| record.order + 1).max();
         let order = known.map_or_else(|| last.unwrap_or(0), |record| record.order);
+        let trace = match known {
+            Some(record) if trace.is_empty() => record.trace.clone(),
+            Some(_) | None => trace,
+        };
         // Asked for again, the same sweep has no more time than it had.
         let since_unix_ms = match known {
             _ if manifest.limit.hours <= 0.0 => 0,
@@ -85,6 +90,7 @@ impl<S: StateStore> Owner<S> {
         );
         let record = SweepRecord {
             submitted_unix_ms: since_unix_ms,
+            trace,
             ..SweepRecord::new(order, manifest, digest)
         };
         self.sweeps.insert(name.clone(), record);

@@ -6,6 +6,7 @@ use autorep_core::id::WorkerId;
 use autorep_core::ledger::{Acquired, Asker, Company, Grant};
 use autorep_core::offer::Offer;
 use autorep_core::roster::PRESENT_MS;
+use autorep_transport::trace;
 
 use super::Owner;
 use super::fleet::Waiter;
@@ -174,6 +175,7 @@ impl<S: StateStore> Owner<S> {
             grant: grant.clone(),
             node: 0,
             spec,
+            traceparent: trace::of(&attempt),
         };
         for (node, waiter) in (0..).zip(group) {
             self.patience.served(&waiter.worker);

@@ -12,6 +12,7 @@ use autorep_proto::convert::BadMessage;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use autorep_proto::v1::lab_server::Lab;
+use autorep_transport::trace;
 use futures::{Stream, StreamExt as _, stream};
 use object_store::ObjectStore;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -116,7 +117,12 @@ impl LabService {
         } = request;
         check_length(&manifest, self.config.max_manifest_bytes)?;
         let (manifest, plan) = expanded(&manifest, rehearsal, self.config.max_plan_tasks)?;
-        submit_expanded(&self.desk, new_sweep(manifest, plan), dry_run).await
+        submit_expanded(
+            &self.desk,
+            new_sweep(manifest, plan, String::new()),
+            dry_run,
+        )
+        .await
     }
 }
 
@@ -177,12 +183,13 @@ fn expanded(
     Ok((manifest, plan))
 }
 
-fn new_sweep(manifest: Manifest, plan: Plan) -> Box<NewSweep> {
+fn new_sweep(manifest: Manifest, plan: Plan, trace: String) -> Box<NewSweep> {
     let digest = plan.digest();
     Box::new(NewSweep {
         manifest,
         plan: Arc::new(plan),
         digest,
+        trace,
     })
 }
 
@@ -199,9 +206,10 @@ impl Lab for LabService {
             rehearsal,
         } = request.into_inner();
         let owner = desk.owner().cloned();
+        let trace = trace::current();
         let sweep = self
             .expand(manifest, rehearsal, |manifest, plan| {
-                Ok(new_sweep(owned_by(manifest, owner), plan))
+                Ok(new_sweep(owned_by(manifest, owner), plan, trace))
             })
             .await?;
         if !dry_run {

@@ -37,6 +37,7 @@ mod store;
 mod sts;
 mod sweep;
 mod tidy;
+mod traces;
 mod ways;
 mod weed;
 mod wire;

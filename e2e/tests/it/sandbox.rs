@@ -47,7 +47,11 @@ impl Sandbox {
     pub(crate) fn autorep(&self) -> Command {
         let mut command = Command::new(program("autorep"));
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("AUTOREP_") {
+            let known = name.to_string_lossy();
+            if ["AUTOREP_", "OTEL_", "TRACE"]
+                .iter()
+                .any(|of| known.starts_with(of))
+            {
                 command.env_remove(name);
             }
         }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use autorep_core::observation::Interim;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::v1;
+use autorep_transport::trace::{self, TRACE_ONLY};
 use tokio::time::Instant;
+use tracing::info_span;
 
 use super::Attempt;
 use super::ending::{Verdict, failure};
@@ -18,7 +20,9 @@ impl Attempt<'_> {
     /// Starts the trainers.
     pub(super) fn start(&mut self, inputs: &Inputs) {
         let config = &self.around.config;
+        let training = info_span!(target: TRACE_ONLY, "train", device = config.device);
         let launch = Launch {
+            traceparent: trace::of(&training),
             binary: config.trainer.clone(),
             library_path: config.library_path.clone(),
             folder: self.folder.checkpoints(),
@@ -27,6 +31,7 @@ impl Attempt<'_> {
         match Trainers::spawn(&launch, self.start_tasks(inputs)) {
             Ok(trainer) => {
                 self.trainer = Some(trainer);
+                self.training = training;
                 reached(Point::WorkerAfterStart);
                 self.clock.training(Instant::now());
             }

@@ -98,6 +98,7 @@ impl Lab {
             stop_after: None,
             nodes: 1,
             ranks: 0,
+            traceparent: String::new(),
         };
         self.recorder.change(|it| it.offers.push_back(assignment));
         claim.task
