@@ -45,7 +45,7 @@ fn parsed(line: &str) -> Value {
 #[track_caller]
 fn attempts(log: &str, sayings: &[&str]) -> BTreeMap<String, BTreeSet<u64>> {
     let mut attempts: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
-    let mut said = BTreeSet::new();
+    let mut said: BTreeSet<&str> = BTreeSet::new();
     for line in log.lines() {
         let fields = parsed(line);
         let saying = fields["message"].as_str().unwrap();
