@@ -27,9 +27,10 @@ impl<W: Write> Journal<W> {
         Self { out, told: None }
     }
 
-    /// The task that begins.
-    pub fn begin(&mut self, start: &v1::StartTask) {
-        self.print(&beginning(start));
+    /// The task that begins, as a part of the trace that `traceparent` names (W3C Trace Context; empty
+    /// for none).
+    pub fn begin(&mut self, start: &v1::StartTask, traceparent: &str) {
+        self.print(&beginning(start, traceparent));
     }
 
     /// Something that the worker is told, too.
@@ -71,7 +72,7 @@ impl<W: Write> Journal<W> {
     }
 }
 
-fn beginning(start: &v1::StartTask) -> String {
+fn beginning(start: &v1::StartTask, traceparent: &str) -> String {
     let task = Digest::of(&start.spec).short();
     let device = &start.device;
     let mut parts = vec![match serde_json::from_slice::<TaskSpec>(&start.spec) {
@@ -88,6 +89,11 @@ fn beginning(start: &v1::StartTask) -> String {
     }
     if let Some(epochs) = start.stop_after {
         parts.push(format!("until epoch {epochs}"));
+    }
+    // By it the log and its trace are found from one another.
+    let trace = traceparent.split('-').nth(1).unwrap_or_default();
+    if trace.len() == 32 && trace.bytes().all(|it| it.is_ascii_hexdigit()) {
+        parts.push(format!("trace_id={trace}"));
     }
     parts.join(", ")
 }
@@ -165,6 +171,15 @@ mod tests {
             resume_folder: "/x".to_owned(),
             ..v1::StartTask::default()
         };
-        assert_eq!(beginning(&start), "task 44136fa3, on cpu, resumed");
+        let words = "task 44136fa3, on cpu, resumed";
+        for none in ["", "00-4bf9-00f0-01"] {
+            assert_eq!(beginning(&start, none), words);
+        }
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        assert_eq!(
+            beginning(&start, &parent),
+            format!("{words}, trace_id={trace}")
+        );
     }
 }

@@ -50,22 +50,10 @@ fn serve_worker() -> anyhow::Result<()> {
         "expected a worker's socket as standard input; workers start this program, people use \
          `autorep-trainer local`",
     )?;
-    say_the_trace();
     serve::serve(stream)?;
     // Everything is stored and said. What would still run are libtorch's own destructors, for a
     // tenth of a second that the next task can use.
     end_now()
-}
-
-/// The first line of the log that is kept of this attempt: by it the log and its trace are found from
-/// one another. The worker says in a variable which trace it is, as W3C Trace Context has it.
-fn say_the_trace() {
-    let parent = std::env::var("TRACEPARENT").unwrap_or_default();
-    let trace = parent.split('-').nth(1).unwrap_or_default();
-    if trace.len() == 32 && trace.bytes().all(|it| it.is_ascii_hexdigit()) {
-        // Nobody may be reading, which is no reason not to train.
-        drop(print(&format!("trace_id={trace}")));
-    }
 }
 
 #[expect(

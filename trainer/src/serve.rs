@@ -56,7 +56,8 @@ pub fn serve(stream: UnixStream) -> Result<(), ServeError> {
         .spawn(move || listen(reader, sender))?;
     let follows = (start.group.as_ref()).is_some_and(|group| group.rank > 0);
     let mut journal = Journal::new(std::io::stdout());
-    journal.begin(&start);
+    // The worker says in a variable which trace this is.
+    journal.begin(&start, &std::env::var("TRACEPARENT").unwrap_or_default());
     let mut host = WorkerHost {
         stream,
         commands,

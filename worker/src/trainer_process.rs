@@ -355,6 +355,7 @@ mod tests {
     #[test]
     fn a_trainer_is_not_given_by_what_its_worker_is_known() {
         let launch = Launch {
+            traceparent: "00-4bf9-00f0-01".to_owned(),
             binary: "trainer".into(),
             library_path: None,
             folder: ".".into(),

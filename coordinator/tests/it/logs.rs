@@ -1,7 +1,5 @@
 //! The logs of trainers, as people read and follow them.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use autorep_coordinator::Config;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;

@@ -45,8 +45,8 @@ pub(crate) struct State {
     pub(crate) renewals: Renewals,
     /// Where members are told that their group meets.
     pub(crate) rendezvous: String,
-    /// Whether somebody follows the trainer's log.
-    pub(crate) follows_log: bool,
+    /// How many follow the trainer's log.
+    pub(crate) followers: u32,
     /// The latest renewal as it came.
     pub(crate) renewed: v1::RenewRequest,
     pub(crate) idle: bool,
@@ -72,7 +72,7 @@ impl Recorder {
             offers: VecDeque::new(),
             renewals: Renewals::Directive(v1::Directive::Continue),
             rendezvous: String::new(),
-            follows_log: false,
+            followers: 0,
             renewed: v1::RenewRequest::default(),
             idle: false,
             terms: v1::RegisterResponse {
@@ -209,7 +209,7 @@ impl Fleet for Recorder {
             Renewals::Directive(directive) => Ok(Response::new(v1::RenewResponse {
                 directive: directive.into(),
                 rendezvous: self.look(|it| it.rendezvous.clone()),
-                store_log: self.look(|it| it.follows_log),
+                store_log: self.look(|it| it.followers > 0),
             })),
             Renewals::Stale => {
                 let held = Generation(request.claim.unwrap_or_default().generation);

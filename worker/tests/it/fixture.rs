@@ -190,12 +190,8 @@ impl Lab {
             }
         };
         let patience = Duration::from_secs(30);
-        if tokio::time::timeout(patience, wait).await.is_err() {
-            panic!(
-                "the log is not {text:?} in time, but {:?}",
-                self.log(task).await
-            );
-        }
+        let is_in_time = tokio::time::timeout(patience, wait).await.is_ok();
+        assert!(is_in_time, "not {text:?}: {:?}", self.log(task).await);
     }
 
     /// Files of the worker or its attempts that are still in the scratch folder.

@@ -18,7 +18,7 @@ async fn a_log_that_is_followed_is_stored_as_it_grows() {
     let task = lab.offer_baseline();
     lab.recorder.change(|it| {
         it.idle = true;
-        it.follows_log = true;
+        it.followers = 1;
     });
     let worker = lab.start();
     lab.until_log(task, "one\n").await;
