@@ -196,7 +196,7 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
     loop {
         tokio::select! {
             ended = &mut working => {
-                ended.context("work")?;
+                ended.context("the worker cannot go on")?;
                 return Ok(Exit::Done);
             }
             () = signals.next() => {

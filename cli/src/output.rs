@@ -7,12 +7,16 @@ use anyhow::{Context as _, Result};
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.
 pub fn stdout(bytes: &[u8]) -> Result<()> {
+    stdout_goes_on(bytes).map(|_is_there| ())
+}
+
+/// The same for whoever goes on writing: whether the reader is still there.
+pub fn stdout_goes_on(bytes: &[u8]) -> Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(error).context("write to stdout")
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("write to stdout"),
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use autorep_core::text::redacted;
 use autorep_transport::Credentials;
 use autorep_transport::trace::{self, TRACE_ONLY};
 use opentelemetry::trace::TracerProvider as _;
@@ -243,7 +244,8 @@ fn address(endpoint: &str) -> Result<http::Uri> {
     address.filter(is_fit).with_context(|| {
         format!(
             "expected a collector's address like http://HOST:4317 in OTEL_EXPORTER_OTLP_ENDPOINT, \
-             found {endpoint:?}"
+             found {:?}",
+            redacted(endpoint)
         )
     })
 }
@@ -347,8 +349,9 @@ mod tests {
             "http://collector:4317/"
         );
         assert_eq!(read("collector:4317").unwrap(), "https://collector:4317/");
-        for bad in ["ftp://collector", "http://", "no address"] {
+        for bad in ["ftp://me:hunter2@collector", "http://", "no address"] {
             let error = read(bad).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
             assert!(error.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{error}");
         }
     }

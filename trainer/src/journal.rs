@@ -5,7 +5,6 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime};
 
-use autorep_core::digest::Digest;
 use autorep_core::task::TaskSpec;
 use autorep_proto::v1;
 use autorep_proto::v1::trainer_event::Event;
@@ -73,12 +72,16 @@ impl<W: Write> Journal<W> {
 }
 
 fn beginning(start: &v1::StartTask, traceparent: &str) -> String {
-    let task = Digest::of(&start.spec).short();
     let device = &start.device;
     let mut parts = vec![match serde_json::from_slice::<TaskSpec>(&start.spec) {
-        Ok(spec) => format!("{} task {task}, seed {}", spec.kind(), spec.seed),
+        Ok(spec) => format!(
+            "{} task {}, seed {}",
+            spec.kind(),
+            spec.id().short(),
+            spec.seed
+        ),
         // The reason is said where the task is taken up.
-        Err(_unreadable) => format!("task {task}"),
+        Err(_unreadable) => "a task whose spec cannot be read".to_owned(),
     }];
     parts.push(format!("on {device}"));
     if let Some(group) = &start.group {
@@ -164,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_spec_that_cannot_be_read_is_still_named() {
+    fn a_spec_that_cannot_be_read_is_said_to_be_none() {
         let start = v1::StartTask {
             spec: b"{}".to_vec(),
             device: "cpu".to_owned(),
             resume_folder: "/x".to_owned(),
             ..v1::StartTask::default()
         };
-        let words = "task 44136fa3, on cpu, resumed";
+        let words = "a task whose spec cannot be read, on cpu, resumed";
         for none in ["", "00-4bf9-00f0-01"] {
             assert_eq!(beginning(&start, none), words);
         }

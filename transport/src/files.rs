@@ -81,6 +81,15 @@ struct State<T> {
     troubled: bool,
 }
 
+/// Somebody who reads the files. Whatever comes of it, even a panic, others may after.
+struct Looking<'a, T>(&'a Reread<T>);
+
+impl<T> Drop for Looking<'_, T> {
+    fn drop(&mut self) {
+        self.0.lock().looking = false;
+    }
+}
+
 impl<T> Reread<T> {
     /// Reads the files, which must make sense now.
     pub(crate) fn open(
@@ -115,7 +124,9 @@ impl<T> Reread<T> {
             // Whoever asks meanwhile gets what is known and waits for no disk.
             state.looking = true;
         }
+        let looking = Looking(self);
         aside(|| self.look());
+        drop(looking);
         Arc::clone(&self.lock().value)
     }
 
@@ -130,7 +141,6 @@ impl<T> Reread<T> {
             (self.parse)(&contents).map(|value| Some((value, digest)))
         });
         let mut state = self.lock();
-        state.looking = false;
         state.looked = Instant::now();
         match parsed {
             Ok(None) => state.troubled = false,

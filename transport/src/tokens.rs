@@ -49,9 +49,11 @@ impl Tokens {
     /// Reads a list of entries in YAML: `{ name, role, owner, sha256 }` each. The error says which
     /// entry is wrong and how.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let entries: Vec<Entry> = if text.trim().is_empty() {
-            vec![]
-        } else {
+        // As it is between two writes of whoever takes an entry out by `grep -v … > tokens.yaml`.
+        if text.trim().is_empty() {
+            return Err("nothing is in it; for no entries write []".to_owned());
+        }
+        let entries: Vec<Entry> = {
             // The reader would quote the lines around a mistake, and a token may be written there.
             let options = serde_yaml::options! { with_snippet: false };
             serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())?
@@ -210,7 +212,11 @@ mod tests {
             tokens.caller(&Secret::parse("a-token-of-nobody").unwrap()),
             None
         );
-        assert_eq!(Tokens::parse("").unwrap().len(), 0);
+        assert_eq!(Tokens::parse("[]").unwrap().len(), 0);
+        for nothing in ["", " \n"] {
+            let refused = Tokens::parse(nothing).unwrap_err();
+            assert!(refused.contains("write []"), "{refused}");
+        }
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Session {
 
     /// Makes the worker known, however long it takes; `None` on shutdown.
     async fn register(&mut self) -> Result<Option<Terms>, RunError> {
-        let waiting_since = Instant::now();
+        let (waiting_since, waited) = (Instant::now(), self.summary.waiting);
         let shutdown = self.shutdown.clone();
         let registered = loop {
             let Some(answer) = shutdown.run_until_cancelled(self.fleet.register()).await else {
@@ -121,7 +121,8 @@ impl Session {
                 Err(refusal) => break Err(RunError::Refused(refusal)),
             }
         };
-        self.summary.waiting += waiting_since.elapsed();
+        // The pauses among it have been counted already.
+        self.summary.waiting = waited + waiting_since.elapsed();
         if let Ok(Some(terms)) = &registered {
             self.was_registered = true;
             reached(Point::WorkerAfterRegister);
@@ -249,6 +250,7 @@ impl Session {
             worker = self.config.name,
             sweep = assignment.sweep,
             attempt = assignment.attempt,
+            otel.status_code = tracing::field::Empty,
         );
         trace::continue_from(&span, &assignment.traceparent, "");
         let report = match Task::new(part, assignment) {
@@ -259,6 +261,9 @@ impl Session {
                     .await
             }
         };
+        if report.outcome == Outcome::Failed {
+            span.record("otel.status_code", "ERROR");
+        }
         self.record(&report);
         if let Some(error) = report.unusable {
             return Err(RunError::Trainer(error));

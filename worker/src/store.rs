@@ -215,12 +215,8 @@ impl Store {
     }
 
     /// Stores the file at `path` under `key`, whatever is there: a log that has grown. Nobody else
-    /// writes that object, nor this worker twice at a time.
-    pub(crate) async fn replace_file(
-        &self,
-        key: &str,
-        path: &FilePath,
-    ) -> Result<Stored, PutError> {
+    /// writes that object, nor this worker twice at a time. Returns its bytes.
+    pub(crate) async fn replace_file(&self, key: &str, path: &FilePath) -> Result<u64, PutError> {
         let unreadable = |source| PutError::File {
             path: path.to_owned(),
             source,
@@ -238,10 +234,7 @@ impl Store {
             put.map_err(|source| unstored(key, source))
         })
         .await?;
-        Ok(Stored {
-            bytes: content.len() as u64,
-            sha256: Digest::of(&content),
-        })
+        Ok(content.len() as u64)
     }
 
     async fn put_in_pieces(

@@ -35,13 +35,17 @@ const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
 
 /// By what a coordinator or a collector of traces knows this worker. A trainer talks to nobody but its
 /// worker, and needs none of it. Those of the store stay: data sets may lie in buckets.
-const OF_WORKER: [&str; 7] = [
+const OF_WORKER: [&str; 11] = [
     "AUTOREP_TOKEN",
     "AUTOREP_TOKEN_FILE",
     "AUTOREP_CLIENT_CERT",
     "AUTOREP_CLIENT_KEY",
     "OTEL_EXPORTER_OTLP_HEADERS",
     "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
     "TRACESTATE",
 ];
 
@@ -361,12 +365,32 @@ mod tests {
             folder: ".".into(),
             log: "log".into(),
         };
-        let command = launch.command();
-        for secret in ["TOKEN", "TOKEN_FILE", "CLIENT_CERT", "CLIENT_KEY"] {
-            let name = format!("AUTOREP_{secret}");
-            let removed = (command.as_std().get_envs()).any(|it| it == (name.as_ref(), None));
-            assert!(removed, "{name}");
+        let given = |launch: &Launch, name: &str| {
+            let command = launch.command();
+            let mut all = command.as_std().get_envs();
+            let found = all.find(|(it, _)| *it == name);
+            let (_, value) = found.unwrap_or_else(|| panic!("{name} is left as it is"));
+            value.map(|it| it.to_string_lossy().into_owned())
+        };
+        for secret in [
+            "AUTOREP_TOKEN",
+            "AUTOREP_TOKEN_FILE",
+            "AUTOREP_CLIENT_CERT",
+            "AUTOREP_CLIENT_KEY",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+            "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        ] {
+            assert_eq!(given(&launch, secret), None, "{secret}");
         }
+        let traceparent = Some("00-4bf9-00f0-01".to_owned());
+        assert_eq!(given(&launch, "TRACEPARENT"), traceparent);
+        let untraced = Launch {
+            traceparent: String::new(),
+            ..launch
+        };
+        assert_eq!(given(&untraced, "TRACEPARENT"), None);
     }
 
     #[tokio::test]

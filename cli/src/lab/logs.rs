@@ -25,7 +25,8 @@ struct Printed {
 }
 
 impl Printed {
-    fn take(&mut self, chunk: &v1::LogChunk) -> Result<()> {
+    /// Prints it; whether anybody still reads.
+    fn take(&mut self, chunk: &v1::LogChunk) -> Result<bool> {
         if chunk.generation != self.generation {
             if self.generation > 0 {
                 let next = chunk.generation;
@@ -34,7 +35,7 @@ impl Printed {
             (self.generation, self.bytes) = (chunk.generation, 0);
         }
         self.bytes += chunk.text.len() as u64;
-        output::stdout(&chunk.text)
+        output::stdout_goes_on(&chunk.text)
     }
 
     const fn is_nothing(&self) -> bool {
@@ -51,7 +52,7 @@ enum Broken {
 }
 
 /// Prints a task's log as it comes. A coordinator that is started again, or another one that takes
-/// over, goes on with it: nothing is printed twice, and nothing is left out.
+/// over, goes on with it: nothing of what is stored is printed twice or left out.
 pub async fn logs(args: &LogsArgs) -> Result<Exit> {
     let target = args.address.resolve()?;
     let mut lab = connect(&target).await?;
@@ -96,7 +97,9 @@ async fn read(lab: &mut Lab, args: &LogsArgs, printed: &mut Printed) -> Result<(
     };
     let mut chunks = lab.logs(request).await.map_err(Broken::Call)?.into_inner();
     while let Some(chunk) = chunks.message().await.map_err(Broken::Call)? {
-        printed.take(&chunk).map_err(Broken::Output)?;
+        if !printed.take(&chunk).map_err(Broken::Output)? {
+            return Ok(());
+        }
     }
     Ok(())
 }

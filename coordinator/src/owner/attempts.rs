@@ -28,6 +28,14 @@ impl Attempts {
 }
 
 impl<S: StateStore> Owner<S> {
+    /// Begins spans of the attempts that go on, as this coordinator starts.
+    pub(super) fn take_attempts_up(&mut self) {
+        let leased: Vec<TaskId> = (self.ledger.leased()).map(|(task, _)| task.id()).collect();
+        for task in leased {
+            self.attempt(task, None);
+        }
+    }
+
     /// The span of the attempt that an event is about, before it is applied; none for others.
     pub(super) fn attempt_of(&mut self, event: &Event) -> Span {
         match event {
@@ -70,6 +78,7 @@ impl<S: StateStore> Owner<S> {
             task = task.short(),
             generation = known.generation().0,
             worker = %lease.leader.worker,
+            otel.status_code = tracing::field::Empty,
         );
         if let Some(record) = sweep.and_then(|sweep| self.sweeps.get(sweep)) {
             trace::continue_from(&span, &record.trace, "");

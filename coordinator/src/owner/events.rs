@@ -181,4 +181,5 @@ fn note_end(failure: Option<&Failure>, next: Next) {
         gives_up,
         "attempt failed"
     );
+    tracing::Span::current().record("otel.status_code", "ERROR");
 }

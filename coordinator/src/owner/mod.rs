@@ -127,7 +127,7 @@ impl<S: StateStore> Owner<S> {
         let sweeps = (sweeps.into_iter())
             .map(|record| (record.manifest.name.clone(), record))
             .collect();
-        Self {
+        let mut owner = Self {
             config,
             clock,
             state: Arc::new(state),
@@ -149,7 +149,9 @@ impl<S: StateStore> Owner<S> {
             expire_from_ms: 0,
             #[cfg(feature = "simulation")]
             witness: None,
-        }
+        };
+        owner.take_attempts_up();
+        owner
     }
 
     /// Answers until told to stop, or until the state is lost.

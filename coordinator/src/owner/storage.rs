@@ -19,6 +19,9 @@ use crate::state::StateStore;
 /// on.
 const DROPPED_AT_ONCE: usize = 10_000;
 
+/// Tasks that are looked at for one that begins like what somebody says: all else waits meanwhile.
+const CANDIDATES: usize = 1024;
+
 impl<S: StateStore> Owner<S> {
     /// Has the trainers of a sweep's running tasks asked for a checkpoint when they renew next.
     pub(super) fn want_checkpoints(&mut self, sweep: &SweepName, reply: Reply<u32>) {
@@ -50,15 +53,23 @@ impl<S: StateStore> Owner<S> {
         prefix: &str,
         counts: impl Fn(TaskId) -> bool,
     ) -> Result<TaskId, Refusal> {
-        let tasks = self.ledger.tasks_like(prefix).map(Task::id);
-        let mut tasks = tasks.filter(|&task| counts(task));
-        match (tasks.next(), tasks.next()) {
-            (None, _) => Err(Refusal::UnknownSweep(prefix.to_owned())),
-            (Some(task), None) => Ok(task),
-            (Some(_), Some(_)) => Err(Refusal::BadRequest(format!(
-                "expected a beginning of one task's id, found that several begin with {prefix:?}"
-            ))),
+        let mut found = None;
+        for (looked, task) in self.ledger.tasks_like(prefix).map(Task::id).enumerate() {
+            if looked == CANDIDATES {
+                return Err(Refusal::BadRequest(format!(
+                    "expected enough digits of a task's id to look for it, found {prefix:?}: say more of them"
+                )));
+            }
+            if !counts(task) {
+                continue;
+            }
+            if found.replace(task).is_some() {
+                return Err(Refusal::BadRequest(format!(
+                    "expected a beginning of one task's id, found that several begin with {prefix:?}"
+                )));
+            }
         }
+        found.ok_or_else(|| Refusal::UnknownSweep(prefix.to_owned()))
     }
 
     /// Gives up outputs that nothing can reach, before anything is deleted.

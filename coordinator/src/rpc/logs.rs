@@ -153,7 +153,8 @@ impl Follower {
         let _following = self.desk.followed().follow(task);
         let prefix = task.to_string();
         loop {
-            // Before the log: an attempt ends after the whole of its log was stored.
+            // Before the log: an attempt that finishes, fails or is given back has stored the whole of it.
+            // What one stores whose lease ran out comes too late for whoever follows the next.
             let now = find(&self.desk, &prefix).await?;
             self.send(task, &mut at).await?;
             if at.generation < now.generation {

@@ -228,6 +228,20 @@ async fn a_callers_token_file_is_read_again() {
 }
 
 #[tokio::test]
+async fn nobody_has_all_tasks_of_others_looked_through_for_one_digit() {
+    let folder = TempDir::new().unwrap();
+    let guarded = Guarded::start(None, Some(&tokens(&folder, &[]))).await;
+    let seeds: Vec<String> = (0..2400).map(|seed| seed.to_string()).collect();
+    let seeds = format!("seeds: [{}]", seeds.join(", "));
+    let large = manifest("hers").replace("seeds: [0]", &seeds);
+    submit(&guarded, ALICE, large).await.unwrap();
+    let mut bob = guarded.people(&with_token(BOB)).await;
+    let few = code(bob.pin(pin("0", true)).await);
+    let enough = code(bob.pin(pin("00000000", true)).await);
+    assert_eq!((few, enough), (Code::InvalidArgument, Code::NotFound));
+}
+
+#[tokio::test]
 async fn sweeps_of_others_are_as_if_they_were_not_there() {
     let folder = TempDir::new().unwrap();
     let guarded = Guarded::start(None, Some(&tokens(&folder, &[]))).await;

@@ -239,6 +239,16 @@ fn one_trace_runs_from_the_command_through_a_restart_to_every_trainers_log() {
     }
     let stored = of(&seen, "autorep-worker", "store");
     assert!(stored.len() >= 3 && stored.values().all(|it| worked.contains_key(&it.parent())));
+    let called_by = |method: &str, caller: &Seen| {
+        let calls = of(
+            &seen,
+            "autorep-coordinator",
+            &format!("autorep.v1.Fleet/{method}"),
+        );
+        calls.values().any(|it| it.parent() == caller.id())
+    };
+    assert!(stored.values().all(|it| called_by("Commit", it)));
+    assert!(worked.values().all(|it| called_by("Finish", it)));
     let headers = collector.kept.headers.lock().unwrap().clone();
     assert_eq!(headers, BTreeSet::from(["lab".to_owned()]));
 

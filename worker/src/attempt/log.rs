@@ -86,10 +86,15 @@ async fn store_log(store: &Store, key: &str, path: &Path, stored: Option<u64>) -
         // The trainer was never started, or has printed nothing more.
         Ok(_) | Err(_) => return stored,
     }
-    match store.replace_file(key, path).await {
-        Ok(written) => Some(written.bytes),
-        Err(error) => {
+    // One request has patience of its own, which may be longer.
+    match tokio::time::timeout(PATIENCE, store.replace_file(key, path)).await {
+        Ok(Ok(written)) => Some(written),
+        Ok(Err(error)) => {
             tracing::warn!(error = %chain(&error), "the trainer's log is not stored");
+            stored
+        }
+        Err(_elapsed) => {
+            tracing::warn!(within = ?PATIENCE, "the trainer's log is not stored: the store does not answer");
             stored
         }
     }
