@@ -291,7 +291,7 @@ mod tests {
         let certificate = params.self_signed(&key).unwrap().pem();
         let certificate = file("tls.crt", certificate);
         let key = file("tls.key", key.serialize_pem());
-        let tokens = file("tokens.yaml", String::new());
+        let tokens = file("tokens.yaml", "[]".to_owned());
         let security = |listen: &str, more: &[&str]| {
             let arguments = [
                 "autorep",
