@@ -57,6 +57,8 @@ impl Sandbox {
         }
         command
             .current_dir(self.root.path())
+            // Two workers of one name do not share a scratch folder.
+            .env("TMPDIR", self.root.path())
             .env("AUTOREP_CONFIG", self.path("config.yaml"))
             .env("AUTOREP_DATA", self.path("data"))
             .env("AUTOREP_UNVERIFIED_DATA", "1")
