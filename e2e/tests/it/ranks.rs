@@ -18,7 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const KILLS: u32 = 20;
 
 /// Looks at most between the start of a group and the death of one of its ranks.
-const LOOKS: u64 = 75;
+const LOOKS: u64 = 60;
 
 /// The tiny sweep as it is written for a machine with eight GPUs, with patience.
 fn for_eight_gpus() -> String {
@@ -103,7 +103,7 @@ fn a_sweep_for_eight_gpus_is_trained_by_two_ranks_and_one_that_is_killed_twenty_
     finish(&mut run(&sandbox, "undisturbed")).expect_code(0);
 
     let mut chance = Chance(0x5eed);
-    let running = Running::start(&mut run(&sandbox, "disturbed"));
+    let mut running = Running::start(&mut run(&sandbox, "disturbed"));
     for _ in 0..KILLS {
         // Somewhere between two processes that have just begun and the end of the task.
         let mut looks = chance.below(LOOKS);
@@ -111,8 +111,15 @@ fn a_sweep_for_eight_gpus_is_trained_by_two_ranks_and_one_that_is_killed_twenty_
             let ranks = sandbox.trainers();
             looks = looks.saturating_sub(u64::from(ranks.len() == 2));
             let number = usize::try_from(chance.below(2)).unwrap();
-            (looks == 0).then(|| ranks.get(number).copied()).flatten()
+            // A fast machine may come to the sweep's end before that.
+            let at_work = (looks == 0).then(|| ranks.get(number).copied()).flatten();
+            at_work
+                .map(Some)
+                .or_else(|| running.has_ended().then_some(None))
         });
+        let Some(victim) = victim else {
+            break;
+        };
         // It may have come to its end meanwhile.
         let _ = rustix::process::kill_process(victim, Signal::KILL);
         look("end of the rank", || {

@@ -243,6 +243,11 @@ impl Running {
         }
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for a line on stderr that has all of `words`.
     #[track_caller]
     pub(crate) fn wait_for_line(&mut self, words: &[&str]) -> String {
