@@ -143,6 +143,13 @@ fn of<'a>(seen: &'a [Seen], service: &str, name: &str) -> BTreeMap<String, &'a S
     wanted.map(|it| (it.id(), it)).collect()
 }
 
+/// Whether a span of the worker has a call of the coordinator below it.
+fn calls(seen: &[Seen], caller: &Seen, method: &str) -> bool {
+    let name = format!("autorep.v1.Fleet/{method}");
+    let all = of(seen, "autorep-coordinator", &name);
+    all.values().any(|it| it.parent() == caller.id())
+}
+
 /// A sweep of five tasks, submitted inside a trace, worked on after the coordinator has been started
 /// anew. Returns what the worker has logged, and the log of each task's trainer.
 fn traced_sweep(sandbox: &Sandbox, collector: &Collector) -> (String, Vec<String>) {
@@ -239,16 +246,8 @@ fn one_trace_runs_from_the_command_through_a_restart_to_every_trainers_log() {
     }
     let stored = of(&seen, "autorep-worker", "store");
     assert!(stored.len() >= 3 && stored.values().all(|it| worked.contains_key(&it.parent())));
-    let called_by = |method: &str, caller: &Seen| {
-        let calls = of(
-            &seen,
-            "autorep-coordinator",
-            &format!("autorep.v1.Fleet/{method}"),
-        );
-        calls.values().any(|it| it.parent() == caller.id())
-    };
-    assert!(stored.values().all(|it| called_by("Commit", it)));
-    assert!(worked.values().all(|it| called_by("Finish", it)));
+    assert!(stored.values().all(|it| calls(&seen, it, "Commit")));
+    assert!(worked.values().all(|it| calls(&seen, it, "Finish")));
     let headers = collector.kept.headers.lock().unwrap().clone();
     assert_eq!(headers, BTreeSet::from(["lab".to_owned()]));
 
