@@ -53,11 +53,10 @@ impl Tokens {
         if text.trim().is_empty() {
             return Err("nothing is in it; for no entries write []".to_owned());
         }
-        let entries: Vec<Entry> = {
-            // The reader would quote the lines around a mistake, and a token may be written there.
-            let options = serde_yaml::options! { with_snippet: false };
-            serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())?
-        };
+        // The reader would quote the lines around a mistake, and a token may be written there.
+        let options = serde_yaml::options! { with_snippet: false };
+        let entries: Vec<Entry> =
+            serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())?;
         if entries.len() > MOST {
             return Err(format!("{} entries where {MOST} may be", entries.len()));
         }

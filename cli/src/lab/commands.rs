@@ -9,7 +9,7 @@ use autorep_core::text::grouped;
 use autorep_proto::v1;
 
 use super::address::Address;
-use super::{Lab, connect, refused};
+use super::{Lab, connect, refused, waits_for};
 use crate::args::{ListArgs, SubmitArgs, SweepArgs};
 use crate::exit::Exit;
 use crate::progress::{Look, Reporter, text};
@@ -114,8 +114,7 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
     let target = args.address.resolve()?;
     let mut lab = connect(&target).await?;
     let since = Instant::now();
-    let url = &target.url;
-    let waits = format!("no answer from the coordinator at {url}; waiting for it");
+    let waits = waits_for(&target.url);
     loop {
         let seen = patiently(
             async || {

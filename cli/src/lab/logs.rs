@@ -7,7 +7,7 @@ use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tonic::Status;
 
-use super::{Lab, connect, refused};
+use super::{Lab, connect, refused, waits_for};
 use crate::args::LogsArgs;
 use crate::exit::Exit;
 use crate::output;
@@ -69,10 +69,7 @@ pub async fn logs(args: &LogsArgs) -> Result<Exit> {
                 }
                 waits &= printed.bytes == before;
                 if !waits {
-                    let url = &target.url;
-                    output::stderr(&format!(
-                        "no answer from the coordinator at {url}; waiting for it\n"
-                    ));
+                    output::stderr(&format!("{}\n", waits_for(&target.url)));
                     waits = true;
                 }
                 tokio::time::sleep(TRY_EVERY).await;

@@ -60,6 +60,11 @@ pub fn refused(status: &Status) -> anyhow::Error {
     anyhow::Error::new(refusal)
 }
 
+/// What whoever follows something is told while a coordinator is away.
+fn waits_for(url: &str) -> String {
+    format!("no answer from the coordinator at {url}; waiting for it")
+}
+
 /// Whether what was asked may be answered later without anything else being done.
 pub fn is_transient(error: &anyhow::Error) -> bool {
     let refusal = error.downcast_ref::<Refusal>();

@@ -1,9 +1,9 @@
 //! Log lines for machines: one flat JSON object each.
 //!
 //! A line has `timestamp` (RFC 3339, UTC), `level`, `target` and `message`, then the fields of the
-//! spans around it, its own, and `trace_id` and `span_id`, all at top level: of fields of the same name the innermost counts,
-//! so that `jq 'select(.task == "…")'` finds every line about a task, whoever wrote it. A field that
-//! is called like one of the fixed ones has `field.` before its name.
+//! spans around it, its own, and `trace_id` and `span_id`, all at top level: of fields of the same
+//! name the innermost counts, so that `jq 'select(.task == "…")'` finds every line about a task,
+//! whoever wrote it. A field that is called like one of the fixed ones has `field.` before its name.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt;

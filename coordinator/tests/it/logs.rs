@@ -8,7 +8,7 @@ use object_store::{ObjectStoreExt as _, PutPayload};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Streaming};
 
-use crate::lab::{Held, Lab, Worker, within};
+use crate::lab::{Held, Lab, Running, Worker, within};
 
 /// The key of the log of a lease.
 fn key(task: &str, generation: u64) -> Path {
@@ -29,14 +29,20 @@ async fn is_followed(worker: &mut Worker, held: &Held) -> bool {
     answer.expect("the lease").store_log
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_log_of_the_latest_attempt_is_told_and_followed_to_the_tasks_end() {
-    let lab = Lab::new();
+/// A coordinator with a sweep, and a worker that holds its first task.
+async fn leased(lab: &Lab) -> (Running, Worker, Held) {
     let coordinator = lab.start(Config::default()).await;
     coordinator.submit("tiny").await;
     let mut worker = coordinator.worker("w").await;
-    let mut people = coordinator.people().await;
     let held = worker.acquire().await;
+    (coordinator, worker, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_the_latest_attempt_is_told_and_followed_to_the_tasks_end() {
+    let lab = Lab::new();
+    let (coordinator, mut worker, held) = leased(&lab).await;
+    let mut people = coordinator.people().await;
     let task = held.claim.task.to_string();
     let beginning: String = task.chars().take(10).collect();
     let request = |follow| {
@@ -49,9 +55,8 @@ async fn the_log_of_the_latest_attempt_is_told_and_followed_to_the_tasks_end() {
     let none = people.logs(request(false)).await.unwrap_err();
     assert_eq!(none.code(), Code::FailedPrecondition);
 
-    let key = |generation| Path::from(format!("tasks/{task}/g{generation}/trainer.log"));
     let first = PutPayload::from_static(b"first\n");
-    lab.store().put(&key(1), first).await.unwrap();
+    lab.store().put(&key(&task, 1), first).await.unwrap();
     let class = v1::FailureClass::TrainerCrashed;
     worker.fail(&held, class, None).await.unwrap();
     let mut follow = people.logs(request(true)).await.unwrap().into_inner();
@@ -60,7 +65,10 @@ async fn the_log_of_the_latest_attempt_is_told_and_followed_to_the_tasks_end() {
     let again = worker.acquire().await;
     assert_eq!(again.claim.task, held.claim.task);
     let long = "second ".repeat(100_000).into_bytes();
-    lab.store().put(&key(2), long.clone().into()).await.unwrap();
+    lab.store()
+        .put(&key(&task, 2), long.clone().into())
+        .await
+        .unwrap();
     worker.complete(&again).await;
     let mut text = Vec::new();
     while let Some(chunk) = follow.next().await {
@@ -81,11 +89,8 @@ async fn the_log_of_the_latest_attempt_is_told_and_followed_to_the_tasks_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_running_attempt_is_followed_and_its_worker_is_told() {
     let lab = Lab::new();
-    let coordinator = lab.start(Config::default()).await;
-    coordinator.submit("tiny").await;
-    let mut worker = coordinator.worker("w").await;
+    let (coordinator, mut worker, held) = leased(&lab).await;
     let mut people = coordinator.people().await;
-    let held = worker.acquire().await;
     let task = held.claim.task.to_string();
     assert!(!is_followed(&mut worker, &held).await);
 
@@ -130,11 +135,8 @@ async fn the_log_of_a_running_attempt_is_followed_and_its_worker_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_stops_does_not_end_a_log_as_if_the_task_were_done() {
     let lab = Lab::new();
-    let coordinator = lab.start(Config::default()).await;
-    coordinator.submit("tiny").await;
-    let mut worker = coordinator.worker("w").await;
+    let (coordinator, _worker, held) = leased(&lab).await;
     let mut people = coordinator.people().await;
-    let held = worker.acquire().await;
     let request = v1::LogsRequest {
         task: held.claim.task.to_string(),
         follow: true,

@@ -47,11 +47,14 @@ impl StoredLog {
     /// Begins to store what there is of it, unless that is under way.
     pub(super) fn keep(&mut self) {
         if self.storing.is_none() {
-            let (store, key, path) = (self.store.clone(), self.key.clone(), self.path.clone());
-            let stored = self.stored;
-            self.storing =
-                Some(async move { store_log(&store, &key, &path, stored).await }.boxed());
+            self.storing = Some(self.store_what_there_is().boxed());
         }
+    }
+
+    fn store_what_there_is(&self) -> impl Future<Output = Option<u64>> + Send + use<> {
+        let (store, key, path) = (self.store.clone(), self.key.clone(), self.path.clone());
+        let stored = self.stored;
+        async move { store_log(&store, &key, &path, stored).await }
     }
 
     /// Whether it is being stored: until then nothing else may write it.
@@ -66,11 +69,7 @@ impl StoredLog {
 
     /// Stores the rest of it, once the trainer has ended.
     pub(super) fn rest(&self) -> impl Future<Output = ()> + Send + use<> {
-        let (store, key, path) = (self.store.clone(), self.key.clone(), self.path.clone());
-        let stored = self.stored;
-        async move {
-            store_log(&store, &key, &path, stored).await;
-        }
+        self.store_what_there_is().map(|_stored| ())
     }
 
     /// Lets go of what is under way.
