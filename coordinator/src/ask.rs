@@ -34,6 +34,7 @@ pub(crate) enum Ask {
     },
     Acquire {
         worker: WorkerId,
+        process: String,
         wait_ms: u64,
         reply: Reply<Work>,
     },
@@ -247,6 +248,7 @@ pub(crate) struct OfGroup {
 pub(crate) struct Registration {
     pub(crate) device: String,
     pub(crate) machine: String,
+    pub(crate) process: String,
     pub(crate) offer: Offer,
 }
 

@@ -5,6 +5,7 @@ use autorep_core::ledger::{
     CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal, PinRefusal,
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
+use autorep_core::roster::{RegisterRefusal, Replaced};
 use autorep_proto::status::Refusal;
 
 /// A refusal that has a form on the wire.
@@ -20,6 +21,22 @@ impl OnTheWire for NotHeld {
             Self::Stale { held, current } => Refusal::Stale { held, current },
             Self::NoPart { .. } => Refusal::BadRequest(self.to_string()),
         }
+    }
+}
+
+impl OnTheWire for RegisterRefusal {
+    fn on_the_wire(&self) -> Refusal {
+        match self {
+            Self::Full { .. } => limit(self.to_string()),
+            // The other may be gone: time tells.
+            Self::Taken { .. } => Refusal::Unavailable(self.to_string()),
+        }
+    }
+}
+
+impl OnTheWire for Replaced {
+    fn on_the_wire(&self) -> Refusal {
+        Refusal::NotReady(self.to_string())
     }
 }
 

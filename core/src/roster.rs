@@ -32,6 +32,10 @@ pub const PRESENT_MS: u64 = 120_000;
 /// A worker that was not heard of for so long is forgotten when room is needed.
 const MEMORY_MS: u64 = 3_600_000;
 
+/// Longer than a living worker is silent: it renews its lease every few seconds, and asks for a task
+/// every ten.
+const LIVING_MS: u64 = 30_000;
+
 /// The workers that are known.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Roster {
@@ -46,10 +50,19 @@ pub struct Registered {
     pub device: String,
     /// The machine that it is on.
     pub machine: String,
+    /// Which of the processes that have had the name it is; empty if it does not say.
+    pub process: String,
     /// What it has.
     pub offer: Arc<Offer>,
     /// When it was last heard of.
     pub seen_ms: u64,
+}
+
+impl Registered {
+    /// Whether the one that is known is surely not this process.
+    fn is_another_process(&self, process: &str) -> bool {
+        !self.process.is_empty() && !process.is_empty() && self.process != process
+    }
 }
 
 /// How a machine has done.
@@ -62,26 +75,68 @@ struct Health {
     excluded_until_ms: u64,
 }
 
-/// No more workers can be known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+/// Why a worker is not made known.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RegisterRefusal {
+    /// No more workers can be known.
+    #[error(
+        "expected at most {limit} workers, found one more; stop workers that are not needed, or wait: those not heard of for an hour are forgotten"
+    )]
+    Full {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// A process on another machine has the name, and may be living.
+    #[error(
+        "expected a worker's name to be its own, found another process that is called {worker} on {machine} and was heard of {silent_s} s ago; start this one under another --name, or wait until that one has been silent for {} s", LIVING_MS / 1000
+    )]
+    Taken {
+        /// The name.
+        worker: WorkerId,
+        /// The other's machine.
+        machine: String,
+        /// Seconds since it was last heard of.
+        silent_s: u64,
+    },
+}
+
+/// Another process has taken the worker's place.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "expected at most {limit} workers, found one more; stop workers that are not needed, or wait: those not heard of for an hour are forgotten"
+    "expected a worker's name to be its own, found that a later process has registered as {worker} on {machine}; this one ends: start it under another --name"
 )]
-pub struct Full {
-    /// How many there may be.
-    pub limit: usize,
+pub struct Replaced {
+    /// The name.
+    pub worker: WorkerId,
+    /// The other's machine.
+    pub machine: String,
 }
 
 impl Roster {
     /// Makes a worker known, or known anew. Of more than `limit` workers, those that have not been
     /// heard of for an hour are forgotten.
+    ///
+    /// A process takes the place of an earlier one of its name. On the same machine that is what a
+    /// restart looks like; from another one it is let in only when the earlier one has been silent
+    /// for longer than a living worker is.
     pub fn register(
         &mut self,
         worker: WorkerId,
         registered: Registered,
         limit: usize,
-    ) -> Result<(), Full> {
+    ) -> Result<(), RegisterRefusal> {
         let now_ms = registered.seen_ms;
+        if let Some(earlier) = self.workers.get(&worker)
+            && earlier.is_another_process(&registered.process)
+            && earlier.machine != registered.machine
+            && earlier.seen_ms + LIVING_MS > now_ms
+        {
+            return Err(RegisterRefusal::Taken {
+                worker,
+                machine: earlier.machine.clone(),
+                silent_s: now_ms.saturating_sub(earlier.seen_ms) / 1000,
+            });
+        }
         if self.workers.len() >= limit && !self.workers.contains_key(&worker) {
             (self.workers).retain(|_, other| other.seen_ms + MEMORY_MS > now_ms);
             let there: BTreeSet<&str> = (self.workers.values())
@@ -89,11 +144,22 @@ impl Roster {
                 .collect();
             (self.machines).retain(|machine, _| there.contains(machine.as_str()));
             if self.workers.len() >= limit {
-                return Err(Full { limit });
+                return Err(RegisterRefusal::Full { limit });
             }
         }
         self.workers.insert(worker, registered);
         Ok(())
+    }
+
+    /// Whether a process may still speak as a worker that is known.
+    pub fn speaks_for(&self, worker: &WorkerId, process: &str) -> Result<(), Replaced> {
+        match self.workers.get(worker) {
+            Some(known) if known.is_another_process(process) => Err(Replaced {
+                worker: worker.clone(),
+                machine: known.machine.clone(),
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A worker has said something.
@@ -212,6 +278,7 @@ mod tests {
             let registered = Registered {
                 device: "cpu".to_owned(),
                 machine: (*machine).to_owned(),
+                process: String::new(),
                 offer: Arc::default(),
                 seen_ms: 0,
             };
@@ -298,13 +365,64 @@ mod tests {
         let new = |seen_ms| Registered {
             device: "cpu".to_owned(),
             machine: "o".to_owned(),
+            process: String::new(),
             offer: Arc::default(),
             seen_ms,
         };
         let full = roster.register(worker("c"), new(1), 2);
-        assert_eq!(full, Err(Full { limit: 2 }));
+        assert_eq!(full, Err(RegisterRefusal::Full { limit: 2 }));
         assert_eq!(roster.register(worker("c"), new(MEMORY_MS), 2), Ok(()));
         assert!(roster.get(&worker("a")).is_none());
         assert!(roster.get(&worker("b")).is_some());
+    }
+
+    /// Registers as the worker `a`, in a process, on a machine, at a time.
+    fn begin(
+        roster: &mut Roster,
+        process: &str,
+        machine: &str,
+        seen_ms: u64,
+    ) -> Result<(), RegisterRefusal> {
+        let registered = Registered {
+            device: "cpu".to_owned(),
+            machine: machine.to_owned(),
+            process: process.to_owned(),
+            offer: Arc::default(),
+            seen_ms,
+        };
+        roster.register(worker("a"), registered, 9)
+    }
+
+    #[test]
+    fn a_process_that_is_started_again_takes_the_place_of_the_one_before() {
+        let mut roster = Roster::default();
+        begin(&mut roster, "first", "m", 0).unwrap();
+        begin(&mut roster, "second", "m", 1).unwrap();
+        let replaced = Replaced {
+            worker: worker("a"),
+            machine: "m".to_owned(),
+        };
+        assert_eq!(roster.speaks_for(&worker("a"), "first"), Err(replaced));
+        assert_eq!(roster.speaks_for(&worker("a"), "second"), Ok(()));
+        // Workers of older releases do not say, and nobody can tell.
+        assert_eq!(roster.speaks_for(&worker("a"), ""), Ok(()));
+        assert_eq!(begin(&mut roster, "", "n", 2), Ok(()));
+    }
+
+    #[test]
+    fn a_name_that_lives_on_another_machine_is_taken() {
+        let mut roster = Roster::default();
+        begin(&mut roster, "first", "m", 0).unwrap();
+        roster.heard(&worker("a"), 5000);
+        let taken = RegisterRefusal::Taken {
+            worker: worker("a"),
+            machine: "m".to_owned(),
+            silent_s: 29,
+        };
+        let mut begin = |process, at_ms| begin(&mut roster, process, "n", at_ms);
+        assert_eq!(begin("second", 5000 + LIVING_MS - 1), Err(taken));
+        // It may move, and it may come when the other has gone.
+        assert_eq!(begin("first", 6000), Ok(()));
+        assert_eq!(begin("second", 6000 + LIVING_MS), Ok(()));
     }
 }

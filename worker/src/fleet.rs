@@ -1,5 +1,6 @@
 //! The coordinator as a worker sees it: each call once, or until it is answered.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use autorep_core::checkpoint::CheckpointRef;
@@ -77,6 +78,8 @@ type Client = FleetClient<InterceptedService<Channel, Bearer>>;
 pub(crate) struct Fleet {
     client: Client,
     worker: String,
+    /// Made up when this process starts, so that another of the worker's name is not taken for it.
+    process: String,
     device: String,
     machine: String,
     offer: Offer,
@@ -96,6 +99,7 @@ impl Fleet {
         Ok(Self {
             client: FleetClient::with_interceptor(channel, bearer),
             worker: config.name.clone(),
+            process: format!("{:016x}", RandomState::new().build_hasher().finish()),
             device: config.device.clone(),
             machine: config.machine.clone(),
             offer: config.offer.clone(),
@@ -115,6 +119,7 @@ impl Fleet {
             gpu_memory_mib: self.offer.gpu_memory_mib,
             memory_mib: self.offer.memory_mib,
             labels: self.offer.labels.iter().cloned().collect(),
+            process: self.process.clone(),
         };
         answer(client.register(Request::new(request)), ANSWER_WITHIN).await
     }
@@ -124,6 +129,7 @@ impl Fleet {
         let mut client = self.client.clone();
         let request = v1::AcquireRequest {
             worker: self.worker.clone(),
+            process: self.process.clone(),
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         };
         answer(client.acquire(Request::new(request)), wait + ANSWER_WITHIN).await

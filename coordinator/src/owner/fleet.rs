@@ -15,7 +15,7 @@ use super::Owner;
 use crate::ask::{Ask, OfGroup, Registration, Reply, Work};
 use crate::config::millis;
 use crate::measure;
-use crate::refuse;
+use crate::refuse::OnTheWire as _;
 use crate::state::StateStore;
 
 /// How long a request for work waits when there is none to come, so that workers who ask again at
@@ -25,6 +25,7 @@ const IDLE_HOLD_MS: u64 = 250;
 /// A request for work that waits for some.
 pub(super) struct Waiter {
     pub(super) worker: WorkerId,
+    process: String,
     deadline_ms: u64,
     idle_at_ms: u64,
     pub(super) reply: Reply<Work>,
@@ -44,7 +45,7 @@ impl Waiter {
 impl<S: StateStore> Owner<S> {
     pub(super) fn register(
         &mut self,
-        worker: WorkerId,
+        worker: &WorkerId,
         registration: Registration,
         now_ms: u64,
         reply: Reply<()>,
@@ -52,29 +53,50 @@ impl<S: StateStore> Owner<S> {
         let Registration {
             device,
             machine,
+            process,
             offer,
         } = registration;
         tracing::info!(%worker, device, machine, ?offer, "worker registers");
         let registered = Registered {
             device,
             machine,
+            process,
             offer: Arc::new(offer),
             seen_ms: now_ms,
         };
         let limit = self.config.max_workers;
-        let registered = self.roster.register(worker, registered, limit);
-        let answer = registered.map_err(|full| refuse::limit(full.to_string()));
+        let registered = self.roster.register(worker.clone(), registered, limit);
+        if registered.is_ok() {
+            self.turn_replaced_away(worker);
+        }
+        let answer = registered.map_err(|refusal| refusal.on_the_wire());
         self.answer(reply, answer);
+    }
+
+    /// Answers a request for work of a process whose place another has taken: it must not come back
+    /// as if it had only lost its connection.
+    fn turn_replaced_away(&mut self, worker: &WorkerId) {
+        if let Some(at) = (self.waiters.iter()).position(|waiter| waiter.worker == *worker)
+            && let Some(waiter) = self.waiters.get(at)
+            && let Err(replaced) = self.roster.speaks_for(worker, &waiter.process)
+            && let Some(waiter) = self.waiters.remove(at)
+        {
+            drop(waiter.reply.send(Err(replaced.on_the_wire())));
+        }
     }
 
     /// Puts a request for work among those that wait; all are served at the turn's end.
     pub(super) fn acquire(
         &mut self,
         worker: WorkerId,
+        process: String,
         wait_ms: u64,
         now_ms: u64,
         reply: Reply<Work>,
     ) {
+        if let Err(replaced) = self.roster.speaks_for(&worker, &process) {
+            return self.answer(reply, Err(replaced.on_the_wire()));
+        }
         if self.roster.get(&worker).is_none() {
             let refusal = Refusal::UnknownWorker(worker.0);
             return self.answer(reply, Err(refusal));
@@ -83,6 +105,7 @@ impl<S: StateStore> Owner<S> {
         let wait_ms = wait_ms.min(millis(self.config.max_acquire_wait));
         let waiter = Waiter {
             worker,
+            process,
             deadline_ms: now_ms + wait_ms,
             idle_at_ms: now_ms + wait_ms.min(IDLE_HOLD_MS),
             reply,
@@ -202,7 +225,7 @@ impl<S: StateStore> Owner<S> {
         let holder = self.ledger.holder(claim).cloned();
         let answer = self.decide(self.ledger.finish(claim, observation));
         if let (Ok(_), Some(holder), Some(next)) = (&answer, holder, next) {
-            self.acquire(holder, 0, now_ms, next);
+            self.acquire(holder, String::new(), 0, now_ms, next);
             self.turn.second_answers += 1;
         }
         self.answer(reply, answer.map(|_finish| ()));

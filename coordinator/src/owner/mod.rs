@@ -324,12 +324,13 @@ impl<S: StateStore> Owner<S> {
                 worker,
                 registration,
                 reply,
-            } => self.register(worker, *registration, now_ms, reply),
+            } => self.register(&worker, *registration, now_ms, reply),
             Ask::Acquire {
                 worker,
+                process,
                 wait_ms,
                 reply,
-            } => self.acquire(worker, wait_ms, now_ms, reply),
+            } => self.acquire(worker, process, wait_ms, now_ms, reply),
             Ask::Renew {
                 part,
                 progress,

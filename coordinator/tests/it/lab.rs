@@ -232,6 +232,7 @@ impl Worker {
         let request = v1::AcquireRequest {
             worker: self.name.clone(),
             wait_ms: wait.as_millis().try_into().unwrap(),
+            ..v1::AcquireRequest::default()
         };
         let answer = within("an answer to acquire", self.fleet.acquire(request)).await;
         answer.unwrap().into_inner()

@@ -341,6 +341,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
     let unregistered = v1::AcquireRequest {
         worker: "nobody".to_owned(),
         wait_ms: 0,
+        ..v1::AcquireRequest::default()
     };
     let answer = within("an answer", worker.fleet.acquire(unregistered)).await;
     assert_eq!(
@@ -367,4 +368,46 @@ async fn what_does_not_follow_the_protocol_is_refused() {
         Refusal::from(answer.unwrap_err()),
         Refusal::BadRequest(_)
     ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_processes_with_one_name_only_one_is_given_tasks() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    coordinator.submit("one").await;
+    let mut worker = coordinator.worker("w").await;
+    let register = |process: &str, machine: &str| v1::RegisterRequest {
+        worker: "w".to_owned(),
+        protocol_version: PROTOCOL_VERSION,
+        device: "cpu".to_owned(),
+        machine: machine.to_owned(),
+        process: process.to_owned(),
+        ..v1::RegisterRequest::default()
+    };
+    let acquire = |process: &str| v1::AcquireRequest {
+        worker: "w".to_owned(),
+        wait_ms: 0,
+        process: process.to_owned(),
+    };
+    // What a restart looks like: the later process takes the place of the one before.
+    for process in ["first", "second"] {
+        worker.fleet.register(register(process, "m")).await.unwrap();
+    }
+    let answer = worker.fleet.acquire(acquire("first")).await;
+    let refusal = Refusal::from(answer.unwrap_err());
+    let says = "a later process has registered as w on m";
+    assert!(
+        matches!(&refusal, Refusal::NotReady(text) if text.contains(says)),
+        "{refusal:?}"
+    );
+    let given = worker.fleet.acquire(acquire("second")).await.unwrap();
+    assert!(given.into_inner().assignment.is_some());
+    // A stranger on another machine waits for as long as the worker may be living.
+    let answer = worker.fleet.register(register("third", "n")).await;
+    let refusal = Refusal::from(answer.unwrap_err());
+    assert!(refusal.is_transient(), "{refusal:?}");
+    assert!(refusal.to_string().contains("called w on m"), "{refusal}");
+    let garbled = worker.fleet.acquire(acquire("two\nlines")).await;
+    let refusal = Refusal::from(garbled.unwrap_err());
+    assert!(matches!(refusal, Refusal::BadRequest(_)), "{refusal:?}");
 }

@@ -177,6 +177,7 @@ async fn an_end_that_was_asked_for_ends_watches_and_waits_too() {
         let request = v1::AcquireRequest {
             worker: "two".to_owned(),
             wait_ms: 60_000,
+            ..v1::AcquireRequest::default()
         };
         two.fleet.acquire(request).await.map_err(Refusal::from)
     });

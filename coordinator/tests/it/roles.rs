@@ -33,6 +33,7 @@ async fn lease(guarded: &Guarded) -> String {
     let request = v1::AcquireRequest {
         worker: "w".to_owned(),
         wait_ms: 10_000,
+        ..v1::AcquireRequest::default()
     };
     let given = fleet.acquire(request).await.unwrap().into_inner();
     given.assignment.unwrap().claim.unwrap().task

@@ -75,6 +75,7 @@ async fn work(
             let request = v1::AcquireRequest {
                 worker: worker.clone(),
                 wait_ms: 60_000,
+                ..v1::AcquireRequest::default()
             };
             let answer = fleet.acquire(Request::new(request)).await?.into_inner();
             match answer.assignment {

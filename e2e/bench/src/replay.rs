@@ -182,6 +182,7 @@ impl<'a, F: Fleet> Shift<'a, F> {
             let request = v1::AcquireRequest {
                 worker: self.workers[number].name.clone(),
                 wait_ms: 0,
+                ..v1::AcquireRequest::default()
             };
             let answer = self.fleet.acquire(Request::new(request)).await?;
             let answer = answer.into_inner();

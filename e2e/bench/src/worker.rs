@@ -78,6 +78,7 @@ impl Worker {
         let request = v1::AcquireRequest {
             worker: self.name.clone(),
             wait_ms: u64::try_from(WAIT.as_millis())?,
+            ..v1::AcquireRequest::default()
         };
         Ok(self.fleet.acquire(request).await?.into_inner())
     }

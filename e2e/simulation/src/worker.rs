@@ -38,6 +38,8 @@ pub(crate) struct Worker {
     pub(crate) machine: String,
     /// What the coordinator knows.
     pub(crate) name: String,
+    /// Which of the machine's processes it is, counted from 1.
+    process: String,
     /// Thousandths: how fast its clock runs.
     pub(crate) clock: u64,
     /// How many times as long as it should it believes in its lease.
@@ -67,6 +69,7 @@ pub(crate) async fn live(world: Arc<World>, number: u64) {
             world: Arc::clone(&world),
             machine: machine.clone(),
             name: name.clone(),
+            process: process.to_string(),
             clock: if world.fault(world.profile.skewed) {
                 world.chance.within(333, 3000)
             } else {
@@ -211,6 +214,7 @@ impl Worker {
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
             machine: self.machine.clone(),
+            process: self.process.clone(),
             gpus: 1,
             ..v1::RegisterRequest::default()
         });
@@ -232,6 +236,7 @@ impl Worker {
             let request = Request::Acquire(v1::AcquireRequest {
                 worker: self.name.clone(),
                 wait_ms: ACQUIRE_WAIT_MS,
+                process: self.process.clone(),
             });
             let within = Duration::from_millis(ACQUIRE_WAIT_MS) + ANSWER_WITHIN;
             let asking = self.call(request, within);

@@ -134,3 +134,38 @@ fn a_worker_with_another_store_ends_with_what_to_do_and_nothing_is_done_again() 
     }
     end_well([right, coordinator]);
 }
+
+#[test]
+fn of_two_workers_with_one_name_the_later_goes_on_and_the_other_ends_with_what_to_do() {
+    let sandbox = Sandbox::new();
+    sandbox.write("sweep.yaml", &tiny());
+    sandbox.write("data/fashion-mnist/script", "work 6 2 4096 3\n");
+    let (coordinator, url) = coordinator(&sandbox);
+    let lab = |arguments: &[&str]| -> Command {
+        let mut command = sandbox.autorep();
+        command.args(arguments).env("AUTOREP_COORDINATOR", &url);
+        command
+    };
+    let worker = |scratch: &str| {
+        let mut worker = lab(&["worker", "--name", "w", "--threads", "1"]);
+        worker
+            .args(["--store", "store", "--scratch", scratch])
+            .arg("--trainer")
+            .arg(program("autorep-trainer-double"));
+        let mut worker = Running::start(&mut worker);
+        worker.wait_for_line(&["registered"]);
+        worker
+    };
+    let earlier = worker("one");
+    let later = worker("two");
+    let (status, said) = earlier.wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+    for says in ["a later process has registered as w", "--name"] {
+        assert!(said.contains(says), "{says:?} is not in {said}");
+    }
+
+    finish(&mut lab(&["submit", "sweep.yaml"])).expect_code(0);
+    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0).stderr;
+    assert!(!watched.contains("failed"), "{watched}");
+    end_well([later, coordinator]);
+}

@@ -167,6 +167,7 @@ impl Row {
         let acquire = v1::AcquireRequest {
             worker: worker.to_owned(),
             wait_ms: 0,
+            ..v1::AcquireRequest::default()
         };
         self.add(1, &acquire)
     }
