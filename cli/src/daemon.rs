@@ -21,6 +21,7 @@ use crate::args::{CoordinatorArgs, WorkerArgs};
 use crate::descriptors;
 use crate::exit::Exit;
 use crate::lock::StoreLock;
+use crate::probe::{LIMIT, probe};
 use crate::signal::StopSignals;
 use crate::store::{self, Location};
 use crate::telemetry::Telemetry;
@@ -183,7 +184,14 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
     .await?;
     let store = measured(store::open_worker_store(&args.store)?);
     let shutdown = CancellationToken::new();
-    let working = autorep_worker::run(config, store, shutdown.clone());
+    let working = async {
+        match shutdown.run_until_cancelled(require_device(&config)).await {
+            Some(seen) => seen?,
+            None => return Ok(()),
+        }
+        let worked = autorep_worker::run(config, store, shutdown.clone()).await;
+        worked.map(drop).context("the worker cannot go on")
+    };
     tokio::pin!(working);
     let parent = async {
         match parent {
@@ -196,7 +204,7 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
     loop {
         tokio::select! {
             ended = &mut working => {
-                ended.context("the worker cannot go on")?;
+                ended?;
                 return Ok(Exit::Done);
             }
             () = signals.next() => {
@@ -212,6 +220,18 @@ pub async fn worker(args: &WorkerArgs) -> Result<Exit> {
             () = &mut parent => bail!("expected a living parent, found that it ended"),
         }
     }
+}
+
+/// Asks the trainer for the GPUs that the worker is to train on, before any task is taken that would
+/// fail for want of them.
+async fn require_device(config: &autorep_worker::Config) -> Result<()> {
+    if config.device == "cpu" {
+        return Ok(());
+    }
+    config.health.not_ready("it asks its trainer for GPUs");
+    let seen = probe(&config.trainer, config.library_path.as_deref(), LIMIT).await;
+    let seen = seen.with_context(|| format!("the trainer {}", config.trainer.display()))?;
+    seen.require(&config.device, config.ranks)
 }
 
 fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {

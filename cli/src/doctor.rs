@@ -3,8 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use autorep_coordinator::probe::probe as probe_store;
@@ -12,19 +10,17 @@ use autorep_core::data::{DataRoot, DataSet, Layout};
 use autorep_core::text::redacted;
 use autorep_data::shards::Index;
 use autorep_data::{Bucket, OpenError};
+use autorep_worker::machine::memory_limit_bytes;
 use clap::{Args, ValueEnum};
 use object_store::local::LocalFileSystem;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::args::{DataArg, TrainerPath};
 use crate::data::{missing_file, verified_by, verify, verify_listed};
 use crate::exit::Exit;
 use crate::output;
-use crate::paths::library_path;
+use crate::probe::{LIMIT, Probe, probe};
 use crate::store::{self, Location};
-
-/// A trainer that takes longer than this to say what it sees is stuck, most likely in a driver.
-const PROBE_LIMIT: Duration = Duration::from_mins(1);
 
 /// Arguments of `autorep doctor`.
 #[derive(Debug, Args)]
@@ -163,8 +159,7 @@ fn cores() -> Finding {
 }
 
 fn memory() -> Finding {
-    let read = |path| fs::read_to_string(path).ok();
-    let text = read("/proc/meminfo").unwrap_or_default();
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let gib = |kib: u64| format!("{:.1} GiB", kib as f64 / f64::from(1 << 20));
     let mut detail = match (
         meminfo_kib(&text, "MemTotal"),
@@ -173,8 +168,7 @@ fn memory() -> Finding {
         (Some(total), Some(available)) => format!("{}, {} available", gib(total), gib(available)),
         _ => "unknown: no /proc/meminfo".to_owned(),
     };
-    let limit = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse::<u64>().ok());
-    if let Some(bytes) = limit {
+    if let Some(bytes) = memory_limit_bytes() {
         detail = format!("{detail}; this process may use {}", gib(bytes / 1024));
     }
     Finding::ok("memory", detail)
@@ -186,16 +180,6 @@ fn meminfo_kib(text: &str, key: &str) -> Option<u64> {
         let value = line.strip_prefix(key)?.strip_prefix(':')?;
         value.trim().strip_suffix("kB")?.trim().parse().ok()
     })
-}
-
-/// What `autorep-trainer --probe` prints.
-#[derive(Deserialize)]
-struct Probe {
-    trainer: String,
-    libtorch: String,
-    cpu_threads: i64,
-    cuda_devices: i64,
-    cuda_problem: Option<String>,
 }
 
 async fn find_trainer(trainer: &TrainerPath) -> Vec<Finding> {
@@ -210,7 +194,7 @@ async fn find_trainer(trainer: &TrainerPath) -> Vec<Finding> {
             )];
         }
     };
-    match probe(&path, trainer.torch_lib.as_deref(), PROBE_LIMIT).await {
+    match probe(&path, trainer.torch_lib.as_deref(), LIMIT).await {
         Ok(probe) => trainer_findings(&path, &probe, Path::new("/dev/nvidiactl").exists()),
         Err(error) => vec![Finding::lacking(
             "trainer",
@@ -241,33 +225,6 @@ fn trainer_findings(path: &Path, probe: &Probe, has_gpu: bool) -> Vec<Finding> {
         },
     };
     vec![trainer, libtorch, cuda]
-}
-
-/// Asks a trainer what it sees. It is killed if it does not answer in time.
-async fn probe(path: &Path, torch_lib: Option<&Path>, limit: Duration) -> Result<Probe> {
-    let mut command = tokio::process::Command::new(path);
-    if let Some(folder) = torch_lib {
-        command.env("LD_LIBRARY_PATH", library_path(folder)?);
-    }
-    let child = command
-        .arg("--probe")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot be started")?;
-    let Ok(output) = tokio::time::timeout(limit, child.wait_with_output()).await else {
-        bail!("did not answer --probe within {} s", limit.as_secs());
-    };
-    let output = output.context("did not answer --probe")?;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let said = stderr.lines().last().unwrap_or("no word why");
-    if !output.status.success() {
-        bail!("--probe ended with {}: {said}", output.status);
-    }
-    serde_json::from_slice(&output.stdout)
-        .context("answered --probe with something that is not this version's answer")
 }
 
 fn data_sets(root: &DataRoot) -> Vec<Finding> {

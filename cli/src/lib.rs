@@ -21,6 +21,7 @@ pub mod nets;
 pub mod output;
 pub mod paths;
 pub mod plan;
+pub mod probe;
 pub mod progress;
 pub mod run;
 pub mod signal;

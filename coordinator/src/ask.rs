@@ -34,7 +34,7 @@ pub(crate) enum Ask {
     },
     Acquire {
         worker: WorkerId,
-        process: String,
+        started_unix_ns: u64,
         wait_ms: u64,
         reply: Reply<Work>,
     },
@@ -248,7 +248,7 @@ pub(crate) struct OfGroup {
 pub(crate) struct Registration {
     pub(crate) device: String,
     pub(crate) machine: String,
-    pub(crate) process: String,
+    pub(crate) started_unix_ns: u64,
     pub(crate) offer: Offer,
 }
 

@@ -5,7 +5,7 @@ use autorep_core::ledger::{
     CancelRefusal, CommitRefusal, FailRefusal, FinishRefusal, NotHeld, PauseRefusal, PinRefusal,
     ReleaseRefusal, RenewRefusal, SubmitRefusal,
 };
-use autorep_core::roster::{RegisterRefusal, Replaced};
+use autorep_core::roster::RegisterRefusal;
 use autorep_proto::status::Refusal;
 
 /// A refusal that has a form on the wire.
@@ -30,13 +30,8 @@ impl OnTheWire for RegisterRefusal {
             Self::Full { .. } => limit(self.to_string()),
             // The other may be gone: time tells.
             Self::Taken { .. } => Refusal::Unavailable(self.to_string()),
+            Self::Replaced { .. } => Refusal::NotReady(self.to_string()),
         }
-    }
-}
-
-impl OnTheWire for Replaced {
-    fn on_the_wire(&self) -> Refusal {
-        Refusal::NotReady(self.to_string())
     }
 }
 

@@ -50,8 +50,9 @@ pub struct Registered {
     pub device: String,
     /// The machine that it is on.
     pub machine: String,
-    /// Which of the processes that have had the name it is; empty if it does not say.
-    pub process: String,
+    /// When its process started, by its machine's clock: tells it from others of its name. Zero if it
+    /// does not say.
+    pub started_unix_ns: u64,
     /// What it has.
     pub offer: Arc<Offer>,
     /// When it was last heard of.
@@ -60,8 +61,8 @@ pub struct Registered {
 
 impl Registered {
     /// Whether the one that is known is surely not this process.
-    fn is_another_process(&self, process: &str) -> bool {
-        !self.process.is_empty() && !process.is_empty() && self.process != process
+    const fn is_another_process(&self, started_unix_ns: u64) -> bool {
+        self.started_unix_ns != 0 && started_unix_ns != 0 && self.started_unix_ns != started_unix_ns
     }
 }
 
@@ -98,27 +99,25 @@ pub enum RegisterRefusal {
         /// Seconds since it was last heard of.
         silent_s: u64,
     },
-}
-
-/// Another process has taken the worker's place.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "expected a worker's name to be its own, found that a later process has registered as {worker} on {machine}; this one ends: start it under another --name"
-)]
-pub struct Replaced {
-    /// The name.
-    pub worker: WorkerId,
-    /// The other's machine.
-    pub machine: String,
+    /// A later process on the same machine has the name.
+    #[error(
+        "expected a worker's name to be its own, found that a later process has registered as {worker} on {machine}; this one ends: start it under another --name"
+    )]
+    Replaced {
+        /// The name.
+        worker: WorkerId,
+        /// The machine.
+        machine: String,
+    },
 }
 
 impl Roster {
     /// Makes a worker known, or known anew. Of more than `limit` workers, those that have not been
     /// heard of for an hour are forgotten.
     ///
-    /// A process takes the place of an earlier one of its name. On the same machine that is what a
-    /// restart looks like; from another one it is let in only when the earlier one has been silent
-    /// for longer than a living worker is.
+    /// Of two processes with one name on one machine, the one that started later is the worker: that
+    /// is what a restart looks like. One on another machine, whose clock may be another, waits until
+    /// the worker has been silent for longer than a living one is.
     pub fn register(
         &mut self,
         worker: WorkerId,
@@ -126,17 +125,7 @@ impl Roster {
         limit: usize,
     ) -> Result<(), RegisterRefusal> {
         let now_ms = registered.seen_ms;
-        if let Some(earlier) = self.workers.get(&worker)
-            && earlier.is_another_process(&registered.process)
-            && earlier.machine != registered.machine
-            && earlier.seen_ms + LIVING_MS > now_ms
-        {
-            return Err(RegisterRefusal::Taken {
-                worker,
-                machine: earlier.machine.clone(),
-                silent_s: now_ms.saturating_sub(earlier.seen_ms) / 1000,
-            });
-        }
+        self.may_begin(&worker, &registered)?;
         if self.workers.len() >= limit && !self.workers.contains_key(&worker) {
             (self.workers).retain(|_, other| other.seen_ms + MEMORY_MS > now_ms);
             let there: BTreeSet<&str> = (self.workers.values())
@@ -151,15 +140,35 @@ impl Roster {
         Ok(())
     }
 
-    /// Whether a process may still speak as a worker that is known.
-    pub fn speaks_for(&self, worker: &WorkerId, process: &str) -> Result<(), Replaced> {
-        match self.workers.get(worker) {
-            Some(known) if known.is_another_process(process) => Err(Replaced {
+    /// Whether a process may have a name, and another one that had it lose it.
+    fn may_begin(&self, worker: &WorkerId, new: &Registered) -> Result<(), RegisterRefusal> {
+        let Some(known) = self.workers.get(worker) else {
+            return Ok(());
+        };
+        let silent_ms = new.seen_ms.saturating_sub(known.seen_ms);
+        if !known.is_another_process(new.started_unix_ns) || silent_ms >= LIVING_MS {
+            return Ok(());
+        }
+        if known.machine != new.machine {
+            return Err(RegisterRefusal::Taken {
                 worker: worker.clone(),
                 machine: known.machine.clone(),
-            }),
-            Some(_) | None => Ok(()),
+                silent_s: silent_ms / 1000,
+            });
         }
+        if known.started_unix_ns > new.started_unix_ns {
+            return Err(RegisterRefusal::Replaced {
+                worker: worker.clone(),
+                machine: known.machine.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether a process is the worker that is known under a name.
+    pub fn knows(&self, worker: &WorkerId, started_unix_ns: u64) -> bool {
+        let known = self.workers.get(worker);
+        known.is_some_and(|known| !known.is_another_process(started_unix_ns))
     }
 
     /// A worker has said something.
@@ -278,7 +287,7 @@ mod tests {
             let registered = Registered {
                 device: "cpu".to_owned(),
                 machine: (*machine).to_owned(),
-                process: String::new(),
+                started_unix_ns: 0,
                 offer: Arc::default(),
                 seen_ms: 0,
             };
@@ -365,7 +374,7 @@ mod tests {
         let new = |seen_ms| Registered {
             device: "cpu".to_owned(),
             machine: "o".to_owned(),
-            process: String::new(),
+            started_unix_ns: 0,
             offer: Arc::default(),
             seen_ms,
         };
@@ -376,17 +385,17 @@ mod tests {
         assert!(roster.get(&worker("b")).is_some());
     }
 
-    /// Registers as the worker `a`, in a process, on a machine, at a time.
+    /// Registers as the worker `a`, in a process that started then, on a machine, at a time.
     fn begin(
         roster: &mut Roster,
-        process: &str,
+        started_unix_ns: u64,
         machine: &str,
         seen_ms: u64,
     ) -> Result<(), RegisterRefusal> {
         let registered = Registered {
             device: "cpu".to_owned(),
             machine: machine.to_owned(),
-            process: process.to_owned(),
+            started_unix_ns,
             offer: Arc::default(),
             seen_ms,
         };
@@ -396,33 +405,38 @@ mod tests {
     #[test]
     fn a_process_that_is_started_again_takes_the_place_of_the_one_before() {
         let mut roster = Roster::default();
-        begin(&mut roster, "first", "m", 0).unwrap();
-        begin(&mut roster, "second", "m", 1).unwrap();
-        let replaced = Replaced {
+        begin(&mut roster, 1, "m", 0).unwrap();
+        begin(&mut roster, 2, "m", 1).unwrap();
+        let knows = |roster: &Roster, started| roster.knows(&worker("a"), started);
+        assert!(knows(&roster, 2) && !knows(&roster, 1));
+        // The earlier one, or a late request of it, takes nothing back.
+        let replaced = RegisterRefusal::Replaced {
             worker: worker("a"),
             machine: "m".to_owned(),
         };
-        assert_eq!(roster.speaks_for(&worker("a"), "first"), Err(replaced));
-        assert_eq!(roster.speaks_for(&worker("a"), "second"), Ok(()));
+        assert_eq!(begin(&mut roster, 1, "m", LIVING_MS), Err(replaced));
+        assert!(knows(&roster, 2));
+        // A clock that was put back keeps nobody out for long.
+        begin(&mut roster, 1, "m", 1 + LIVING_MS).unwrap();
         // Workers of older releases do not say, and nobody can tell.
-        assert_eq!(roster.speaks_for(&worker("a"), ""), Ok(()));
-        assert_eq!(begin(&mut roster, "", "n", 2), Ok(()));
+        assert!(knows(&roster, 0));
+        begin(&mut roster, 0, "n", 2 + LIVING_MS).unwrap();
     }
 
     #[test]
     fn a_name_that_lives_on_another_machine_is_taken() {
         let mut roster = Roster::default();
-        begin(&mut roster, "first", "m", 0).unwrap();
+        begin(&mut roster, 1, "m", 0).unwrap();
         roster.heard(&worker("a"), 5000);
         let taken = RegisterRefusal::Taken {
             worker: worker("a"),
             machine: "m".to_owned(),
             silent_s: 29,
         };
-        let mut begin = |process, at_ms| begin(&mut roster, process, "n", at_ms);
-        assert_eq!(begin("second", 5000 + LIVING_MS - 1), Err(taken));
+        let mut begin = |started, at_ms| begin(&mut roster, started, "n", at_ms);
+        assert_eq!(begin(2, 5000 + LIVING_MS - 1), Err(taken));
         // It may move, and it may come when the other has gone.
-        assert_eq!(begin("first", 6000), Ok(()));
-        assert_eq!(begin("second", 6000 + LIVING_MS), Ok(()));
+        assert_eq!(begin(1, 6000), Ok(()));
+        assert_eq!(begin(2, 6000 + LIVING_MS), Ok(()));
     }
 }

@@ -42,7 +42,7 @@ pub enum Refusal {
     #[error("there is no sweep or task {0:?}")]
     UnknownSweep(String),
     /// No worker of this name is registered, or not since the coordinator started: register.
-    #[error("no worker {0:?} is registered; register first")]
+    #[error("no worker {0:?} is registered, or another process as it; register first")]
     UnknownWorker(String),
     /// The two sides speak different versions of the protocol.
     #[error("expected protocol version {callee}, found {caller}; run the same release everywhere")]

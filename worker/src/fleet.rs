@@ -1,7 +1,6 @@
 //! The coordinator as a worker sees it: each call once, or until it is answered.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use autorep_core::checkpoint::CheckpointRef;
 use autorep_core::lease::{LeaseClaim, LeasePart};
@@ -78,8 +77,8 @@ type Client = FleetClient<InterceptedService<Channel, Bearer>>;
 pub(crate) struct Fleet {
     client: Client,
     worker: String,
-    /// Made up when this process starts, so that another of the worker's name is not taken for it.
-    process: String,
+    /// When this process began to be a worker, so that another of its name is not taken for it.
+    started_unix_ns: u64,
     device: String,
     machine: String,
     offer: Offer,
@@ -99,7 +98,7 @@ impl Fleet {
         Ok(Self {
             client: FleetClient::with_interceptor(channel, bearer),
             worker: config.name.clone(),
-            process: format!("{:016x}", RandomState::new().build_hasher().finish()),
+            started_unix_ns: now_unix_ns(),
             device: config.device.clone(),
             machine: config.machine.clone(),
             offer: config.offer.clone(),
@@ -119,7 +118,7 @@ impl Fleet {
             gpu_memory_mib: self.offer.gpu_memory_mib,
             memory_mib: self.offer.memory_mib,
             labels: self.offer.labels.iter().cloned().collect(),
-            process: self.process.clone(),
+            started_unix_ns: self.started_unix_ns,
         };
         answer(client.register(Request::new(request)), ANSWER_WITHIN).await
     }
@@ -129,7 +128,7 @@ impl Fleet {
         let mut client = self.client.clone();
         let request = v1::AcquireRequest {
             worker: self.worker.clone(),
-            process: self.process.clone(),
+            started_unix_ns: self.started_unix_ns,
             wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
         };
         answer(client.acquire(Request::new(request)), wait + ANSWER_WITHIN).await
@@ -261,6 +260,12 @@ impl Fleet {
 /// two sides need not learn of that at the same time.
 pub(crate) const fn passes(refusal: &Refusal) -> bool {
     refusal.is_transient() || matches!(refusal, Refusal::Unauthenticated(_))
+}
+
+/// Zero, which says nothing, on a machine whose clock is before 1970.
+fn now_unix_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0))
 }
 
 /// The answer of a call, if it comes in time.

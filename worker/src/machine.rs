@@ -1,8 +1,12 @@
 //! What a worker's machine is called and has.
 
+mod memory;
+
 use std::process::{Command, Stdio};
 
 use autorep_core::offer::Offer;
+
+pub use self::memory::memory_limit_bytes;
 
 /// The host's name, of which only what names a machine is kept; `worker` if it has none.
 pub fn host_name() -> String {
@@ -24,16 +28,13 @@ pub(crate) fn plain(text: &str) -> String {
         .collect()
 }
 
-/// What this machine has for a worker on `device`: its memory and, for `cuda:N`, the GPU's name and
+/// What this machine has for a worker on `device`: the memory that it may use and, for `cuda:N`, the GPU's name and
 /// memory as the driver's `nvidia-smi` gives them. What cannot be found out is left unknown, and
 /// then no sweep that asks for it comes here.
 ///
 /// On a CPU as many ranks are offered as the worker was told to run, if it was told.
 pub fn offer_of(device: &str, ranks: Option<u32>) -> Offer {
-    let memory_mib = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| total_memory_mib(&text))
-        .unwrap_or(0);
+    let memory_mib = memory::memory_mib().unwrap_or(0);
     let Some(index) = device.strip_prefix("cuda:") else {
         return Offer {
             gpus: ranks.unwrap_or(0),
@@ -51,15 +52,6 @@ pub fn offer_of(device: &str, ranks: Option<u32>) -> Offer {
         memory_mib,
         ..Offer::default()
     }
-}
-
-/// The machine's memory as `/proc/meminfo` gives it.
-fn total_memory_mib(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024)
 }
 
 /// What the driver calls the device that libtorch numbers `index`: `CUDA_VISIBLE_DEVICES` renumbers.
@@ -106,10 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_system_says_of_itself_is_read() {
-        let meminfo = "MemTotal:       24689012 kB\nMemFree:         1 kB\n";
-        assert_eq!(total_memory_mib(meminfo), Some(24110));
-        assert_eq!(total_memory_mib("MemFree: 1 kB"), None);
+    fn what_the_driver_says_of_a_gpu_is_read() {
         let gpu = read_gpu("NVIDIA H100 80GB HBM3, 81559\n");
         assert_eq!(gpu, Some(("NVIDIA H100 80GB HBM3".to_owned(), 81559)));
         assert_eq!(read_gpu("No devices were found"), None);

@@ -1,6 +1,7 @@
 //! Scripts stand in for trainers; stores are folders and memory.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use super::*;
 

@@ -25,7 +25,7 @@ const IDLE_HOLD_MS: u64 = 250;
 /// A request for work that waits for some.
 pub(super) struct Waiter {
     pub(super) worker: WorkerId,
-    process: String,
+    started_unix_ns: u64,
     deadline_ms: u64,
     idle_at_ms: u64,
     pub(super) reply: Reply<Work>,
@@ -53,14 +53,14 @@ impl<S: StateStore> Owner<S> {
         let Registration {
             device,
             machine,
-            process,
+            started_unix_ns,
             offer,
         } = registration;
         tracing::info!(%worker, device, machine, ?offer, "worker registers");
         let registered = Registered {
             device,
             machine,
-            process,
+            started_unix_ns,
             offer: Arc::new(offer),
             seen_ms: now_ms,
         };
@@ -73,15 +73,15 @@ impl<S: StateStore> Owner<S> {
         self.answer(reply, answer);
     }
 
-    /// Answers a request for work of a process whose place another has taken: it must not come back
-    /// as if it had only lost its connection.
+    /// Answers a request for work of a process whose place another has taken.
     fn turn_replaced_away(&mut self, worker: &WorkerId) {
         if let Some(at) = (self.waiters.iter()).position(|waiter| waiter.worker == *worker)
             && let Some(waiter) = self.waiters.get(at)
-            && let Err(replaced) = self.roster.speaks_for(worker, &waiter.process)
+            && !self.roster.knows(worker, waiter.started_unix_ns)
             && let Some(waiter) = self.waiters.remove(at)
         {
-            drop(waiter.reply.send(Err(replaced.on_the_wire())));
+            let refusal = Refusal::UnknownWorker(worker.0.clone());
+            drop(waiter.reply.send(Err(refusal)));
         }
     }
 
@@ -89,15 +89,12 @@ impl<S: StateStore> Owner<S> {
     pub(super) fn acquire(
         &mut self,
         worker: WorkerId,
-        process: String,
+        started_unix_ns: u64,
         wait_ms: u64,
         now_ms: u64,
         reply: Reply<Work>,
     ) {
-        if let Err(replaced) = self.roster.speaks_for(&worker, &process) {
-            return self.answer(reply, Err(replaced.on_the_wire()));
-        }
-        if self.roster.get(&worker).is_none() {
+        if !self.roster.knows(&worker, started_unix_ns) {
             let refusal = Refusal::UnknownWorker(worker.0);
             return self.answer(reply, Err(refusal));
         }
@@ -105,7 +102,7 @@ impl<S: StateStore> Owner<S> {
         let wait_ms = wait_ms.min(millis(self.config.max_acquire_wait));
         let waiter = Waiter {
             worker,
-            process,
+            started_unix_ns,
             deadline_ms: now_ms + wait_ms,
             idle_at_ms: now_ms + wait_ms.min(IDLE_HOLD_MS),
             reply,
@@ -225,7 +222,7 @@ impl<S: StateStore> Owner<S> {
         let holder = self.ledger.holder(claim).cloned();
         let answer = self.decide(self.ledger.finish(claim, observation));
         if let (Ok(_), Some(holder), Some(next)) = (&answer, holder, next) {
-            self.acquire(holder, String::new(), 0, now_ms, next);
+            self.acquire(holder, 0, 0, now_ms, next);
             self.turn.second_answers += 1;
         }
         self.answer(reply, answer.map(|_finish| ()));

@@ -327,10 +327,10 @@ impl<S: StateStore> Owner<S> {
             } => self.register(&worker, *registration, now_ms, reply),
             Ask::Acquire {
                 worker,
-                process,
+                started_unix_ns,
                 wait_ms,
                 reply,
-            } => self.acquire(worker, process, wait_ms, now_ms, reply),
+            } => self.acquire(worker, started_unix_ns, wait_ms, now_ms, reply),
             Ask::Renew {
                 part,
                 progress,

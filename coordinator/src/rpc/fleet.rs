@@ -66,7 +66,7 @@ impl Fleet for FleetService {
             gpu_memory_mib,
             memory_mib,
             labels,
-            process,
+            started_unix_ns,
         } = request.into_inner();
         if protocol_version != PROTOCOL_VERSION {
             return Err(Refusal::ProtocolVersion {
@@ -92,7 +92,7 @@ impl Fleet for FleetService {
         let registration = Box::new(Registration {
             device,
             machine,
-            process: process_id("RegisterRequest.process", process)?,
+            started_unix_ns,
             offer,
         });
         (self.desk)
@@ -116,14 +116,13 @@ impl Fleet for FleetService {
         let v1::AcquireRequest {
             worker,
             wait_ms,
-            process,
+            started_unix_ns,
         } = request.into_inner();
         let worker = worker_id("AcquireRequest.worker", worker)?;
-        let process = process_id("AcquireRequest.process", process)?;
         let work = (self.desk)
             .poll(|reply| Ask::Acquire {
                 worker,
-                process,
+                started_unix_ns,
                 wait_ms,
                 reply,
             })
@@ -309,14 +308,6 @@ fn reported_class(class: i32) -> Result<FailureClass, BadMessage> {
 
 fn worker_id(field: &'static str, worker: String) -> Result<WorkerId, BadMessage> {
     name(field, worker).map(WorkerId)
-}
-
-/// Older workers do not say.
-fn process_id(field: &'static str, process: String) -> Result<String, BadMessage> {
-    match process.as_str() {
-        "" => Ok(process),
-        _ => name(field, process),
-    }
 }
 
 fn checked_labels(labels: Vec<String>) -> Result<BTreeSet<String>, BadMessage> {

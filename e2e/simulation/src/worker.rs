@@ -38,8 +38,8 @@ pub(crate) struct Worker {
     pub(crate) machine: String,
     /// What the coordinator knows.
     pub(crate) name: String,
-    /// Which of the machine's processes it is, counted from 1.
-    process: String,
+    /// When it started, by its machine's clock.
+    started_unix_ns: u64,
     /// Thousandths: how fast its clock runs.
     pub(crate) clock: u64,
     /// How many times as long as it should it believes in its lease.
@@ -69,7 +69,7 @@ pub(crate) async fn live(world: Arc<World>, number: u64) {
             world: Arc::clone(&world),
             machine: machine.clone(),
             name: name.clone(),
-            process: process.to_string(),
+            started_unix_ns: (1 + world.now_ms()) * 1_000_000,
             clock: if world.fault(world.profile.skewed) {
                 world.chance.within(333, 3000)
             } else {
@@ -214,7 +214,7 @@ impl Worker {
             protocol_version: PROTOCOL_VERSION,
             device: "cpu".to_owned(),
             machine: self.machine.clone(),
-            process: self.process.clone(),
+            started_unix_ns: self.started_unix_ns,
             gpus: 1,
             ..v1::RegisterRequest::default()
         });
@@ -236,7 +236,7 @@ impl Worker {
             let request = Request::Acquire(v1::AcquireRequest {
                 worker: self.name.clone(),
                 wait_ms: ACQUIRE_WAIT_MS,
-                process: self.process.clone(),
+                started_unix_ns: self.started_unix_ns,
             });
             let within = Duration::from_millis(ACQUIRE_WAIT_MS) + ANSWER_WITHIN;
             let asking = self.call(request, within);

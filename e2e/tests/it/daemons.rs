@@ -169,3 +169,18 @@ fn of_two_workers_with_one_name_the_later_goes_on_and_the_other_ends_with_what_t
     assert!(!watched.contains("failed"), "{watched}");
     end_well([later, coordinator]);
 }
+
+#[test]
+fn a_worker_on_a_gpu_that_is_not_there_ends_before_it_takes_a_task() {
+    let sandbox = Sandbox::new();
+    // Nobody is there: a worker that asked for a task would wait for ever.
+    let coordinator = ["worker", "--coordinator", "http://127.0.0.1:9"];
+    let mut worker = sandbox.autorep();
+    worker
+        .args(coordinator)
+        .args(["--store", "store", "--device", "cuda:63"])
+        .arg("--trainer")
+        .arg(program("autorep-trainer"));
+    let refused = finish(&mut worker).expect_code(1).stderr;
+    assert!(refused.contains("--device cuda:63"), "{refused}");
+}
