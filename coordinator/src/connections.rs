@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use tonic::transport::server::Connected;
 
 use crate::measure;
+use crate::plaintext;
 use crate::seldom::Seldom;
 
 /// How long to wait after a connection could not be taken: for want of file descriptors, most likely.
@@ -126,7 +127,7 @@ pub(crate) fn secured(
                 return Ok(Ok(Secured::Plain(connection)));
             };
             let peer = connection.peer.address;
-            let shaken = tokio::spawn(async move { tls.accept(connection).await }).await;
+            let shaken = tokio::spawn(shaken(tls, connection)).await;
             let shaken = shaken.map_err(io::Error::other)?;
             Ok(shaken.map_err(|error| (peer, error)))
         }
@@ -145,6 +146,11 @@ pub(crate) fn secured(
         };
         std::future::ready(secured)
     })
+}
+
+async fn shaken(tls: ServerTls, mut connection: Counted) -> io::Result<Secured<Counted>> {
+    plaintext::refuse(&mut connection.stream).await?;
+    tls.accept(connection).await
 }
 
 impl Connected for Counted {

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod measure;
 pub mod offline;
 mod owner;
+mod plaintext;
 pub mod probe;
 mod refuse;
 pub mod restore;

@@ -3,6 +3,7 @@
 //! Callers branch on [`Refusal`], never on text. Its facts travel as a
 //! [`RefusalDetail`] in binary metadata; the status message is for people.
 
+use std::error::Error;
 use std::time::Duration;
 
 use autorep_core::id::{Generation, TaskId};
@@ -198,11 +199,14 @@ impl Refusal {
     /// What a status means that carries no detail: it comes from the connection, from a proxy or
     /// from the gRPC library itself.
     fn without_detail(status: &Status) -> Self {
-        let text = match status.message() {
-            "" => status.code().description().to_owned(),
-            message => message.to_owned(),
+        // The outer causes of a broken connection say "transport error".
+        let cause = innermost(status);
+        let local = cause.is_some();
+        let text = match (cause, status.message()) {
+            (Some(cause), _) => cause.to_string(),
+            (None, "") => status.code().description().to_owned(),
+            (None, message) => message.to_owned(),
         };
-        let local = std::error::Error::source(status).is_some();
         match status.code() {
             Code::Unavailable
             | Code::DeadlineExceeded
@@ -272,6 +276,15 @@ impl From<BadMessage> for Status {
     fn from(bad: BadMessage) -> Self {
         Refusal::from(bad).into()
     }
+}
+
+/// The cause of an error that lies deepest, if it has any.
+fn innermost(error: &dyn Error) -> Option<&dyn Error> {
+    let mut cause = error.source()?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Some(cause)
 }
 
 /// The beginning of `text`, at most `limit` bytes with a note that something is missing.

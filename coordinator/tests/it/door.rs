@@ -39,10 +39,14 @@ async fn a_certificate_lets_in_whoever_trusts_its_authority_and_nobody_else() {
         refused.contains("signed by an authority that is trusted"),
         "{refused}"
     );
-    guarded
+    let refused = guarded
         .list("http", &Credentials::default())
         .await
         .unwrap_err();
+    assert!(
+        refused.contains("this port's address begins with https://"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

@@ -195,6 +195,8 @@ impl Worker {
             match self.register().await {
                 Ok(terms) => self.serve(terms, &mut backoff).await,
                 Err(refusal) if refusal.is_transient() => backoff.wait(self).await,
+                // The process that has come in its place is the one that is served.
+                Err(Refusal::NotReady(_)) if self.is_zombie.load(Ordering::Relaxed) => return,
                 Err(refusal) => {
                     self.world
                         .violate("a worker that follows the protocol is served", refusal);
