@@ -126,6 +126,22 @@ impl LabService {
     }
 }
 
+async fn pause(
+    desk: &Desk,
+    who: &Who,
+    method: &'static str,
+    sweep: SweepName,
+    paused: bool,
+) -> Result<(), Refusal> {
+    let name = sweep.clone();
+    let pausing = desk.ask(|reply| Ask::Pause {
+        sweep,
+        paused,
+        reply,
+    });
+    who.change(method, name, pausing).await
+}
+
 async fn submit_expanded(
     desk: &Desk,
     sweep: Box<NewSweep>,
@@ -212,11 +228,13 @@ impl Lab for LabService {
                 Ok(new_sweep(owned_by(manifest, owner), plan, trace))
             })
             .await?;
-        if !dry_run {
-            who.asks("Submit", &sweep.manifest.name);
-        }
-        let submitted = submit_expanded(&desk, sweep, dry_run).await?;
-        Ok(Response::new(submitted))
+        let name = sweep.manifest.name.clone();
+        let submitting = submit_expanded(&desk, sweep, dry_run);
+        Ok(Response::new(if dry_run {
+            submitting.await?
+        } else {
+            who.change("Submit", name, submitting).await?
+        }))
     }
 
     async fn plan(
@@ -317,14 +335,7 @@ impl Lab for LabService {
     ) -> Result<Response<v1::PauseResponse>, Status> {
         let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("PauseRequest.sweep", &request.into_inner().sweep)?;
-        who.asks("Pause", &sweep);
-        let paused = true;
-        desk.ask(|reply| Ask::Pause {
-            sweep,
-            paused,
-            reply,
-        })
-        .await?;
+        pause(&desk, &who, "Pause", sweep, true).await?;
         Ok(Response::new(v1::PauseResponse {}))
     }
 
@@ -334,14 +345,7 @@ impl Lab for LabService {
     ) -> Result<Response<v1::ResumeResponse>, Status> {
         let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("ResumeRequest.sweep", &request.into_inner().sweep)?;
-        who.asks("Resume", &sweep);
-        let paused = false;
-        desk.ask(|reply| Ask::Pause {
-            sweep,
-            paused,
-            reply,
-        })
-        .await?;
+        pause(&desk, &who, "Resume", sweep, false).await?;
         Ok(Response::new(v1::ResumeResponse {}))
     }
 
@@ -351,8 +355,9 @@ impl Lab for LabService {
     ) -> Result<Response<v1::CancelResponse>, Status> {
         let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("CancelRequest.sweep", &request.into_inner().sweep)?;
-        who.asks("Cancel", &sweep);
-        desk.ask(|reply| Ask::Cancel { sweep, reply }).await?;
+        let name = sweep.clone();
+        let cancelling = desk.ask(|reply| Ask::Cancel { sweep, reply });
+        who.change("Cancel", name, cancelling).await?;
         Ok(Response::new(v1::CancelResponse {}))
     }
 
@@ -362,8 +367,9 @@ impl Lab for LabService {
     ) -> Result<Response<v1::CheckpointResponse>, Status> {
         let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let sweep = sweep_name("CheckpointRequest.sweep", &request.into_inner().sweep)?;
-        who.asks("Checkpoint", &sweep);
-        let tasks = desk.ask(|reply| Ask::Checkpoint { sweep, reply }).await?;
+        let name = sweep.clone();
+        let asking = desk.ask(|reply| Ask::Checkpoint { sweep, reply });
+        let tasks = who.change("Checkpoint", name, asking).await?;
         Ok(Response::new(v1::CheckpointResponse { tasks }))
     }
 
@@ -374,14 +380,14 @@ impl Lab for LabService {
         let (desk, who) = (self.desk_of(&request), Who::of(&request));
         let v1::PinRequest { task, pinned } = request.into_inner();
         let prefix = task_prefix("PinRequest.task", task)?;
-        who.asks(if pinned { "Pin" } else { "Pin (no more)" }, &prefix);
-        let task = desk
-            .ask(|reply| Ask::Pin {
-                prefix,
-                pinned,
-                reply,
-            })
-            .await?;
+        let method = if pinned { "Pin" } else { "Pin (no more)" };
+        let about = prefix.clone();
+        let pinning = desk.ask(|reply| Ask::Pin {
+            prefix,
+            pinned,
+            reply,
+        });
+        let task = who.change(method, about, pinning).await?;
         Ok(Response::new(v1::PinResponse {
             task: task.to_string(),
         }))
@@ -399,21 +405,23 @@ impl Lab for LabService {
             min_age_ms,
         } = request.into_inner();
         let min_age = min_age_ms.map_or(self.config.gc_min_age, Duration::from_millis);
-        if !dry_run {
-            who.asks(
-                "CollectGarbage",
-                format_args!("checkpoints older than {min_age:?}"),
-            );
-        }
         let collection = Collection {
             desk: self.desk.clone(),
             store: Arc::clone(&self.store),
             min_age,
             dry_run,
         };
-        let turn = (self.collections.clone().try_acquire_owned())
-            .map_err(|_busy| Refusal::NotReady("checkpoints are being collected already; wait for that to end, it deletes the same".into()))?;
-        let dead = collection.start().await?;
+        let begun = async {
+            let turn = (self.collections.clone().try_acquire_owned())
+                .map_err(|_busy| Refusal::NotReady("checkpoints are being collected already; wait for that to end, it deletes the same".into()))?;
+            Ok((turn, collection.start().await?))
+        };
+        let (turn, dead) = if dry_run {
+            begun.await?
+        } else {
+            let about = format!("checkpoints older than {} s", min_age.as_secs());
+            who.change("CollectGarbage", about, begun).await?
+        };
         let stop = self.shutdown.clone().cancelled_owned();
         let told = dead.map(move |dead| {
             let _turn = &turn;

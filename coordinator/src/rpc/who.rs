@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 
+use autorep_proto::status::Refusal;
 use autorep_transport::Caller;
 use tonic::Request;
 
@@ -25,14 +26,20 @@ impl Who {
         }
     }
 
-    /// Writes down what they ask for, which is not done yet and may be refused.
-    pub(super) fn asks(&self, method: &'static str, about: impl Display) {
-        tracing::info!(
-            caller = self.caller,
-            peer = self.address.map(tracing::field::display),
-            method,
-            %about,
-            "asked for a change"
-        );
+    /// Writes down what they ask for, and if it is refused, that. What is done has lines of its own.
+    pub(super) async fn change<T>(
+        &self,
+        method: &'static str,
+        about: impl Display,
+        change: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<T, Refusal> {
+        let caller = self.caller.as_deref();
+        let peer = self.address.map(tracing::field::display);
+        tracing::info!(caller, peer, method, %about, "asked for a change");
+        let changed = change.await;
+        if let Err(refusal) = &changed {
+            tracing::info!(caller, peer, method, %about, %refusal, "the change was refused");
+        }
+        changed
     }
 }

@@ -198,6 +198,13 @@ async fn who_changes_something_and_who_is_refused_is_in_the_log() {
         assert_eq!(told.len(), 1, "{caller} {method}");
     }
 
+    let nobodys = v1::PauseRequest {
+        sweep: "nobodys".to_owned(),
+    };
+    alice.pause(nobodys).await.unwrap_err();
+    let says = ["method=\"Pause\" about=nobodys", "the change was refused"];
+    assert_eq!(log.lines(&says).len(), 1);
+
     for _ in 0..20 {
         let refused = submit(&guarded, VIEWER, manifest("another")).await;
         assert_eq!(code(refused), Code::PermissionDenied);
