@@ -72,18 +72,22 @@ impl Account {
         self.pace.foresee_ms(kind, macs).unwrap_or(0.0)
     }
 
-    /// Milliseconds that what runs now is going to take.
-    fn running_ms(&self) -> f64 {
+    /// Milliseconds that what runs now is going to take, but for some of a kind.
+    fn running_ms(&self, but: (TaskKind, u128)) -> f64 {
         (TaskKind::ALL.into_iter())
-            .map(|kind| self.foreseen_ms(kind, self.running_macs[kind.index()]))
+            .map(|kind| {
+                let left_out = if kind == but.0 { but.1 } else { 0 };
+                let macs = self.running_macs[kind.index()].saturating_sub(left_out);
+                self.foreseen_ms(kind, macs)
+            })
             .sum()
     }
 
-    /// Whether so much more of a kind fits.
-    fn has_room_for(&self, kind: TaskKind, macs: u128, now_ms: u64) -> bool {
+    /// Whether so much more of a kind fits, once some that runs now does so no more.
+    fn has_room_for(&self, kind: TaskKind, macs: u128, ending: u128, now_ms: u64) -> bool {
         let more = self.foreseen_ms(kind, macs);
         let fits = |limit_ms: u64| {
-            let all = self.charged_ms() as f64 + self.running_ms() + more;
+            let all = self.charged_ms() as f64 + self.running_ms((kind, ending)) + more;
             all * self.gpus as f64 <= limit_ms as f64
         };
         let in_time = |until_ms: u64| now_ms as f64 + more <= until_ms as f64;
@@ -171,8 +175,8 @@ impl Ledger {
         self.sweeps[number as usize].account = account;
     }
 
-    /// Whether a sweep's limit has room for a task. For evaluations it has: they take seconds and
-    /// make of a net that was paid for a point.
+    /// Whether a sweep's limit has room for a task, if it runs for another time, once it does not run. For
+    /// evaluations it has: they take seconds and make of a net that was paid for a point.
     pub(super) fn has_room(&self, number: u32, slot: u32, now_ms: u64) -> bool {
         let Some(account) = self.sweeps[number as usize].account.as_deref() else {
             return true;
@@ -187,14 +191,12 @@ impl Ledger {
             return true;
         }
         let cost = account.costs[member.rank.index as usize];
-        if let TaskState::Leased(_) = task.state {
-            return account.has_room_for(kind, 0, now_ms); // It is among what runs.
-        }
         // A lease goes as far as the most generous sweep lets it.
         let allowed = self.granted(slot).max(member.allowed);
         let done = cost.up_to(task.state.curve().reached()).macs;
         let macs = cost.up_to(allowed).macs.saturating_sub(done);
-        account.has_room_for(kind, macs, now_ms)
+        let ending = self.entry(account, slot, *member).running_macs;
+        account.has_room_for(kind, macs, ending, now_ms)
     }
 
     /// The task of a sweep to run next.

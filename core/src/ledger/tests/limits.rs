@@ -170,3 +170,22 @@ spec:
     let done = work(&mut checked);
     assert_eq!(done.len(), 5, "{done:?}");
 }
+
+#[test]
+fn a_task_that_fits_no_more_is_not_leased_again_to_the_worker_that_lost_it() {
+    let mut checked = Checked::new();
+    let mut submission = submission("s", tiny_plan(&[0], &[300]), 2);
+    submission.terms.bounds.until_ms = Some(5_000);
+    checked.submit(submission);
+    for _ in 0..2 {
+        let claim = checked.acquire("w", 0).claim;
+        checked.complete(claim);
+    }
+    let claim = checked.acquire("w", 3_000).claim;
+    assert_eq!(checked.spec(claim).kind().name(), "replace");
+    let again = checked.acquire("w", 3_100).claim;
+    assert_eq!(again.task, claim.task);
+    // It would take about a second.
+    let again = checked.try_acquire("w", 4_999);
+    assert!(matches!(again, Acquired::Nothing { .. }), "{again:?}");
+}
