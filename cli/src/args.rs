@@ -285,7 +285,7 @@ pub struct PlanArgs {
 Examples:
   autorep front fashion-quickstart
   autorep front fashion-quickstart --format csv | column -t -s,
-  autorep front fashion-quickstart --format svg -o front.svg
+  autorep front fashion-quickstart -o front.svg
   autorep front imagenet --coordinator http://127.0.0.1:7070")]
 pub struct FrontArgs {
     /// The sweep's name (metadata.name of its manifest).
@@ -299,9 +299,10 @@ pub struct FrontArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
     pub address: Address,
-    /// How to print or draw it.
-    #[arg(long, value_enum, default_value = "table")]
-    pub format: figure::Format,
+    /// How to print or draw it. Default: as the ending of the file of --output says, in front.svg for
+    /// one, else table.
+    #[arg(long, value_enum)]
+    pub format: Option<figure::Format>,
     /// Put published fronts of the same data set and network beside it (table, svg, png).
     #[arg(long, value_enum)]
     pub overlay: Option<figure::Overlay>,

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use autorep_core::front::FrontReport;
 use autorep_core::id::SweepName;
+use clap::ValueEnum as _;
 
 use crate::args::FrontArgs;
 use crate::exit::Exit;
@@ -18,11 +19,12 @@ pub const DEFAULT_STORE: &str = "./autorep-store";
 
 /// Prints or draws.
 pub async fn front(args: &FrontArgs) -> Result<Exit> {
-    let binary = matches!(args.format, Format::Png | Format::Parquet);
+    let format = format(args);
+    let binary = matches!(format, Format::Png | Format::Parquet);
     if binary && args.output.is_none() && std::io::stdout().is_terminal() {
         bail!("expected a file for this format, found a terminal; name a file with -o FILE");
     }
-    let drawn = matches!(args.format, Format::Table | Format::Svg | Format::Png);
+    let drawn = matches!(format, Format::Table | Format::Svg | Format::Png);
     if args.overlay.is_some() && !drawn {
         bail!(
             "expected one of the formats table, svg and png with --overlay, found one that holds \
@@ -35,12 +37,19 @@ pub async fn front(args: &FrontArgs) -> Result<Exit> {
         Some(Overlay::Published) => published::beside(&report)?,
         None => vec![],
     };
-    let bytes = figure::render_with(&report, &published, args.format)?;
+    let bytes = figure::render_with(&report, &published, format)?;
     match &args.output {
         Some(path) => output::file(path, &bytes)?,
         None => output::stdout(&bytes)?,
     }
     Ok(Exit::Done)
+}
+
+/// What was asked for, else what the file's ending stands for.
+fn format(args: &FrontArgs) -> Format {
+    let ending = (args.output.as_ref()).and_then(|file| file.extension()?.to_str());
+    let by_ending = || Format::from_str(ending?, true).ok();
+    args.format.or_else(by_ending).unwrap_or(Format::Table)
 }
 
 /// The store that `autorep run` would use.
@@ -83,4 +92,32 @@ async fn read(args: &FrontArgs) -> Result<FrontReport> {
     autorep_coordinator::read_front(store, &sweep)
         .await
         .with_context(|| format!("read the front of {sweep} from the store {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[test]
+    fn the_format_is_the_one_asked_for_else_the_one_that_the_files_ending_names() {
+        for (arguments, expected) in [
+            ("", Format::Table),
+            ("-o front.svg", Format::Svg),
+            ("-o ./a.png/FRONT.PARQUET", Format::Parquet),
+            ("-o front.csv --format json", Format::Json),
+            ("-o front.txt", Format::Table),
+            ("-o svg", Format::Table),
+            ("--format csv", Format::Csv),
+        ] {
+            let words = ["autorep", "front", "tiny"];
+            let parsed = Cli::parse_from(words.into_iter().chain(arguments.split_whitespace()));
+            let Command::Front(args) = parsed.command else {
+                panic!("another command");
+            };
+            assert_eq!(format(&args), expected, "{arguments:?}");
+        }
+    }
 }
