@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use autorep_core::id::OwnerName;
 use autorep_transport::{Role, Secret, Tokens};
 use clap::builder::PossibleValuesParser;
@@ -23,7 +23,7 @@ pub struct TokenArgs {
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
     /// Make a token: it goes to a file that only you can read, its entry for the coordinator's
-    /// --tokens file to stdout.
+    /// --tokens file to stdout. If the entry cannot be printed there is no file either.
     New(NewArgs),
 }
 
@@ -54,11 +54,12 @@ pub struct NewArgs {
 /// Does what was asked.
 pub fn run(args: &TokenArgs) -> Result<Exit> {
     match &args.command {
-        TokenCommand::New(new) => make(new),
+        TokenCommand::New(new) => make(new, output::stdout_goes_on),
     }
 }
 
-fn make(args: &NewArgs) -> Result<Exit> {
+/// Makes a token and prints its entry by `print`, which says whether anybody reads it.
+fn make(args: &NewArgs, print: impl FnOnce(&[u8]) -> Result<bool>) -> Result<Exit> {
     let token = Secret::generate()?;
     let owner = args.owner.as_ref();
     let owner = owner.map_or(String::new(), |owner| format!("owner: {owner}, "));
@@ -73,8 +74,20 @@ fn make(args: &NewArgs) -> Result<Exit> {
         bail!("{problem}");
     }
     create(&args.out, format!("{}\n", token.expose()).as_bytes())?;
-    output::stdout(entry.as_bytes())?;
-    Ok(Exit::Done)
+    let printed = match print(entry.as_bytes()) {
+        Ok(true) => return Ok(Exit::Done),
+        Ok(false) => Err(anyhow!("whoever was to read it is gone")),
+        Err(error) => Err(error),
+    };
+    // A token whose entry nobody has lets nobody in, and its file would be in the next one's way.
+    let path = args.out.display();
+    let is_there = match std::fs::remove_file(&args.out) {
+        Ok(()) => format!("{path} was taken away again"),
+        Err(error) => format!("{path} is of no use, but stays ({error}): remove it"),
+    };
+    printed.with_context(|| {
+        format!("expected to print the token's entry, found nowhere to; its file {is_there}")
+    })
 }
 
 /// Makes a file that only its owner can read.
@@ -89,7 +102,41 @@ fn create(path: &Path, bytes: &[u8]) -> Result<()> {
             path.display()
         )
     })?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("write {}", path.display()))
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // A part of a token is none.
+        drop(std::fs::remove_file(path));
+    }
+    written.with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_kept_only_if_its_entry_was_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = NewArgs {
+            name: "w".to_owned(),
+            role: "worker".to_owned(),
+            owner: None,
+            out: folder.path().join("w.token"),
+        };
+        for printed in [|| Err(anyhow!("no space left")), || Ok(false)] {
+            let error = make(&args, |_entry| printed()).unwrap_err();
+            let said = format!("{error:#}");
+            assert!(said.contains("w.token was taken away again: "), "{said}");
+            assert!(!args.out.exists(), "{said}");
+        }
+        let mut printed = Vec::new();
+        let print = |entry: &[u8]| {
+            printed.extend_from_slice(entry);
+            Ok(true)
+        };
+        assert_eq!(make(&args, print).unwrap(), Exit::Done);
+        let token = Secret::parse(&std::fs::read_to_string(&args.out).unwrap()).unwrap();
+        let entries = Tokens::parse(std::str::from_utf8(&printed).unwrap()).unwrap();
+        assert!(entries.caller(&token).is_some());
+    }
 }
