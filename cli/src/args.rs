@@ -26,9 +26,10 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
 partial), 130 interrupted (what was done is kept; run again to go on).
 
-Machine output goes to stdout; progress, logs and errors go to stderr. AUTOREP_LOG sets what is \
-logged, as in AUTOREP_LOG=info or AUTOREP_LOG=autorep_worker=debug. OTEL_EXPORTER_OTLP_ENDPOINT \
-says where traces go, as in http://collector:4317; TRACEPARENT is continued.";
+Machine output goes to stdout, and so do the lines of watch; other progress, logs and errors go to \
+stderr. AUTOREP_LOG sets what is logged, as in AUTOREP_LOG=info or \
+AUTOREP_LOG=autorep_worker=debug. OTEL_EXPORTER_OTLP_ENDPOINT says where traces go, as in \
+http://collector:4317; TRACEPARENT is continued.";
 
 /// Builds accuracy-versus-ReLU-count fronts of convolutional networks for private inference.
 ///
@@ -59,7 +60,7 @@ pub enum Command {
     List(ListArgs),
     /// Show one sweep: task counts, running tasks, failures.
     Show(SweepArgs),
-    /// Follow a sweep until it ends.
+    /// Follow a sweep until it ends: bars on a terminal, lines on stdout otherwise.
     Watch(SweepArgs),
     /// Grant no more leases for a sweep; running tasks go on.
     Pause(SweepArgs),

@@ -1,9 +1,13 @@
 //! Where results go: stdout or a file, whole or not at all.
 
+use std::future::pending;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Sender;
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.
 pub fn stdout(bytes: &[u8]) -> Result<()> {
@@ -18,6 +22,19 @@ pub fn stdout_goes_on(bytes: &[u8]) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(error).context("write to stdout"),
     }
+}
+
+/// Returns when the reader of a pipe has gone away, which who writes seldom would learn late; never for
+/// a file or a terminal.
+pub async fn nobody_reads(pipe: impl AsFd) {
+    // A file cannot be waited for, and is there for good.
+    let pipe = pipe.as_fd().try_clone_to_owned();
+    if let Ok(pipe) = pipe.and_then(Sender::from_owned_fd_unchecked)
+        && pipe.ready(Interest::ERROR).await.is_ok()
+    {
+        return;
+    }
+    pending::<()>().await;
 }
 
 /// Writes to stderr. That nobody reads it stops nothing.
@@ -58,6 +75,23 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_pipe_whose_reader_has_gone_away_is_noticed_without_a_write() {
+        use futures::FutureExt as _;
+
+        let (reader, writer) = io::pipe().unwrap();
+        let mut gone = Box::pin(nobody_reads(writer));
+        for _ in 0..100 {
+            assert_eq!(gone.as_mut().now_or_never(), None, "somebody reads");
+            tokio::task::yield_now().await;
+        }
+        drop(reader);
+        let within = std::time::Duration::from_secs(10);
+        tokio::time::timeout(within, gone).await.unwrap();
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(nobody_reads(file).now_or_never(), None);
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {

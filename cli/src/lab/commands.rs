@@ -98,16 +98,21 @@ pub async fn show(args: &SweepArgs) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Follows a sweep to its end. Stopping to watch stops nothing else.
+/// Follows a sweep to its end, or as long as somebody reads of it. Stopping to watch stops nothing
+/// else.
 pub async fn watch(args: &SweepArgs) -> Result<Exit> {
     let mut signals = StopSignals::listen().context("take over the stop signals")?;
-    let mut reporter = Reporter::new(&args.sweep);
+    let mut reporter = Reporter::alone(&args.sweep);
     let exit = tokio::select! {
         exit = follow(args, &mut reporter) => exit,
         () = signals.next() => Ok(Exit::Interrupted),
+        // The next line may be a while away.
+        () = output::nobody_reads(std::io::stdout()) => Ok(Exit::Done),
     };
     reporter.close();
-    exit
+    let exit = exit?;
+    reporter.is_read()?;
+    Ok(exit)
 }
 
 async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
@@ -131,6 +136,9 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
             elapsed: since.elapsed(),
         };
         reporter.show(&look);
+        if !reporter.is_read()? {
+            return Ok(Exit::Done);
+        }
         match state.unwrap_or_default() {
             v1::SweepState::Done => {
                 reporter.close();

@@ -1,4 +1,5 @@
-//! Shows a sweep while it runs: bars on a terminal, plain lines elsewhere. Always on stderr.
+//! Shows a sweep while it runs: bars on a terminal, plain lines elsewhere. On stderr, unless the
+//! lines are what a command is asked for.
 
 pub mod bars;
 pub mod changes;
@@ -8,12 +9,13 @@ pub mod text;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use anyhow::Result;
 use autorep_proto::v1;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use bars::Bars;
 use changes::{Change, Changes};
-use lines::Lines;
+use lines::{Lines, To};
 
 /// One look at a running sweep.
 #[derive(Clone, Debug, Default)]
@@ -65,13 +67,24 @@ enum Screen {
 }
 
 impl Reporter {
-    /// Bars if stderr is a terminal that can draw them, lines otherwise.
-    pub fn new(sweep: &str) -> Self {
+    /// For a command whose stdout is for something else: bars if stderr is a terminal that can draw
+    /// them, lines on stderr otherwise.
+    pub fn beside(sweep: &str) -> Self {
+        Self::new(sweep, true, To::Stderr)
+    }
+
+    /// For a command that is asked for nothing else: bars if stdout is such a terminal, too, lines on
+    /// stdout otherwise.
+    pub fn alone(sweep: &str) -> Self {
+        Self::new(sweep, std::io::stdout().is_terminal(), To::Stdout)
+    }
+
+    fn new(sweep: &str, may_draw: bool, to: To) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let screen = if std::io::stderr().is_terminal() && !dumb {
+        let screen = if may_draw && std::io::stderr().is_terminal() && !dumb {
             Screen::Bars(Bars::new(sweep))
         } else {
-            Screen::Lines(Lines::default())
+            Screen::Lines(Lines::new(to))
         };
         Self {
             changes: Changes::default(),
@@ -113,6 +126,14 @@ impl Reporter {
         match &mut self.screen {
             Screen::Bars(bars) => bars.line(text),
             Screen::Lines(lines) => lines.line(text),
+        }
+    }
+
+    /// Whether anybody reads what is shown, or why it cannot be written.
+    pub fn is_read(&mut self) -> Result<bool> {
+        match &mut self.screen {
+            Screen::Bars(_) => Ok(true),
+            Screen::Lines(lines) => lines.are_read(),
         }
     }
 

@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs) -> Result<Exit> {
     let Some(file) = manifest_file::read(&args.manifest)? else {
         return Ok(Exit::Usage);
     };
-    let reporter = Reporter::new(file.manifest.name.as_str());
+    let reporter = Reporter::beside(file.manifest.name.as_str());
     Logs::for_a_person().init(reporter.log_writer());
     traces::traced("run", || run_file(args, file, begun, reporter))
 }

@@ -37,15 +37,20 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
     };
     let submitted = finish(&mut lab(&["submit", "sweep.yaml"])).expect_code(0);
     assert_eq!(submitted.stdout, "tiny: 5 tasks, 0 done already\n");
+    // Nobody works and nobody reads.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let unread = lab(&["watch", "tiny"]).stdout(writer).status().unwrap();
+    assert_eq!(unread.code(), Some(0));
     let mut worker = lab(&["worker", "--store", "store", "--threads", "1"]);
     worker.arg("--trainer").arg(program("autorep-trainer"));
     let worker = Running::start(&mut worker);
 
     let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0);
     assert!(
-        watched.stderr.contains("[5/5] done    evaluate"),
+        watched.stdout.contains("[5/5] done    evaluate"),
         "{}",
-        watched.stderr
+        watched.stdout
     );
     let list = finish(&mut lab(&["list"])).expect_code(0);
     assert!(
@@ -53,6 +58,9 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
             .lines()
             .any(|line| line.contains("tiny") && line.contains("done"))
     );
+    let full = std::fs::File::create("/dev/full").unwrap();
+    let full = lab(&["watch", "tiny"]).stdout(full).output().unwrap();
+    assert_eq!(full.status.code(), Some(1), "{full:?}");
     let front = finish(&mut lab(&["front", "tiny", "--format", "csv"])).expect_code(0);
     assert_eq!(csv(&front.stdout).len(), 2, "{}", front.stdout);
     let unknown = finish(&mut lab(&["show", "huge"])).expect_code(1);
@@ -127,7 +135,7 @@ fn a_worker_with_another_store_ends_with_what_to_do_and_nothing_is_done_again() 
     }
 
     let right = Running::start(&mut worker("store"));
-    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0).stderr;
+    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0).stdout;
     assert!(!watched.contains("bad checkpoint"), "{watched}");
     for (task, steps) in steps(&sandbox) {
         assert!(steps.values().all(|it| *it == 1), "{task}: {steps:?}");
@@ -165,7 +173,7 @@ fn of_two_workers_with_one_name_the_later_goes_on_and_the_other_ends_with_what_t
     }
 
     finish(&mut lab(&["submit", "sweep.yaml"])).expect_code(0);
-    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0).stderr;
+    let watched = finish(&mut lab(&["watch", "tiny"])).expect_code(0).stdout;
     assert!(!watched.contains("failed"), "{watched}");
     end_well([later, coordinator]);
 }
