@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use autorep_transport::trace::TRACE_ONLY;
 use clap::{Args, ValueEnum};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -19,6 +19,9 @@ mod json;
 
 /// The variable that says what to log, as in `info` or `autorep_worker=debug`.
 pub const FILTER: &str = "AUTOREP_LOG";
+
+/// Names every crate that this program is made of.
+static LOCK: &str = include_str!("../../Cargo.lock");
 
 /// What is logged for a person: warnings, but not those about failed attempts, which a run's own
 /// lines tell, nor those of the figures' painter about lines without length.
@@ -131,14 +134,11 @@ impl Logs {
             Audience::Operator => FOR_AN_OPERATOR,
         };
         let wanted = std::env::var(FILTER).unwrap_or_default();
-        let (filter, problem) = if wanted.is_empty() {
-            (EnvFilter::new(default), None)
-        } else {
-            match EnvFilter::try_new(&wanted) {
-                Ok(filter) => (filter, None),
-                Err(error) => (EnvFilter::new(default), Some(error)),
-            }
+        let (filter, problem) = match filter(&wanted) {
+            Ok(filter) => (filter, None),
+            Err(problem) => (None, Some(problem)),
         };
+        let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
         let filter = filter.and(filter_fn(|it| it.target() != TRACE_ONLY));
         let (traces, untraced) = traces::layer(self.service);
         let lines = if self.is_json {
@@ -158,8 +158,8 @@ impl Logs {
         if let Err(error) = both.try_init() {
             tracing::debug!("logging was set up before: {error}");
         }
-        if let Some(error) = problem {
-            tracing::warn!("{FILTER} is not a filter ({error}); logging {default}");
+        if let Some(problem) = problem {
+            tracing::warn!("{problem}; logging {default}");
         }
         if let Some(error) = untraced {
             tracing::warn!("traces go nowhere: {error:#}");
@@ -181,5 +181,78 @@ impl Logs {
         } else {
             format!("error: {}\n", said.join("\n  because: "))
         });
+    }
+}
+
+/// The filter that `wanted` is, if anything is wanted.
+fn filter(wanted: &str) -> Result<Option<EnvFilter>, String> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    if let Some(found) = unknown(wanted) {
+        return Err(format!(
+            "expected a level (error, warn, info, debug, trace or off) or a crate as in \
+             autorep_worker=debug in {FILTER}, found {found:?}"
+        ));
+    }
+    let filter = EnvFilter::try_new(wanted);
+    filter
+        .map(Some)
+        .map_err(|error| format!("{FILTER} is not a filter ({error})"))
+}
+
+/// What in a filter is neither a level nor a crate of which this program is made. It would be taken for
+/// a target, and a slip such as `inf` would silence everything.
+fn unknown(filter: &str) -> Option<&str> {
+    // Behind a target there may be a span, in brackets, and a level.
+    let words = filter
+        .split(',')
+        .filter_map(|part| part.split(['=', '[']).next());
+    words
+        .filter(|word| !word.is_empty() && word.parse::<LevelFilter>().is_err())
+        .find(|word| !is_a_crate(word.split("::").next().unwrap_or(word)))
+}
+
+fn is_a_crate(name: &str) -> bool {
+    // The beginning of all of this program's own.
+    name == "autorep"
+        || LOCK.lines().any(|line| {
+            let package = line.strip_prefix("name = \"");
+            let package = package.and_then(|rest| rest.strip_suffix('"'));
+            package.is_some_and(|package| package.replace('-', "_") == name)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_neither_a_level_nor_a_crate_is_no_filter() {
+        for fit in [
+            "info",
+            "WARN",
+            "0",
+            "info,autorep_worker=debug",
+            "warn,autorep=trace,autorep_coordinator::owner::events=off",
+            "h2,object_store=debug",
+            "[attempt{task=ab}]=debug,autorep_worker[train]=info",
+            FOR_A_PERSON,
+            FOR_AN_OPERATOR,
+        ] {
+            assert!(filter(fit).is_ok_and(|it| it.is_some()), "{fit}");
+        }
+        for (unfit, found) in [
+            ("inf", "\"inf\""),
+            ("[attempt]=debug,inf", "\"inf\""),
+            ("verbose", "\"verbose\""),
+            ("info,autorep_wroker=debug", "\"autorep_wroker\""),
+            ("warn, info", "\" info\""),
+            ("autorep_worker=loud", "is not a filter"),
+        ] {
+            let problem = filter(unfit).unwrap_err();
+            assert!(problem.contains(found), "{problem}");
+        }
+        assert!(filter("").is_ok_and(|it| it.is_none()));
     }
 }
