@@ -22,8 +22,10 @@ pub fn for_connections(wanted: usize) -> usize {
     if room < wanted {
         tracing::warn!(
             limit,
-            "expected room for {wanted} connections, found open files for {room}: more are closed at \
-             once; raise the hard limit (ulimit -Hn, LimitNOFILE) if as many are to be served"
+            wanted,
+            room,
+            "expected room for all connections that may be, found open files for fewer: more are \
+             closed at once; raise the hard limit (ulimit -Hn, LimitNOFILE) if as many are to be served"
         );
     }
     room

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tonic::transport::server::Connected;
+use tracing::field::display;
 
 use crate::measure;
 use crate::plaintext;
@@ -139,7 +140,7 @@ pub(crate) fn secured(
             // Nobody else is concerned.
             Ok(Err((peer, error))) => {
                 measure::handshake_failed();
-                tracing::debug!(?peer, %error, "a connection was closed: no TLS");
+                tracing::debug!(peer = peer.map(display), %error, "a connection was closed: no TLS");
                 None
             }
             Err(error) => Some(Err(error)),
@@ -173,7 +174,8 @@ impl AsyncRead for Counted {
         if let Some(until) = &mut self.until
             && until.as_mut().poll(context).is_ready()
         {
-            tracing::debug!(peer = ?self.peer.address, "a connection was closed: no call in time");
+            let peer = self.peer.address.map(display);
+            tracing::debug!(peer, "a connection was closed: no call in time");
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Pin::new(&mut self.stream).poll_read(context, buffer)

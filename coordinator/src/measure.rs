@@ -21,7 +21,7 @@ pub fn prepare() {
         metrics::counter!(name::ATTEMPTS, "outcome" => outcome).increment(0);
     }
     for class in FailureClass::ALL {
-        metrics::counter!(name::ATTEMPTS, "outcome" => outcome(class)).increment(0);
+        metrics::counter!(name::ATTEMPTS, "outcome" => class.name()).increment(0);
     }
     for kind in TaskKind::ALL {
         metrics::counter!(name::TASKS_FINISHED, "kind" => kind.name()).increment(0);
@@ -69,7 +69,7 @@ pub(crate) fn attempt_released() {
 
 /// An attempt failed.
 pub(crate) fn attempt_failed(class: FailureClass) {
-    metrics::counter!(name::ATTEMPTS, "outcome" => outcome(class)).increment(1);
+    metrics::counter!(name::ATTEMPTS, "outcome" => class.name()).increment(1);
 }
 
 /// A task got its result.
@@ -249,23 +249,6 @@ pub(crate) fn front(sweep: &str, points: usize, hypervolume: f64, baseline: Opti
 pub(crate) fn best_accuracy(sweep: &str, budget: u64, percent: f64) {
     let (sweep, budget) = (sweep.to_owned(), budget.to_string());
     metrics::gauge!(name::BEST_ACCURACY, "sweep" => sweep, "budget" => budget).set(percent / 100.0);
-}
-
-/// The names under which failed attempts are counted.
-const fn outcome(class: FailureClass) -> &'static str {
-    match class {
-        FailureClass::TrainerCrashed => "trainer-crashed",
-        FailureClass::OutOfMemory => "out-of-memory",
-        FailureClass::Diverged => "diverged",
-        FailureClass::BadData => "bad-data",
-        FailureClass::BadCheckpoint => "bad-checkpoint",
-        FailureClass::StoreUnavailable => "store-unavailable",
-        FailureClass::TrainerError => "trainer-error",
-        FailureClass::WorkerLost => "worker-lost",
-        FailureClass::BudgetUnreached => "budget-unreached",
-        FailureClass::BadWeights => "bad-weights",
-        FailureClass::NoScratch => "no-scratch",
-    }
 }
 
 #[cfg(test)]

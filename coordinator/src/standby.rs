@@ -67,7 +67,8 @@ pub async fn wait(store: &dyn ObjectStore, patience: Duration) {
                 since = Instant::now();
             }
             Ok(Some(_)) if since.elapsed() >= patience => {
-                tracing::warn!(?patience, "the heartbeat stands still: taking over");
+                let patience_s = patience.as_secs_f64();
+                tracing::warn!(patience_s, "the heartbeat stands still: taking over");
                 return;
             }
             Ok(Some(_)) => {}

@@ -4,6 +4,8 @@
 //! generation); then one manifest object lists every part with its size and SHA-256. A checkpoint
 //! exists when its manifest does. Keys are only ever created, never overwritten.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -17,6 +19,15 @@ pub enum CheckpointRole {
     Resume,
     /// A named result that later tasks read.
     Output(String),
+}
+
+impl fmt::Display for CheckpointRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Resume => f.write_str("resume"),
+            Self::Output(name) => write!(f, "output {name}"),
+        }
+    }
 }
 
 /// Points at one checkpoint and fixes its content: the digest is of the manifest, which holds the

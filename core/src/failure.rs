@@ -52,6 +52,23 @@ impl FailureClass {
         Self::WorkerLost,
     ];
 
+    /// The name used in logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TrainerCrashed => "trainer-crashed",
+            Self::OutOfMemory => "out-of-memory",
+            Self::Diverged => "diverged",
+            Self::BudgetUnreached => "budget-unreached",
+            Self::BadWeights => "bad-weights",
+            Self::BadData => "bad-data",
+            Self::BadCheckpoint => "bad-checkpoint",
+            Self::StoreUnavailable => "store-unavailable",
+            Self::NoScratch => "no-scratch",
+            Self::TrainerError => "trainer-error",
+            Self::WorkerLost => "worker-lost",
+        }
+    }
+
     /// Whether an attempt that ends so may have taken its trainer or its whole worker with it. A
     /// task that is given up for it is in quarantine: it is a danger to whoever tries it next.
     pub const fn kills(self) -> bool {

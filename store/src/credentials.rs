@@ -134,7 +134,7 @@ impl SharedFile {
         } else {
             match read(&self.path, &self.profile) {
                 Ok(credential) => {
-                    tracing::info!(path = ?self.path, profile = self.profile, "credentials are read again");
+                    tracing::info!(path = %self.path.display(), profile = self.profile, "credentials are read again");
                     *known = Known {
                         version,
                         credential: Arc::new(credential),

@@ -223,7 +223,7 @@ impl RetryPolicy for Again {
         if !may_help || failed.elapsed + wait > self.patience {
             return false;
         }
-        tracing::warn!(failure = ?failed.failure, attempt = failed.attempt, ?wait, "store fails to take a piece; sending it again");
+        tracing::warn!(failure = ?failed.failure, attempt = failed.attempt, wait_s = wait.as_secs_f64(), "store fails to take a piece; sending it again");
         tokio::time::sleep(wait).await;
         true
     }

@@ -46,7 +46,9 @@ mod group;
 mod log;
 mod start;
 
-use ending::{Clock, Ended, Verdict, end, failure, refused, trainer_error, trainer_failed};
+use ending::{
+    Clock, Ended, Verdict, class_name, end, failure, refused, trainer_error, trainer_failed,
+};
 use group::Group;
 use log::StoredLog;
 
@@ -281,7 +283,7 @@ impl<'a> Attempt<'a> {
 
     fn upload(&mut self, ready: Ready) {
         let (store, fleet) = (self.around.store.clone(), self.around.fleet.clone());
-        let span = info_span!(target: TRACE_ONLY, "store", role = ?ready.role, step = ready.step);
+        let span = info_span!(target: TRACE_ONLY, "store", role = %ready.role, step = ready.step);
         let upload = checkpoints::upload(store, fleet, self.task.claim, ready);
         self.uploading = Some(upload.instrument(span).boxed());
     }
@@ -551,7 +553,11 @@ impl<'a> Attempt<'a> {
             (Some(Verdict::Done(_) | Verdict::Stopped(_) | Verdict::Failed(_)), _) => return,
         }
         if let Verdict::Failed(failure) = &verdict {
-            tracing::warn!(class = ?failure.class, cause = failure.message, "the attempt fails");
+            tracing::warn!(
+                class = class_name(failure.class),
+                cause = failure.message,
+                "the attempt fails"
+            );
         }
         self.verdict = Some(verdict);
         if self.trainer.is_some() && self.stop_overdue.is_none() {
@@ -571,7 +577,7 @@ impl<'a> Attempt<'a> {
             while let Said::Event(_) = trainer.next().await {}
         }
         if let Err(error) = self.folder.remove().await {
-            tracing::warn!(%error, folder = ?self.folder, "the attempt's scratch folder is left behind");
+            tracing::warn!(%error, folder = %self.folder, "the attempt's scratch folder is left behind");
         }
     }
 }

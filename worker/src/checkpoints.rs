@@ -172,7 +172,7 @@ pub(crate) async fn upload(
     let took = started.elapsed();
     measure::checkpoint_committed(bytes, took);
     let seconds = took.as_secs_f64();
-    tracing::info!(role = ?checkpoint.role, step = checkpoint.step, bytes, seconds, "committed a checkpoint");
+    tracing::info!(role = %checkpoint.role, step = checkpoint.step, bytes, seconds, "committed a checkpoint");
     Ok(checkpoint)
 }
 

@@ -88,7 +88,7 @@ impl Log {
     async fn create(path: &Path) -> Self {
         let file = File::create(path).await;
         if let Err(error) = &file {
-            tracing::warn!(%error, ?path, "the trainer's log is not kept");
+            tracing::warn!(%error, path = %path.display(), "the trainer's log is not kept");
         }
         Self {
             file: file.ok(),

@@ -80,6 +80,23 @@ pub struct Summary {
 }
 
 impl Summary {
+    pub(crate) fn log(&self, worker: &str) {
+        tracing::info!(
+            worker,
+            finished = self.finished,
+            failed = self.failed,
+            released = self.released,
+            cancelled = self.cancelled,
+            attended = self.attended,
+            lost = self.lost,
+            fetching_s = self.times.fetching.as_secs_f64(),
+            training_s = self.times.training.as_secs_f64(),
+            storing_s = self.times.storing.as_secs_f64(),
+            waiting_s = self.waiting.as_secs_f64(),
+            "worker ends"
+        );
+    }
+
     pub(crate) fn add(&mut self, outcome: Outcome, times: Times) {
         match outcome {
             Outcome::Finished => self.finished += 1,

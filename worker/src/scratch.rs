@@ -1,6 +1,7 @@
 //! Folders for what is in flight. A worker's folder lies beside a lock file that it holds while it
 //! lives; the folders of workers that died are removed by the next one that starts.
 
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ impl Drop for WorkerFolder {
             std::fs::remove_file(&self.lock_path),
         ] {
             if let Err(error) = result {
-                tracing::debug!(%error, folder = ?self.path, "scratch folder is left behind");
+                tracing::debug!(%error, folder = %self.path.display(), "scratch folder is left behind");
             }
         }
     }
@@ -115,7 +116,10 @@ fn remove_leftovers(scratch: &Path) -> io::Result<()> {
         }
         let folder = lock_path.with_extension("files");
         match std::fs::remove_dir_all(&folder) {
-            Ok(()) => tracing::info!(?folder, "removed the scratch folder of a worker that died"),
+            Ok(()) => {
+                let folder = folder.display();
+                tracing::info!(%folder, "removed the scratch folder of a worker that died");
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -128,6 +132,12 @@ fn remove_leftovers(scratch: &Path) -> io::Result<()> {
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptFolder {
     path: PathBuf,
+}
+
+impl fmt::Display for AttemptFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
 }
 
 impl AttemptFolder {

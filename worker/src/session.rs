@@ -94,7 +94,7 @@ impl Session {
                 Pause::Over => break,
             }
         }
-        tracing::info!(worker = self.config.name, summary = ?self.summary, "worker ends");
+        self.summary.log(&self.config.name);
         Ok(self.summary)
     }
 
@@ -127,7 +127,12 @@ impl Session {
             self.was_registered = true;
             reached(Point::WorkerAfterRegister);
             self.config.answered();
-            tracing::info!(worker = self.config.name, ?terms, "registered");
+            tracing::info!(
+                worker = self.config.name,
+                lease_ttl_s = terms.lease_ttl.as_secs_f64(),
+                renew_every_s = terms.renew_every.as_secs_f64(),
+                "registered"
+            );
         }
         registered
     }
@@ -297,16 +302,12 @@ impl Session {
             .scratch
             .attempt(&format!("{}-g{generation}", id.short()));
         let report = Attempt::new(&around, task, folder).run().await;
-        let Times {
-            fetching,
-            training,
-            storing,
-        } = report.times;
+        let times = report.times;
         tracing::info!(
             outcome = report.outcome.name(),
-            ?fetching,
-            ?training,
-            ?storing,
+            fetching_s = times.fetching.as_secs_f64(),
+            training_s = times.training.as_secs_f64(),
+            storing_s = times.storing.as_secs_f64(),
             "ends"
         );
         report

@@ -384,7 +384,8 @@ impl Store {
                         return Err(error);
                     }
                     autorep_measure::store::retried();
-                    tracing::warn!(error = %chain(&error), ?wait, "store fails; trying again");
+                    let wait_s = wait.as_secs_f64();
+                    tracing::warn!(error = %chain(&error), wait_s, "store fails; trying again");
                     tokio::time::sleep(wait).await;
                 }
                 result => return result,

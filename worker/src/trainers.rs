@@ -106,7 +106,12 @@ impl Trainers {
     /// Sends a command to rank 0, which the others follow.
     pub(crate) fn tell(&self, command: Command) {
         let Some(leads) = self.ranks.iter().find(|rank| rank.leads()) else {
-            tracing::debug!(?command, "rank 0 is another worker's: left out");
+            let command = match command {
+                Command::Start(_) => "start",
+                Command::CheckpointNow(_) => "checkpoint-now",
+                Command::Stop(_) => "stop",
+            };
+            tracing::debug!(command, "rank 0 is another worker's: left out");
             return;
         };
         leads.process.tell(command);
@@ -177,8 +182,9 @@ impl Trainers {
                     matches!(event, Event::Done(_) | Event::Stopped(_));
                 Some(Said::Event(event))
             }
-            Said::Event(event) => {
-                tracing::debug!(?event, "only rank 0 is listened to");
+            Said::Event(_) => {
+                let rank = self.ranks[from].name();
+                tracing::debug!(rank, "only rank 0 is listened to");
                 None
             }
         }

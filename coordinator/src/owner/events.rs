@@ -25,7 +25,9 @@ impl<S: StateStore> Owner<S> {
                 self.before_finish(*task, observation);
             }
             Event::Grown { sweep, steps } => {
-                tracing::info!(%sweep, ?steps, "the sweep grows: tasks may train for longer");
+                let steps: Vec<String> = steps.iter().map(ToString::to_string).collect();
+                let steps = steps.join(", ");
+                tracing::info!(%sweep, steps, "the sweep grows: tasks may train for longer");
             }
             Event::LimitReached { sweep } => {
                 tracing::info!(%sweep, "the sweep has come to its limit");
@@ -51,7 +53,7 @@ impl<S: StateStore> Owner<S> {
             Event::Adopted { checkpoint } => {
                 self.sampler.goes_on();
                 tracing::debug!(
-                    role = ?checkpoint.role,
+                    role = %checkpoint.role,
                     step = checkpoint.step,
                     "checkpoint committed"
                 );
@@ -176,7 +178,7 @@ fn note_end(failure: Option<&Failure>, next: Next) {
         // Of a group, the one that has failed need not be the one that leads it.
         worker = %failure.worker,
         attempt = failure.attempt,
-        class = ?failure.class,
+        class = failure.class.name(),
         cause = failure.message,
         gives_up,
         "attempt failed"

@@ -56,7 +56,7 @@ impl<S: StateStore> Owner<S> {
             started_unix_ns,
             offer,
         } = registration;
-        tracing::info!(%worker, device, machine, ?offer, "worker registers");
+        tracing::info!(%worker, device, machine, %offer, "worker registers");
         let registered = Registered {
             device,
             machine,

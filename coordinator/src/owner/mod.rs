@@ -302,9 +302,9 @@ impl<S: StateStore> Owner<S> {
                 error = state.lost(), if !planted(Bug::LostFence) => break Err(error),
                 // The state store tries again by itself, and says nothing.
                 _ = late.tick() => tracing::warn!(
-                    "expected the store to take a record of the state, found that it has not for {} s; \
-                     see that it can be reached and has room: nothing is decided until then",
-                    start.elapsed().as_secs()
+                    waited_s = start.elapsed().as_secs(),
+                    "expected the store to take a record of the state, found that it has not for a \
+                     while; see that it can be reached and has room: nothing is decided until then"
                 ),
                 Some(ask) = asks.recv(), if has_room => waiting.extend(self.renew_meanwhile(ask)),
             }

@@ -23,6 +23,7 @@ pub use seeds::{AdaptiveSeeds, MoreSeeds};
 pub use training::{Extension, MoreTraining};
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,26 @@ pub enum Step {
         /// The seed's place among the sweep's.
         seed: u32,
     },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promote {
+                heat,
+                entrant,
+                rung,
+            } => write!(
+                f,
+                "promote entrant {entrant} of heat {heat} from rung {rung}"
+            ),
+            Self::Refine { candidate } => write!(f, "refine to candidate {candidate}"),
+            Self::TrainOn { candidate } => write!(f, "train candidate {candidate} on"),
+            Self::Seed { candidate, seed } => {
+                write!(f, "give seed {seed} to candidate {candidate}")
+            }
+        }
+    }
 }
 
 /// What is known of one task of a plan.

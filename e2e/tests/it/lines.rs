@@ -38,7 +38,23 @@ fn parsed(line: &str) -> Value {
     let nested = parsed.as_object().unwrap().values();
     let is_flat = !nested.into_iter().any(|it| it.is_object() || it.is_array());
     assert!(is_flat, "not flat: {line}");
+    for (field, value) in parsed.as_object().unwrap() {
+        let text = value.as_str().unwrap_or_default();
+        let is_of_rust = [" { ", "(\"", "Some("].iter().any(|it| text.contains(it));
+        assert!(!is_of_rust, "{field} is written for Rust: {line}");
+    }
     parsed
+}
+
+/// Checks that a line which says this has numbers in these fields.
+#[track_caller]
+fn has_numbers(log: &str, saying: &str, fields: &[&str]) {
+    let mut lines = log.lines().map(parsed);
+    let line = lines.find(|line| line["message"] == saying);
+    let line = line.unwrap_or_else(|| panic!("{saying:?} is not in\n{log}"));
+    for field in fields {
+        assert!(line[field].is_number(), "{field} of {line}");
+    }
 }
 
 /// The generations of each task that a log tells of; each line about an attempt says all of it.
@@ -107,8 +123,12 @@ fn every_line_is_an_object_and_those_about_an_attempt_say_which() {
         daemon.signal(rustix::process::Signal::TERM);
         let (status, log) = daemon.wait();
         assert_eq!(status.code(), Some(0), "{log}");
-        attempts(&log, sayings)
+        (attempts(&log, sayings), log)
     });
+    let ((told, _), (worked, log)) = (told, worked);
+    has_numbers(&log, "registered", &["lease_ttl_s", "renew_every_s"]);
+    has_numbers(&log, "ends", &["fetching_s", "training_s", "storing_s"]);
+    has_numbers(&log, "worker ends", &["finished", "failed", "waiting_s"]);
     assert_eq!(told, worked);
     let tasks: BTreeSet<String> = steps(&sandbox).into_keys().collect();
     assert_eq!(told.len(), tasks.len());

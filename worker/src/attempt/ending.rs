@@ -8,6 +8,7 @@ use autorep_core::failure::FailureClass;
 use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::{Interim, Observation};
 use autorep_failpoint::{Point, reached};
+use autorep_proto::convert::failure_class;
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 use tokio::time::Instant;
@@ -43,6 +44,12 @@ pub(super) fn failure(class: v1::FailureClass, message: String) -> Failure {
         message,
         bad_checkpoint: None,
     }
+}
+
+/// A class as logs name it.
+pub(super) fn class_name(class: v1::FailureClass) -> &'static str {
+    let known = failure_class("class", class.into());
+    known.map_or("unknown", FailureClass::name)
 }
 
 /// What it means that the attempt's folder could not be read or written.

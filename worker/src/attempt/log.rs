@@ -93,7 +93,10 @@ async fn store_log(store: &Store, key: &str, path: &Path, stored: Option<u64>) -
             stored
         }
         Err(_elapsed) => {
-            tracing::warn!(within = ?PATIENCE, "the trainer's log is not stored: the store does not answer");
+            tracing::warn!(
+                within_s = PATIENCE.as_secs(),
+                "the trainer's log is not stored: the store does not answer"
+            );
             stored
         }
     }
