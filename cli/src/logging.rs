@@ -140,7 +140,7 @@ impl Logs {
         };
         let filter = filter.unwrap_or_else(|| EnvFilter::new(default));
         let filter = filter.and(filter_fn(|it| it.target() != TRACE_ONLY));
-        let (traces, untraced) = traces::layer(self.service);
+        let (traces, warnings) = traces::layer(self.service);
         let lines = if self.is_json {
             json::tell_of_panics();
             JsonLines::new(writer).with_filter(filter).boxed()
@@ -161,8 +161,8 @@ impl Logs {
         if let Some(problem) = problem {
             tracing::warn!("{problem}; logging {default}");
         }
-        if let Some(error) = untraced {
-            tracing::warn!("traces go nowhere: {error:#}");
+        for warning in warnings {
+            tracing::warn!("{warning}");
         }
     }
 

@@ -28,6 +28,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::registry::LookupSpan;
 
+mod doubts;
+
 /// How long a process that ends waits for the collector to take what is left.
 const LAST_CHANCE: Duration = Duration::from_secs(3);
 
@@ -75,16 +77,17 @@ struct Tracing {
 /// The one of this process.
 static TRACING: OnceLock<Tracing> = OnceLock::new();
 
-/// What traces this process, to be set up with its logs, once; and why nothing can be sent although
-/// that was asked for.
-pub(crate) fn layer<S>(service: Service) -> (impl Layer<S>, Option<anyhow::Error>)
+/// What traces this process, to be set up with its logs, once; and what is to be warned of then: why
+/// nothing can be sent although that was asked for, or what of it cannot be meant.
+pub(crate) fn layer<S>(service: Service) -> (impl Layer<S>, Vec<String>)
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let is_away = Arc::default();
-    let (exporter, problem) = match exporter(service, &is_away) {
-        Ok(exporter) => (exporter, None),
-        Err(error) => (None, Some(error)),
+    let (exporter, warnings) = match exporter(service, &is_away) {
+        Ok(None) => (None, vec![]),
+        Ok(exporter) => (exporter, doubts::doubts(said)),
+        Err(error) => (None, vec![format!("traces go nowhere: {error:#}")]),
     };
     let mut builder = SdkTracerProvider::builder().with_resource(resource(service));
     let mut runtime = None;
@@ -111,7 +114,7 @@ where
     if TRACING.set(tracing).is_err() {
         tracing::debug!("tracing was set up before");
     }
-    (layer, problem)
+    (layer, warnings)
 }
 
 fn command_span(name: &str) -> Span {
@@ -161,11 +164,15 @@ fn tell(is_away: &AtomicBool, cause: &str) {
     }
 }
 
-/// A variable that says something, first the one for traces alone.
+/// What a variable says, if it says something.
+fn said(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What the variable of this name for OTLP says, first the one for traces alone.
 fn variable(name: &str) -> Option<String> {
-    let said = |name: String| env::var(name).ok().filter(|value| !value.is_empty());
-    let for_traces = said(format!("OTEL_EXPORTER_OTLP_TRACES_{name}"));
-    for_traces.or_else(|| said(format!("OTEL_EXPORTER_OTLP_{name}")))
+    let for_traces = said(&format!("OTEL_EXPORTER_OTLP_TRACES_{name}"));
+    for_traces.or_else(|| said(&format!("OTEL_EXPORTER_OTLP_{name}")))
 }
 
 fn resource(service: Service) -> Resource {

@@ -314,7 +314,9 @@ fn a_collector_that_is_away_or_does_not_answer_is_told_of_once_and_stops_nothing
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut nets = sandbox.autorep();
     let address = format!("http://{}", silent.local_addr().unwrap());
-    nets.arg("nets").env("OTEL_EXPORTER_OTLP_ENDPOINT", address);
+    nets.arg("nets")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        .env("OTEL_TRACES_SAMPLER", "sometimes");
     let since = Instant::now();
     let nets = finish(&mut nets).expect_code(0);
     assert!(
@@ -322,7 +324,9 @@ fn a_collector_that_is_away_or_does_not_answer_is_told_of_once_and_stops_nothing
         "{:?}",
         since.elapsed()
     );
-    assert_eq!(nets.stderr.matches(said).count(), 1, "{}", nets.stderr);
+    for said in [said, "in OTEL_TRACES_SAMPLER, found \"sometimes\""] {
+        assert_eq!(nets.stderr.matches(said).count(), 1, "{}", nets.stderr);
+    }
 
     let mut nets = sandbox.autorep();
     nets.arg("nets")
