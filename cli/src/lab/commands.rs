@@ -184,6 +184,9 @@ async fn patiently<T>(
 /// Grants no more leases for a sweep.
 pub async fn pause(args: &SweepArgs) -> Result<Exit> {
     let mut lab = open(&args.address).await?;
+    if let Some(state) = ended(&mut lab, &args.sweep).await? {
+        return told(&format!("{} is {state}: nothing to pause\n", args.sweep));
+    }
     let sweep = args.sweep.clone();
     let answer = lab.pause(v1::PauseRequest { sweep }).await;
     answer.map_err(|status| refused(&status))?;
@@ -224,6 +227,20 @@ async fn look(lab: &mut Lab, sweep: &str) -> Result<v1::ShowResponse> {
     };
     let answer = lab.show(request).await;
     Ok(answer.map_err(|status| refused(&status))?.into_inner())
+}
+
+/// What the sweep is if nothing of it runs and nothing will. Of one that was cancelled the coordinator
+/// itself says what can be done.
+async fn ended(lab: &mut Lab, sweep: &str) -> Result<Option<&'static str>> {
+    let show = look(lab, sweep).await?;
+    let state = show.summary.unwrap_or_default().state();
+    Ok(match state {
+        v1::SweepState::Done | v1::SweepState::Partial => Some(state_name(state)),
+        v1::SweepState::Active
+        | v1::SweepState::Paused
+        | v1::SweepState::Cancelled
+        | v1::SweepState::Unspecified => None,
+    })
 }
 
 fn told(text: &str) -> Result<Exit> {

@@ -58,6 +58,8 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
             .lines()
             .any(|line| line.contains("tiny") && line.contains("done"))
     );
+    let paused = finish(&mut lab(&["pause", "tiny"])).expect_code(0);
+    assert_eq!(paused.stdout, "tiny is done: nothing to pause\n");
     let full = std::fs::File::create("/dev/full").unwrap();
     let full = lab(&["watch", "tiny"]).stdout(full).output().unwrap();
     assert_eq!(full.status.code(), Some(1), "{full:?}");
