@@ -23,7 +23,7 @@ use crate::telemetry::MetricsArgs;
 use crate::{context, data, doctor, figure, nets, paths, store, token};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
+Exit codes: 0 done (or whoever read the output has gone), 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
 partial), 130 interrupted (what was done is kept; run again to go on).
 
 Machine output goes to stdout, and so do the lines of watch; other progress, logs and errors go to \
@@ -529,7 +529,8 @@ pub struct WorkerArgs {
     /// ranks.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub threads: u16,
-    /// This worker's name, unique among living workers. Default: host name and process id.
+    /// This worker's name, unique among living workers: of two with one name on one machine the one
+    /// that started later works, and the other waits. Default: host name and process id.
     #[arg(long, value_name = "NAME", env = "AUTOREP_WORKER")]
     pub name: Option<String>,
     /// The machine's name, as on a cluster's node: attempts that keep failing on one machine keep

@@ -10,7 +10,7 @@ use autorep_core::ledger::{Quota, Quotas};
 use autorep_core::offer::Offer;
 use autorep_measure::{Health, MeasuredStore};
 use autorep_transport::{LiveTokens, ServerTls, ServerTlsFiles};
-use autorep_worker::config::default_name;
+use autorep_worker::config::{UNREGISTERED, default_name};
 use autorep_worker::machine;
 use autorep_worker::measure::{self as worker_metrics, Gpus};
 use object_store::ObjectStore;
@@ -231,7 +231,9 @@ async fn require_device(config: &autorep_worker::Config) -> Result<()> {
     config.health.not_ready("it asks its trainer for GPUs");
     let seen = probe(&config.trainer, config.library_path.as_deref(), LIMIT).await;
     let seen = seen.with_context(|| format!("the trainer {}", config.trainer.display()))?;
-    seen.require(&config.device, config.ranks)
+    seen.require(&config.device, config.ranks)?;
+    config.health.not_ready(UNREGISTERED);
+    Ok(())
 }
 
 fn config(args: &WorkerArgs) -> Result<autorep_worker::Config> {

@@ -29,10 +29,12 @@ pub fn stdout_goes_on(bytes: &[u8]) -> Result<bool> {
 pub async fn nobody_reads(pipe: impl AsFd) {
     // A file cannot be waited for, and is there for good.
     let pipe = pipe.as_fd().try_clone_to_owned();
-    if let Ok(pipe) = pipe.and_then(Sender::from_owned_fd_unchecked)
-        && pipe.ready(Interest::ERROR).await.is_ok()
-    {
-        return;
+    if let Ok(pipe) = pipe.and_then(Sender::from_owned_fd_unchecked) {
+        while let Ok(ready) = pipe.ready(Interest::ERROR).await {
+            if ready.is_error() {
+                return;
+            }
+        }
     }
     pending::<()>().await;
 }
@@ -54,6 +56,17 @@ pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let failed = || format!("write {}", path.display());
+    // A link stays one, and what is no file, such as /dev/stdout, is written to.
+    let path = &match std::fs::canonicalize(path) {
+        Ok(there) if there.is_file() => there,
+        Ok(there) => {
+            let device = std::fs::OpenOptions::new().write(true).open(there);
+            let written = device.and_then(|mut device| device.write_all(bytes));
+            return written.with_context(failed);
+        }
+        Err(_) => path.to_owned(),
+    };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -69,7 +82,7 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         draft.persist(path)?;
         Ok(())
     };
-    write().with_context(|| format!("write {}", path.display()))
+    write().with_context(failed)
 }
 
 #[cfg(test)]
@@ -91,6 +104,26 @@ mod tests {
         tokio::time::timeout(within, gone).await.unwrap();
         let file = tempfile::tempfile().unwrap();
         assert_eq!(nobody_reads(file).now_or_never(), None);
+    }
+
+    #[test]
+    fn a_device_is_written_to_and_a_link_stays_one() {
+        use std::os::unix::fs::FileTypeExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/dev/full", &link).unwrap();
+        let full = file(&link, b"x").unwrap_err();
+        assert!(format!("{full:#}").contains("No space left"), "{full:#}");
+        let device = std::fs::metadata("/dev/full").unwrap().file_type();
+        assert!(device.is_char_device());
+
+        let (real, other) = (folder.path().join("real"), folder.path().join("other"));
+        file(&real, b"old").unwrap();
+        std::os::unix::fs::symlink(&real, &other).unwrap();
+        file(&other, b"new").unwrap();
+        assert_eq!(std::fs::read(&real).unwrap(), b"new");
+        assert!(other.is_symlink());
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn make(args: &NewArgs, print: impl FnOnce(&[u8]) -> Result<bool>) -> Result<Exi
         Err(error) => format!("{path} is of no use, but stays ({error}): remove it"),
     };
     printed.with_context(|| {
-        format!("expected to print the token's entry, found nowhere to; its file {is_there}")
+        format!("expected to print the token's entry, found nowhere to (a part of it may be there); the token's file {is_there}")
     })
 }
 

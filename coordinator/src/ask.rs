@@ -52,9 +52,9 @@ pub(crate) enum Ask {
     Finish {
         claim: LeaseClaim,
         observation: Observation,
-        /// Where the worker's next task goes, if it wants one. Answered with the result, unless that
-        /// is refused.
-        next: Option<Reply<Work>>,
+        /// When the worker's process started and where its next task goes, if it wants one. Answered
+        /// with the result, unless that is refused.
+        next: Option<(u64, Reply<Work>)>,
         reply: Reply<()>,
     },
     Fail {

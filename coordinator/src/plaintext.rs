@@ -16,8 +16,9 @@ const PREFACE: [u8; 2] = *b"PR";
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const GOAWAY: u8 = 7;
 
-/// The error code of a peer whose security is not enough.
-const INADEQUATE_SECURITY: u32 = 12;
+/// The error code `HTTP_1_1_REQUIRED`: clients of gRPC take it for a fault that may pass, as TLS may be
+/// switched off again. That of a peer whose security is not enough they would take for a verdict.
+const CODE: u32 = 13;
 
 const SAYS: &str = "expected TLS, found none: this port's address begins with https://";
 
@@ -53,12 +54,7 @@ pub(crate) async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
 
 fn answer() -> Vec<u8> {
     let last_stream = 0_u32.to_be_bytes();
-    let payload = [
-        &last_stream,
-        &INADEQUATE_SECURITY.to_be_bytes(),
-        SAYS.as_bytes(),
-    ]
-    .concat();
+    let payload = [&last_stream, &CODE.to_be_bytes(), SAYS.as_bytes()].concat();
     let length = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
     let [_, length @ ..] = length;
     let head = [&length[..], &[GOAWAY, 0], &[0; 4]].concat();

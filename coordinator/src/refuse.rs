@@ -30,7 +30,6 @@ impl OnTheWire for RegisterRefusal {
             Self::Full { .. } => limit(self.to_string()),
             // The other may be gone: time tells.
             Self::Taken { .. } => Refusal::Unavailable(self.to_string()),
-            Self::Replaced { .. } => Refusal::NotReady(self.to_string()),
         }
     }
 }

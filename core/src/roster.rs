@@ -32,10 +32,6 @@ pub const PRESENT_MS: u64 = 120_000;
 /// A worker that was not heard of for so long is forgotten when room is needed.
 const MEMORY_MS: u64 = 3_600_000;
 
-/// Longer than a living worker is silent: it renews its lease every few seconds, and asks for a task
-/// every ten.
-const LIVING_MS: u64 = 30_000;
-
 /// The workers that are known.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Roster {
@@ -87,9 +83,9 @@ pub enum RegisterRefusal {
         /// How many there may be.
         limit: usize,
     },
-    /// A process on another machine has the name, and may be living.
+    /// Another process has the name, and may be living.
     #[error(
-        "expected a worker's name to be its own, found another process that is called {worker} on {machine} and was heard of {silent_s} s ago; start this one under another --name, or wait until that one has been silent for {} s", LIVING_MS / 1000
+        "expected a worker's name to be its own, found another process that is called {worker} on {machine} and was heard of {silent_s} s ago; start this one under another --name, or wait until that one has been silent for {living_s} s"
     )]
     Taken {
         /// The name.
@@ -98,34 +94,36 @@ pub enum RegisterRefusal {
         machine: String,
         /// Seconds since it was last heard of.
         silent_s: u64,
-    },
-    /// A later process on the same machine has the name.
-    #[error(
-        "expected a worker's name to be its own, found that a later process has registered as {worker} on {machine}; this one ends: start it under another --name"
-    )]
-    Replaced {
-        /// The name.
-        worker: WorkerId,
-        /// The machine.
-        machine: String,
+        /// Seconds after which it is taken to be gone.
+        living_s: u64,
     },
 }
 
+/// What a roster keeps to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Workers that can be known.
+    pub workers: usize,
+    /// Milliseconds for which a worker may be silent and living.
+    pub living_ms: u64,
+}
+
 impl Roster {
-    /// Makes a worker known, or known anew. Of more than `limit` workers, those that have not been
-    /// heard of for an hour are forgotten.
+    /// Makes a worker known, or known anew; whether it has taken the place of another process. Of more
+    /// workers than there may be, those that have not been heard of for an hour are forgotten.
     ///
     /// Of two processes with one name on one machine, the one that started later is the worker: that
-    /// is what a restart looks like. One on another machine, whose clock may be another, waits until
-    /// the worker has been silent for longer than a living one is.
+    /// is what a restart looks like. An earlier one, or one on another machine, whose clock may be
+    /// another, waits until the worker has been silent for longer than a living one is.
     pub fn register(
         &mut self,
         worker: WorkerId,
         registered: Registered,
-        limit: usize,
-    ) -> Result<(), RegisterRefusal> {
+        limits: Limits,
+    ) -> Result<bool, RegisterRefusal> {
         let now_ms = registered.seen_ms;
-        self.may_begin(&worker, &registered)?;
+        let replaces = self.replaces(&worker, &registered, limits.living_ms)?;
+        let limit = limits.workers;
         if self.workers.len() >= limit && !self.workers.contains_key(&worker) {
             (self.workers).retain(|_, other| other.seen_ms + MEMORY_MS > now_ms);
             let there: BTreeSet<&str> = (self.workers.values())
@@ -137,32 +135,34 @@ impl Roster {
             }
         }
         self.workers.insert(worker, registered);
-        Ok(())
+        Ok(replaces)
     }
 
-    /// Whether a process may have a name, and another one that had it lose it.
-    fn may_begin(&self, worker: &WorkerId, new: &Registered) -> Result<(), RegisterRefusal> {
+    /// Whether a new process would take the place of another one, if it may.
+    fn replaces(
+        &self,
+        worker: &WorkerId,
+        new: &Registered,
+        living_ms: u64,
+    ) -> Result<bool, RegisterRefusal> {
         let Some(known) = self.workers.get(worker) else {
-            return Ok(());
+            return Ok(false);
         };
+        if !known.is_another_process(new.started_unix_ns) {
+            return Ok(false);
+        }
         let silent_ms = new.seen_ms.saturating_sub(known.seen_ms);
-        if !known.is_another_process(new.started_unix_ns) || silent_ms >= LIVING_MS {
-            return Ok(());
+        let is_its_restart =
+            known.machine == new.machine && known.started_unix_ns < new.started_unix_ns;
+        if is_its_restart || silent_ms >= living_ms {
+            return Ok(true);
         }
-        if known.machine != new.machine {
-            return Err(RegisterRefusal::Taken {
-                worker: worker.clone(),
-                machine: known.machine.clone(),
-                silent_s: silent_ms / 1000,
-            });
-        }
-        if known.started_unix_ns > new.started_unix_ns {
-            return Err(RegisterRefusal::Replaced {
-                worker: worker.clone(),
-                machine: known.machine.clone(),
-            });
-        }
-        Ok(())
+        Err(RegisterRefusal::Taken {
+            worker: worker.clone(),
+            machine: known.machine.clone(),
+            silent_s: silent_ms / 1000,
+            living_s: living_ms.div_ceil(1000),
+        })
     }
 
     /// Whether a process is the worker that is known under a name.
@@ -280,6 +280,13 @@ mod tests {
         TaskId(Digest::of(&[number]))
     }
 
+    fn limits(workers: usize) -> Limits {
+        Limits {
+            workers,
+            living_ms: 30_000,
+        }
+    }
+
     /// Workers by name with their machines, heard of at the time zero.
     fn roster(workers: &[(&str, &str)]) -> Roster {
         let mut roster = Roster::default();
@@ -291,7 +298,9 @@ mod tests {
                 offer: Arc::default(),
                 seen_ms: 0,
             };
-            roster.register(worker(name), registered, 9).unwrap();
+            roster
+                .register(worker(name), registered, limits(9))
+                .unwrap();
         }
         roster
     }
@@ -378,9 +387,10 @@ mod tests {
             offer: Arc::default(),
             seen_ms,
         };
-        let full = roster.register(worker("c"), new(1), 2);
+        let full = roster.register(worker("c"), new(1), limits(2));
         assert_eq!(full, Err(RegisterRefusal::Full { limit: 2 }));
-        assert_eq!(roster.register(worker("c"), new(MEMORY_MS), 2), Ok(()));
+        let there_is_room = roster.register(worker("c"), new(MEMORY_MS), limits(2));
+        assert_eq!(there_is_room, Ok(false));
         assert!(roster.get(&worker("a")).is_none());
         assert!(roster.get(&worker("b")).is_some());
     }
@@ -391,7 +401,7 @@ mod tests {
         started_unix_ns: u64,
         machine: &str,
         seen_ms: u64,
-    ) -> Result<(), RegisterRefusal> {
+    ) -> Result<bool, RegisterRefusal> {
         let registered = Registered {
             device: "cpu".to_owned(),
             machine: machine.to_owned(),
@@ -399,28 +409,34 @@ mod tests {
             offer: Arc::default(),
             seen_ms,
         };
-        roster.register(worker("a"), registered, 9)
+        roster.register(worker("a"), registered, limits(9))
+    }
+
+    fn taken(silent_s: u64) -> RegisterRefusal {
+        RegisterRefusal::Taken {
+            worker: worker("a"),
+            machine: "m".to_owned(),
+            silent_s,
+            living_s: 30,
+        }
     }
 
     #[test]
     fn a_process_that_is_started_again_takes_the_place_of_the_one_before() {
         let mut roster = Roster::default();
-        begin(&mut roster, 1, "m", 0).unwrap();
-        begin(&mut roster, 2, "m", 1).unwrap();
+        assert_eq!(begin(&mut roster, 1, "m", 0), Ok(false));
+        assert_eq!(begin(&mut roster, 2, "m", 1), Ok(true));
+        assert_eq!(begin(&mut roster, 2, "m", 1), Ok(false));
         let knows = |roster: &Roster, started| roster.knows(&worker("a"), started);
         assert!(knows(&roster, 2) && !knows(&roster, 1));
-        // The earlier one, or a late request of it, takes nothing back.
-        let replaced = RegisterRefusal::Replaced {
-            worker: worker("a"),
-            machine: "m".to_owned(),
-        };
-        assert_eq!(begin(&mut roster, 1, "m", LIVING_MS), Err(replaced));
+        // The earlier one, or a late request of it, takes nothing back from one that lives.
+        assert_eq!(begin(&mut roster, 1, "m", 30_000), Err(taken(29)));
         assert!(knows(&roster, 2));
         // A clock that was put back keeps nobody out for long.
-        begin(&mut roster, 1, "m", 1 + LIVING_MS).unwrap();
+        assert_eq!(begin(&mut roster, 1, "m", 30_001), Ok(true));
         // Workers of older releases do not say, and nobody can tell.
         assert!(knows(&roster, 0));
-        begin(&mut roster, 0, "n", 2 + LIVING_MS).unwrap();
+        assert_eq!(begin(&mut roster, 0, "n", 30_002), Ok(false));
     }
 
     #[test]
@@ -428,15 +444,10 @@ mod tests {
         let mut roster = Roster::default();
         begin(&mut roster, 1, "m", 0).unwrap();
         roster.heard(&worker("a"), 5000);
-        let taken = RegisterRefusal::Taken {
-            worker: worker("a"),
-            machine: "m".to_owned(),
-            silent_s: 29,
-        };
         let mut begin = |started, at_ms| begin(&mut roster, started, "n", at_ms);
-        assert_eq!(begin(2, 5000 + LIVING_MS - 1), Err(taken));
-        // It may move, and it may come when the other has gone.
-        assert_eq!(begin(1, 6000), Ok(()));
-        assert_eq!(begin(2, 6000 + LIVING_MS), Ok(()));
+        assert_eq!(begin(2, 34_999), Err(taken(29)));
+        // It may move, and another may come when it has gone.
+        assert_eq!(begin(1, 6000), Ok(false));
+        assert_eq!(begin(2, 36_000), Ok(true));
     }
 }

@@ -12,6 +12,9 @@ use tonic::transport::Uri;
 
 use crate::machine::{host_name, plain};
 
+/// Why a worker is not ready before its coordinator has answered it.
+pub const UNREGISTERED: &str = "it has not registered with its coordinator";
+
 /// How a worker works. [`Config::new`] fills in what most workers share.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -96,7 +99,7 @@ impl Config {
             exit_when_idle: false,
             grace: Duration::from_secs(25),
             store_patience: Duration::from_mins(2),
-            health: Health::new("it has not registered with its coordinator"),
+            health: Health::new(UNREGISTERED),
         }
     }
 

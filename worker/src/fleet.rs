@@ -181,6 +181,7 @@ impl Fleet {
             claim: Some(claim.into()),
             observation: Some(observation.clone().into()),
             take_next,
+            started_unix_ns: self.started_unix_ns,
         };
         self.insist(|mut client| {
             let request = request.clone();

@@ -7,7 +7,7 @@ use autorep_core::id::WorkerId;
 use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::ledger::{Adoption, AfterFailure, FailureReport, Renewal};
 use autorep_core::observation::{Interim, Observation};
-use autorep_core::roster::Registered;
+use autorep_core::roster::{Limits, Registered};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
 
@@ -21,6 +21,10 @@ use crate::state::StateStore;
 /// How long a request for work waits when there is none to come, so that workers who ask again at
 /// once do no harm.
 const IDLE_HOLD_MS: u64 = 250;
+
+/// Longer than a worker is silent while it waits for a task: it asks every ten seconds. One that has a
+/// lease says something with each renewal.
+const LIVING_MS: u64 = 30_000;
 
 /// A request for work that waits for some.
 pub(super) struct Waiter {
@@ -56,7 +60,7 @@ impl<S: StateStore> Owner<S> {
             started_unix_ns,
             offer,
         } = registration;
-        tracing::info!(%worker, device, machine, %offer, "worker registers");
+        let told = format!("{device} on {machine}: {offer}");
         let registered = Registered {
             device,
             machine,
@@ -64,12 +68,25 @@ impl<S: StateStore> Owner<S> {
             offer: Arc::new(offer),
             seen_ms: now_ms,
         };
-        let limit = self.config.max_workers;
-        let registered = self.roster.register(worker.clone(), registered, limit);
-        if registered.is_ok() {
-            self.turn_replaced_away(worker);
+        let limits = Limits {
+            workers: self.config.max_workers,
+            living_ms: LIVING_MS.max(2 * millis(self.config.renew_every)),
+        };
+        let replaces = self.roster.register(worker.clone(), registered, limits);
+        match &replaces {
+            Ok(replaces) => {
+                tracing::info!(%worker, offer = told, replaces, "worker registers");
+                if *replaces {
+                    self.turn_replaced_away(worker);
+                }
+            }
+            Err(refusal) => {
+                if let Some(untold) = self.refusals.tell() {
+                    tracing::warn!(%worker, %refusal, untold, "a worker is not let in");
+                }
+            }
         }
-        let answer = registered.map_err(|refusal| refusal.on_the_wire());
+        let answer = replaces.map(|_| ()).map_err(|it| it.on_the_wire());
         self.answer(reply, answer);
     }
 
@@ -214,15 +231,15 @@ impl<S: StateStore> Owner<S> {
         &mut self,
         claim: LeaseClaim,
         observation: Observation,
-        next: Option<Reply<Work>>,
+        next: Option<(u64, Reply<Work>)>,
         now_ms: u64,
         reply: Reply<()>,
     ) {
         // A repeated call has none, and so ends no lease that its first one granted.
         let holder = self.ledger.holder(claim).cloned();
         let answer = self.decide(self.ledger.finish(claim, observation));
-        if let (Ok(_), Some(holder), Some(next)) = (&answer, holder, next) {
-            self.acquire(holder, 0, 0, now_ms, next);
+        if let (Ok(_), Some(holder), Some((started_unix_ns, next))) = (&answer, holder, next) {
+            self.acquire(holder, started_unix_ns, 0, now_ms, next);
             self.turn.second_answers += 1;
         }
         self.answer(reply, answer.map(|_finish| ()));

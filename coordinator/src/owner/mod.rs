@@ -27,6 +27,7 @@ use crate::config::{Config, millis};
 use crate::measure;
 use crate::refuse::OnTheWire;
 use crate::restore::Restored;
+use crate::seldom::Seldom;
 use crate::state::{Batch, StateStore, SweepRecord, WriteError};
 use attempts::Attempts;
 use fleet::Waiter;
@@ -66,6 +67,8 @@ pub(crate) struct Owner<S> {
     fronts: BTreeMap<SweepName, LiveFront>,
     /// The workers that have registered since the start.
     roster: Roster,
+    /// How often it is told that one was not let in.
+    refusals: Seldom,
     /// Leased tasks whose trainers are to be asked for a checkpoint.
     checkpoints_wanted: BTreeSet<TaskId>,
     /// What the trainers of leased tasks have said last.
@@ -135,6 +138,7 @@ impl<S: StateStore> Owner<S> {
             sweeps,
             fronts,
             roster: Roster::default(),
+            refusals: Seldom::default(),
             checkpoints_wanted: BTreeSet::new(),
             progress: BTreeMap::new(),
             attempts: Attempts::default(),

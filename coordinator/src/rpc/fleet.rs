@@ -195,6 +195,7 @@ impl Fleet for FleetService {
             claim,
             observation,
             take_next,
+            started_unix_ns,
         } = request.into_inner();
         let claim = lease_claim("FinishRequest.claim", claim)?;
         let observation = required("FinishRequest.observation", observation)?.try_into()?;
@@ -203,7 +204,7 @@ impl Fleet for FleetService {
             .ask(|reply| Ask::Finish {
                 claim,
                 observation,
-                next: take_next.then_some(next),
+                next: take_next.then_some((started_unix_ns, next)),
                 reply,
             })
             .await?;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use autorep_coordinator::Config;
+use autorep_proto::status::Refusal;
 use autorep_proto::v1;
+use autorep_proto::v1::lab_client::LabClient;
 use autorep_transport::Credentials;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,10 +41,13 @@ async fn a_certificate_lets_in_whoever_trusts_its_authority_and_nobody_else() {
         refused.contains("signed by an authority that is trusted"),
         "{refused}"
     );
-    let refused = guarded
-        .list("http", &Credentials::default())
-        .await
-        .unwrap_err();
+    let (channel, bearer) = (guarded.connect("http", &Credentials::default()).await).unwrap();
+    let mut people = LabClient::with_interceptor(channel, bearer);
+    let status = people.list(v1::ListRequest {}).await.unwrap_err();
+    // TLS may be switched off again.
+    let refused = Refusal::from(status);
+    assert!(refused.is_transient(), "{refused:?}");
+    let refused = refused.to_string();
     assert!(
         refused.contains("this port's address begins with https://"),
         "{refused}"

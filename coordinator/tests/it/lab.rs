@@ -305,6 +305,7 @@ impl Worker {
             claim: Some(held.part.into()),
             observation: Some(observation(&held.spec).into()),
             take_next,
+            started_unix_ns: 0,
         };
         let answer = self.fleet.finish(request).await;
         Ok(answer.map_err(Refusal::from)?.into_inner().next)

@@ -374,8 +374,7 @@ async fn what_does_not_follow_the_protocol_is_refused() {
 async fn of_two_processes_with_one_name_only_one_is_given_tasks() {
     let lab = Lab::new();
     let coordinator = lab.start(Config::default()).await;
-    coordinator.submit("one").await;
-    let mut worker = coordinator.worker("w").await;
+    let worker = coordinator.worker("other").await;
     let register = |started_unix_ns: u64, machine: &str| v1::RegisterRequest {
         worker: "w".to_owned(),
         protocol_version: PROTOCOL_VERSION,
@@ -386,28 +385,78 @@ async fn of_two_processes_with_one_name_only_one_is_given_tasks() {
     };
     let acquire = |started_unix_ns: u64| v1::AcquireRequest {
         worker: "w".to_owned(),
-        wait_ms: 0,
+        wait_ms: 60_000,
         started_unix_ns,
     };
-    // What a restart looks like: the later process takes the place of the one before.
-    for started in [1, 2] {
-        worker.fleet.register(register(started, "m")).await.unwrap();
+    let mut fleet = worker.fleet.clone();
+    fleet.register(register(1, "m")).await.unwrap();
+    coordinator.submit("one").await;
+    let mut earlier = fleet.acquire(acquire(1)).await.unwrap().into_inner();
+    let held = earlier.assignment.take().unwrap().claim;
+    let kept = v1::RenewRequest {
+        claim: held.clone(),
+        ..v1::RenewRequest::default()
+    };
+    fleet.renew(kept.clone()).await.unwrap();
+
+    // What a restart looks like: the later process takes the place of the one before, and its task.
+    fleet.register(register(2, "m")).await.unwrap();
+    let given = fleet.acquire(acquire(2)).await.unwrap().into_inner();
+    assert_eq!(
+        given.assignment.unwrap().claim.unwrap().task,
+        held.unwrap().task
+    );
+    let refusal = Refusal::from(fleet.renew(kept).await.unwrap_err());
+    assert!(matches!(refusal, Refusal::Stale { .. }), "{refusal:?}");
+    let refusal = Refusal::from(fleet.acquire(acquire(1)).await.unwrap_err());
+    assert_eq!(refusal, Refusal::UnknownWorker("w".to_owned()));
+    // The earlier one waits, and so does a stranger, for as long as the worker may be living.
+    for (started, machine) in [(1, "m"), (3, "n")] {
+        let answer = fleet.register(register(started, machine)).await;
+        let refusal = Refusal::from(answer.unwrap_err());
+        assert!(refusal.is_transient(), "{refusal:?}");
+        assert!(refusal.to_string().contains("called w on m"), "{refusal}");
     }
-    let answer = worker.fleet.acquire(acquire(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_task_is_told_when_another_process_takes_its_place() {
+    let lab = Lab::new();
+    let coordinator = lab.start(Config::default()).await;
+    // Something is to come, so nobody is told that there is nothing.
+    coordinator.submit("one").await;
+    let mut busy = coordinator.worker("busy").await;
+    busy.acquire().await;
+    let register = |started_unix_ns: u64| v1::RegisterRequest {
+        worker: "w".to_owned(),
+        protocol_version: PROTOCOL_VERSION,
+        device: "cpu".to_owned(),
+        started_unix_ns,
+        ..v1::RegisterRequest::default()
+    };
+    let mut fleet = busy.fleet.clone();
+    fleet.register(register(1)).await.unwrap();
+    let mut waiting = busy.fleet.clone();
+    let waits = tokio::spawn(async move {
+        let request = v1::AcquireRequest {
+            worker: "w".to_owned(),
+            wait_ms: 600_000,
+            started_unix_ns: 1,
+        };
+        waiting.acquire(request).await
+    });
+    until("the wait", || async {
+        let workers = coordinator
+            .people()
+            .await
+            .list_workers(v1::ListWorkersRequest {})
+            .await;
+        let workers = workers.unwrap().into_inner().workers;
+        workers.iter().any(|it| it.worker == "w").then_some(())
+    })
+    .await;
+    fleet.register(register(2)).await.unwrap();
+    let answer = within("an answer", waits).await.unwrap();
     let refusal = Refusal::from(answer.unwrap_err());
     assert_eq!(refusal, Refusal::UnknownWorker("w".to_owned()));
-    let answer = worker.fleet.register(register(1, "m")).await;
-    let refusal = Refusal::from(answer.unwrap_err());
-    let says = "a later process has registered as w on m";
-    assert!(
-        matches!(&refusal, Refusal::NotReady(text) if text.contains(says)),
-        "{refusal:?}"
-    );
-    let given = worker.fleet.acquire(acquire(2)).await.unwrap();
-    assert!(given.into_inner().assignment.is_some());
-    // A stranger on another machine waits for as long as the worker may be living.
-    let answer = worker.fleet.register(register(3, "n")).await;
-    let refusal = Refusal::from(answer.unwrap_err());
-    assert!(refusal.is_transient(), "{refusal:?}");
-    assert!(refusal.to_string().contains("called w on m"), "{refusal}");
 }

@@ -113,6 +113,7 @@ async fn complete(
         claim: Some(claim.into()),
         observation: Some(observation(&spec, relu_total).into()),
         take_next: true,
+        started_unix_ns: 0,
     };
     let answer = fleet.finish(Request::new(request)).await?;
     Ok(answer.into_inner().next)

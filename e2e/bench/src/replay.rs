@@ -304,6 +304,7 @@ impl<'a> Attempt<'a> {
             observation: Some(self.measures.clone().into()),
             // It gets in line behind those who wait.
             take_next: false,
+            started_unix_ns: 0,
         };
         fleet.finish(Request::new(request)).await?;
         Ok(())

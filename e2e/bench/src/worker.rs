@@ -119,6 +119,7 @@ impl Worker {
             claim: Some(held.claim.into()),
             observation: Some(observation(&held.spec, self.relu_total).into()),
             take_next,
+            started_unix_ns: 0,
         };
         let answer = self.fleet.finish(request).await?.into_inner();
         answer.next.map(Held::of).transpose()

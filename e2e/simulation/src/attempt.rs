@@ -233,6 +233,7 @@ impl<'a> Attempt<'a> {
             claim: Some(self.claim.into()),
             observation: Some(observation(&self.spec, self.claim.generation).into()),
             take_next: !self.worker.shutdown.is_cancelled() && world.chance.permille(700),
+            started_unix_ns: self.worker.started_unix_ns,
         });
         match self.worker.insist(request).await {
             Ok(Answer::Finished(answer)) => return answer.next,

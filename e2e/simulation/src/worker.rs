@@ -39,7 +39,7 @@ pub(crate) struct Worker {
     /// What the coordinator knows.
     pub(crate) name: String,
     /// When it started, by its machine's clock.
-    started_unix_ns: u64,
+    pub(crate) started_unix_ns: u64,
     /// Thousandths: how fast its clock runs.
     pub(crate) clock: u64,
     /// How many times as long as it should it believes in its lease.
@@ -195,8 +195,6 @@ impl Worker {
             match self.register().await {
                 Ok(terms) => self.serve(terms, &mut backoff).await,
                 Err(refusal) if refusal.is_transient() => backoff.wait(self).await,
-                // The process that has come in its place is the one that is served.
-                Err(Refusal::NotReady(_)) if self.is_zombie.load(Ordering::Relaxed) => return,
                 Err(refusal) => {
                     self.world
                         .violate("a worker that follows the protocol is served", refusal);

@@ -220,6 +220,7 @@ impl Row {
             claim: Some(claim(place, generation)),
             observation: Some(observation),
             take_next: generation % 2 == 1,
+            started_unix_ns: 0,
         };
         self.add(4, &finish)
     }
