@@ -23,13 +23,22 @@ use crate::telemetry::MetricsArgs;
 use crate::{context, data, doctor, figure, nets, paths, store, token};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done (or whoever read the output has gone), 1 failed, 2 wrong usage or manifest, 3 some tasks gave up (the front is \
-partial), 130 interrupted (what was done is kept; run again to go on).
+Exit codes: 0 done (or whoever read the output has gone), 1 failed, 2 wrong usage or manifest, \
+3 some tasks gave up (the front is partial) or the sweep was cancelled, 130 interrupted (what was \
+done is kept; run again to go on).
 
 Machine output goes to stdout, and so do the lines of watch; other progress, logs and errors go to \
 stderr. AUTOREP_LOG sets what is logged, as in AUTOREP_LOG=info or \
 AUTOREP_LOG=autorep_worker=debug. OTEL_EXPORTER_OTLP_ENDPOINT says where traces go, as in \
 http://collector:4317; TRACEPARENT is continued.";
+
+/// An address to listen on.
+pub fn socket_address(text: &str) -> Result<std::net::SocketAddr, String> {
+    text.parse().map_err(|_not_one| {
+        "expected the number of an address and a port below 65536, as in 127.0.0.1:7070 or [::]:7070"
+            .to_owned()
+    })
+}
 
 /// Builds accuracy-versus-ReLU-count fronts of convolutional networks for private inference.
 ///
@@ -375,7 +384,8 @@ pub struct CoordinatorArgs {
         long,
         value_name = "ADDR",
         default_value = "127.0.0.1:7070",
-        env = "AUTOREP_LISTEN"
+        env = "AUTOREP_LISTEN",
+        value_parser = socket_address
     )]
     pub listen: std::net::SocketAddr,
     /// Serve on an address that other machines can reach although nothing is encrypted or nobody

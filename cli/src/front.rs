@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use autorep_core::front::FrontReport;
 use autorep_core::id::SweepName;
 use clap::ValueEnum as _;
@@ -19,7 +19,7 @@ pub const DEFAULT_STORE: &str = "./autorep-store";
 
 /// Prints or draws.
 pub async fn front(args: &FrontArgs) -> Result<Exit> {
-    let format = format(args);
+    let format = format(args)?;
     let binary = matches!(format, Format::Png | Format::Parquet);
     if binary && args.output.is_none() && std::io::stdout().is_terminal() {
         bail!("expected a file for this format, found a terminal; name a file with -o FILE");
@@ -46,10 +46,18 @@ pub async fn front(args: &FrontArgs) -> Result<Exit> {
 }
 
 /// What was asked for, else what the file's ending stands for.
-fn format(args: &FrontArgs) -> Format {
+fn format(args: &FrontArgs) -> Result<Format> {
     let ending = (args.output.as_ref()).and_then(|file| file.extension()?.to_str());
-    let by_ending = || Format::from_str(ending?, true).ok();
-    args.format.or_else(by_ending).unwrap_or(Format::Table)
+    match (args.format, ending) {
+        (Some(format), _) => Ok(format),
+        (None, None | Some("txt")) => Ok(Format::Table),
+        (None, Some(ending)) => Format::from_str(ending, true).map_err(|_unknown| {
+            anyhow!(
+                "expected a file that ends with .csv, .json, .svg, .png, .parquet or .txt, found \
+                 .{ending}; name another, or say the format with --format"
+            )
+        }),
+    }
 }
 
 /// The store that `autorep run` would use.
@@ -117,7 +125,17 @@ mod tests {
             let Command::Front(args) = parsed.command else {
                 panic!("another command");
             };
-            assert_eq!(format(&args), expected, "{arguments:?}");
+            assert_eq!(format(&args).unwrap(), expected, "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn an_ending_that_names_no_format_is_refused() {
+        let parsed = Cli::parse_from(["autorep", "front", "tiny", "-o", "front.pdf"]);
+        let Command::Front(args) = parsed.command else {
+            panic!("another command");
+        };
+        let refused = format(&args).unwrap_err().to_string();
+        assert!(refused.contains("found .pdf"), "{refused}");
     }
 }

@@ -198,9 +198,12 @@ fn filter(wanted: &str) -> Result<Option<EnvFilter>, String> {
         ));
     }
     let filter = EnvFilter::try_new(&wanted);
-    filter
-        .map(Some)
-        .map_err(|error| format!("{FILTER} is not a filter ({error})"))
+    filter.map(Some).map_err(|error| {
+        format!(
+            "expected levels and crates as in info,autorep_worker=debug in {FILTER}, found \
+                 {wanted:?} ({error})"
+        )
+    })
 }
 
 /// What in a filter is neither a level nor a crate of which this program is made. It would be taken for
@@ -250,7 +253,8 @@ mod tests {
             ("[attempt]=debug,inf", "\"inf\""),
             ("verbose", "\"verbose\""),
             ("info,autorep_wroker=debug", "\"autorep_wroker\""),
-            ("autorep_worker=loud", "is not a filter"),
+            ("autorep_worker=loud", "found \"autorep_worker=loud\""),
+            ("debug,[[[", "found \"debug,[[[\""),
         ] {
             let problem = filter(unfit).unwrap_err();
             assert!(problem.contains(found), "{problem}");

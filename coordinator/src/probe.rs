@@ -194,7 +194,7 @@ async fn tidy(store: &dyn ObjectStore, keys: Vec<Path>) {
         match result {
             Ok(_) | Err(Error::NotFound { .. }) => {}
             Err(error) => {
-                tracing::warn!(%error, "an object of the probe is left in the store, below probe/");
+                tracing::warn!(%error, "an object of the probe may be left in the store, below probe/");
             }
         }
     }

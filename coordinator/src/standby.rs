@@ -30,11 +30,17 @@ pub(crate) async fn beat(store: Arc<dyn ObjectStore>) {
         .map_or(0, |since| since.as_nanos());
     let heart = format!("{}-{started}", std::process::id());
     let mut beats = tokio::time::interval(BEAT_EVERY);
+    let mut is_told = false;
     for count in 0_u64.. {
         beats.tick().await;
         let text = format!("{heart} {count}\n");
-        if let Err(error) = store.put(&key, text.into()).await {
-            tracing::warn!(%error, "no heartbeat was written: a standby may take over");
+        match store.put(&key, text.into()).await {
+            Ok(_) => is_told = false,
+            Err(error) if !is_told => {
+                is_told = true;
+                tracing::warn!(%error, "no heartbeat was written; a standby, if there is one, takes over when none comes");
+            }
+            Err(error) => tracing::debug!(%error, "no heartbeat was written"),
         }
     }
 }

@@ -203,7 +203,7 @@ impl Refusal {
         let cause = innermost(status);
         let local = cause.is_some();
         let text = match (cause, status.message()) {
-            (Some(cause), _) => cause.to_string(),
+            (Some(cause), _) => words_of_the_peer(&cause.to_string()).to_owned(),
             (None, "") => status.code().description().to_owned(),
             (None, message) => message.to_owned(),
         };
@@ -278,6 +278,14 @@ impl From<BadMessage> for Status {
     }
 }
 
+/// What the other side says when it ends a connection of HTTP/2, if it does: the library shows it behind
+/// the protocol's own code, as Rust writes bytes.
+fn words_of_the_peer(cause: &str) -> &str {
+    let words = cause.split_once("(b\"").map(|(_, words)| words);
+    let words = words.and_then(|words| words.strip_suffix("\")"));
+    words.unwrap_or(cause)
+}
+
 /// The cause of an error that lies deepest, if it has any.
 fn innermost(error: &dyn Error) -> Option<&dyn Error> {
     let mut cause = error.source()?;
@@ -304,6 +312,15 @@ mod tests {
     use tonic::codegen::http::HeaderMap;
 
     use super::*;
+
+    #[test]
+    fn what_a_peer_says_at_the_end_of_a_connection_is_told_without_the_protocols_code() {
+        let cause = "connection error received: not a result of an error (b\"come back later\")";
+        assert_eq!(words_of_the_peer(cause), "come back later");
+        for other in ["Connection refused (os error 111)", "operation timed out"] {
+            assert_eq!(words_of_the_peer(other), other);
+        }
+    }
 
     fn overloaded(retry_after_ms: u64) -> Refusal {
         Refusal::Overloaded {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -13,6 +14,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
@@ -23,6 +25,9 @@ use crate::secret::{Secret, SecretError};
 use crate::stream::{Secured, explained};
 use crate::tls::{ALPN, authorities, certificates, private_key, provider, unusable};
 use crate::trace;
+
+/// How long the other side may take to say its first word before it is taken to wait for ours.
+const FIRST_WORD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where a caller's token comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,7 +120,7 @@ impl Credentials {
         };
         let host = address
             .host()
-            .filter(|host| !host.is_empty())
+            .filter(|host| !host.is_empty() && matches!(address.path(), "" | "/"))
             .ok_or_else(bad)?;
         let tls = match address.scheme_str() {
             Some("https") => Some(Arc::new(self.tls()?)),
@@ -166,7 +171,8 @@ impl Credentials {
                     };
                     let token = Secret::parse(&String::from_utf8_lossy(&file.bytes));
                     let token = token.map_err(|error| {
-                        FileError::content(file.path, "a token and nothing else", error)
+                        let found = format!("another text ({error})");
+                        FileError::content(file.path, "a token and nothing else", found)
                     })?;
                     Ok(header(&token))
                 })?;
@@ -293,7 +299,42 @@ impl Connector {
         let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
         let connector = TlsConnector::from(Arc::clone(&*tls.get()));
         let stream = connector.connect(name, stream).await;
-        let stream = stream.map_err(|error| explained(error, &self.host))?;
-        Ok(Secured::Tls(Box::new(stream.into())))
+        let mut stream = stream.map_err(|error| explained(error, &self.host))?;
+        let heard = tokio::time::timeout(FIRST_WORD_WITHIN, first_word(&mut stream)).await;
+        match heard {
+            Ok(Err(error)) => Err(explained(error, &self.host)),
+            Ok(Ok(())) | Err(_) => Ok(Secured::Tls(Box::new(stream.into()))),
+        }
+    }
+}
+
+/// Waits for the other side's first word, which stays to be read. Under TLS 1.3 a server refuses a
+/// client's certificate only after the handshake: who writes to it meanwhile learns of a broken
+/// connection, and not why. Servers of HTTP/2 speak first; one that does not is taken as it is.
+async fn first_word(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
+    let (connection, session) = stream.get_mut();
+    loop {
+        connection.readable().await?;
+        match session.read_tls(&mut Ready(connection)) {
+            // It has closed, as whoever reads next learns.
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
+        }
+        let state = (session.process_new_packets())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() {
+            return Ok(());
+        }
+    }
+}
+
+/// What has come over a connection, without waiting for more.
+struct Ready<'a>(&'a TcpStream);
+
+impl io::Read for Ready<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.try_read(buffer)
     }
 }

@@ -43,7 +43,7 @@ impl<C: AsyncRead + AsyncWrite + Unpin> AsyncRead for Secured<C> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            // Under TLS 1.3 a client learns only here that the server has refused its certificate.
+            // A server may end a connection with an alert at any time.
             Self::Tls(stream) => Pin::new(stream)
                 .poll_read(context, buffer)
                 .map_err(|error| explained(error, "the other side")),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub enum ScratchError {
     /// A worker of the same name lives on this machine.
     #[error(
-        "a worker named {name:?} already runs with the scratch folder {folder:?}; give this one another name"
+        "a worker named {name:?} already runs with the scratch folder {folder:?}; give this one another --name, or, if it is for another coordinator, another --scratch"
     )]
     NameInUse {
         /// The name.

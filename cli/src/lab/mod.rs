@@ -5,6 +5,7 @@ pub mod commands;
 pub mod logs;
 pub mod upkeep;
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -38,9 +39,18 @@ pub async fn connect(target: &Target) -> Result<Lab> {
     };
     let connected = target.credentials.connect(&target.uri()?, tune).await?;
     let (channel, bearer) = connected.map_err(|error| {
-        anyhow!("{}", innermost(&error)).context(format!(
-            "expected a coordinator at {url}, found none that can be talked to; start one with \
-             `autorep coordinator`, or name another with --coordinator or AUTOREP_COORDINATOR"
+        let cause = innermost(&error);
+        let io = cause.downcast_ref::<std::io::Error>();
+        // Where TLS is refused there is one, and the cause says what to do.
+        let advice = match io.map(std::io::Error::kind) {
+            Some(ErrorKind::InvalidData) => "",
+            _ => {
+                "; start one with `autorep coordinator`, or name another with --coordinator or \
+                 AUTOREP_COORDINATOR"
+            }
+        };
+        anyhow!("{cause}").context(format!(
+            "expected a coordinator at {url}, found none that can be talked to{advice}"
         ))
     })?;
     Ok(LabClient::with_interceptor(channel, bearer)
@@ -57,7 +67,15 @@ pub fn refused(status: &Status) -> anyhow::Error {
              prints the sweeps"
         );
     }
-    anyhow::Error::new(refusal)
+    let error = anyhow::Error::new(refusal);
+    if std::error::Error::source(status).is_none() {
+        return error;
+    }
+    // Nothing came from the other side.
+    error.context(
+        "expected an answer from the coordinator, found none: what was asked may be done or not; \
+         `autorep list` and `autorep show` tell once it answers",
+    )
 }
 
 /// What whoever follows something is told while a coordinator is away.
@@ -85,7 +103,9 @@ pub async fn front(lab: &mut Lab, sweep: &str) -> Result<FrontReport> {
 }
 
 /// The cause that says most: transports wrap it in layers that say "transport error".
-fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+fn innermost<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

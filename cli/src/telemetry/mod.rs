@@ -12,6 +12,8 @@ use metrics_util::MetricKindMask;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::args::socket_address;
+
 mod http;
 
 /// How often gauges of the process are taken and histograms gathered.
@@ -25,7 +27,7 @@ const GAUGE_LIFE: Duration = Duration::from_mins(1);
 pub struct MetricsArgs {
     /// Serve Prometheus metrics (/metrics) and health (/livez, /readyz) over plain HTTP on this
     /// address, as in 0.0.0.0:9464. Nobody is asked who they are. Default: nowhere.
-    #[arg(long, value_name = "ADDR", env = "AUTOREP_METRICS_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "AUTOREP_METRICS_LISTEN", value_parser = socket_address)]
     pub metrics_listen: Option<SocketAddr>,
 }
 

@@ -141,7 +141,7 @@ impl<S: StateStore> Owner<S> {
             }
             finished.push_back(Finished {
                 task,
-                worker: worker.clone(),
+                worker: Some(worker.clone()),
             });
         }
     }

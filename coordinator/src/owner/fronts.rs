@@ -1,12 +1,12 @@
 //! Fronts that are kept up to date, and told to those who watch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use autorep_core::candidate::{Candidate, PointKind};
 use autorep_core::front::{FrontReport, Standing, SweepFront};
-use autorep_core::id::{TaskId, WorkerId};
-use autorep_core::ledger::{Event, TaskState};
+use autorep_core::id::{SweepName, TaskId, WorkerId};
+use autorep_core::ledger::{Event, Ledger, TaskState};
 use autorep_core::observation::Observation;
 use tokio::sync::watch;
 
@@ -16,10 +16,33 @@ use crate::state::StateStore;
 /// The most results of a sweep that are told as its latest.
 pub(super) const FINISHED_KEPT: usize = 100;
 
-/// A result that came in since the start.
+/// A result.
 pub(super) struct Finished {
     pub(super) task: TaskId,
-    pub(super) worker: WorkerId,
+    /// Who brought it; nobody for one that was there at the start.
+    pub(super) worker: Option<WorkerId>,
+}
+
+/// The results of all sweeps that were there at the start, as if they had come in by the plan's order:
+/// the latest of each.
+pub(super) fn restored(ledger: &Ledger) -> BTreeMap<SweepName, VecDeque<Finished>> {
+    ledger
+        .sweeps()
+        .map(|sweep| {
+            let done = sweep.tasks().filter(|task| task.state().is_done());
+            let mut latest = VecDeque::new();
+            for task in done {
+                if latest.len() >= FINISHED_KEPT {
+                    latest.pop_front();
+                }
+                latest.push_back(Finished {
+                    task: task.id(),
+                    worker: None,
+                });
+            }
+            (sweep.name().clone(), latest)
+        })
+        .collect()
 }
 
 /// A sweep's front with those who watch it.

@@ -235,7 +235,9 @@ impl<S: StateStore> Owner<S> {
                     task: finished.task.to_string(),
                     kind: task.spec().kind().to_string(),
                     label: self.label(sweep, task),
-                    worker: finished.worker.to_string(),
+                    worker: (finished.worker.as_ref())
+                        .map(ToString::to_string)
+                        .unwrap_or_default(),
                     observation: Some((*done.observation).clone().into()),
                 })
             })

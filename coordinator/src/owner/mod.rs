@@ -79,7 +79,7 @@ pub(crate) struct Owner<S> {
     meetings: Meetings,
     /// Since when workers have been kept for groups.
     patience: Patience,
-    /// The latest results of each sweep, since the start.
+    /// The latest results of each sweep.
     finished: BTreeMap<SweepName, VecDeque<Finished>>,
     waiters: VecDeque<Waiter>,
     turn: Turn,
@@ -127,6 +127,7 @@ impl<S: StateStore> Owner<S> {
             .collect();
         let patience = Patience::new(millis(config.gather));
         let sampler = Sampler::new(&ledger);
+        let finished = fronts::restored(&ledger);
         let sweeps = (sweeps.into_iter())
             .map(|record| (record.manifest.name.clone(), record))
             .collect();
@@ -144,7 +145,7 @@ impl<S: StateStore> Owner<S> {
             attempts: Attempts::default(),
             meetings: Meetings::default(),
             patience,
-            finished: BTreeMap::new(),
+            finished,
             waiters: VecDeque::new(),
             turn: Turn::default(),
             pace: Pace::default(),
