@@ -57,16 +57,14 @@ pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = || format!("write {}", path.display());
-    // A link stays one, and what is no file, such as /dev/stdout, is written to.
-    let path = &match std::fs::canonicalize(path) {
-        Ok(there) if there.is_file() => there,
-        Ok(there) => {
-            let device = std::fs::OpenOptions::new().write(true).open(there);
-            let written = device.and_then(|mut device| device.write_all(bytes));
-            return written.with_context(failed);
-        }
-        Err(_) => path.to_owned(),
-    };
+    // What is no file is written to: a device, or a pipe, as which /dev/stdout has no other name.
+    if path.exists() && !path.is_file() {
+        let there = std::fs::OpenOptions::new().write(true).open(path);
+        let written = there.and_then(|mut there| there.write_all(bytes));
+        return written.with_context(failed);
+    }
+    // A link stays one.
+    let path = &std::fs::canonicalize(path).unwrap_or_else(|_none_yet| path.to_owned());
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -117,6 +115,14 @@ mod tests {
         assert!(format!("{full:#}").contains("No space left"), "{full:#}");
         let device = std::fs::metadata("/dev/full").unwrap().file_type();
         assert!(device.is_char_device());
+        let (mut reader, writer) = io::pipe().unwrap();
+        let pipe = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writer));
+        std::os::unix::fs::symlink(pipe, folder.path().join("stdout")).unwrap();
+        file(&folder.path().join("stdout"), b"read").unwrap();
+        drop(writer);
+        let mut read = String::new();
+        io::Read::read_to_string(&mut reader, &mut read).unwrap();
+        assert_eq!(read, "read");
 
         let (real, other) = (folder.path().join("real"), folder.path().join("other"));
         file(&real, b"old").unwrap();

@@ -301,7 +301,12 @@ fn describe(show: &v1::ShowResponse) -> String {
     for task in show.finished.iter().skip(skipped) {
         let id = task.task.get(..8).unwrap_or(&task.task);
         let what = text::task(&task.kind, &task.label);
-        let _ = writeln!(said, "done     {id}  {what} on {}", task.worker);
+        let by = match task.worker.as_str() {
+            // It was there when the coordinator started.
+            "" => String::new(),
+            worker => format!(" on {worker}"),
+        };
+        let _ = writeln!(said, "done     {id}  {what}{by}");
         let observation = (task.observation.clone()).and_then(|it| Observation::try_from(it).ok());
         if let Some(search) = observation.as_ref().and_then(text::search) {
             let _ = writeln!(said, "         {search}");
