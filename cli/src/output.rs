@@ -57,9 +57,11 @@ pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = || format!("write {}", path.display());
-    // What is no file is written to: a device, or a pipe, as which /dev/stdout has no other name.
-    if path.exists() && !path.is_file() {
-        let there = std::fs::OpenOptions::new().write(true).open(path);
+    // What is no file is written to, and what somebody has open: a device, a pipe, or whatever
+    // /dev/stdout leads to, behind what is there.
+    let is_open = path.starts_with("/dev") || path.starts_with("/proc");
+    if path.exists() && (is_open || !path.is_file()) {
+        let there = std::fs::OpenOptions::new().append(true).open(path);
         let written = there.and_then(|mut there| there.write_all(bytes));
         return written.with_context(failed);
     }
@@ -120,6 +122,13 @@ mod tests {
         std::os::unix::fs::symlink(pipe, folder.path().join("stdout")).unwrap();
         file(&folder.path().join("stdout"), b"read").unwrap();
         drop(writer);
+        let all = folder.path().join("all");
+        std::fs::write(&all, b"before ").unwrap();
+        let all = std::fs::File::open(&all).unwrap();
+        let open = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&all));
+        file(Path::new(&open), b"after").unwrap();
+        let all = std::fs::read(folder.path().join("all")).unwrap();
+        assert_eq!(all, b"before after");
         let mut read = String::new();
         io::Read::read_to_string(&mut reader, &mut read).unwrap();
         assert_eq!(read, "read");

@@ -278,10 +278,10 @@ impl From<BadMessage> for Status {
     }
 }
 
-/// What the other side says when it ends a connection of HTTP/2, if it does: the library shows it behind
-/// the protocol's own code, as Rust writes bytes.
+/// What a coordinator says when it ends a connection of HTTP/2, which it does with this code alone: the
+/// library shows it behind the code, as Rust writes bytes.
 fn words_of_the_peer(cause: &str) -> &str {
-    let words = cause.split_once("(b\"").map(|(_, words)| words);
+    let words = cause.strip_prefix("connection error received: endpoint requires HTTP/1.1 (b\"");
     let words = words.and_then(|words| words.strip_suffix("\")"));
     words.unwrap_or(cause)
 }
@@ -315,9 +315,12 @@ mod tests {
 
     #[test]
     fn what_a_peer_says_at_the_end_of_a_connection_is_told_without_the_protocols_code() {
-        let cause = "connection error received: not a result of an error (b\"come back later\")";
-        assert_eq!(words_of_the_peer(cause), "come back later");
-        for other in ["Connection refused (os error 111)", "operation timed out"] {
+        let cause = "connection error received: endpoint requires HTTP/1.1 (b\"speak TLS\")";
+        assert_eq!(words_of_the_peer(cause), "speak TLS");
+        for other in [
+            "connection error received: detected excessive load (b\"too_many_pings\")",
+            "Connection refused (os error 111)",
+        ] {
             assert_eq!(words_of_the_peer(other), other);
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ProtocolVersion, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -300,11 +300,14 @@ impl Connector {
         let connector = TlsConnector::from(Arc::clone(&*tls.get()));
         let stream = connector.connect(name, stream).await;
         let mut stream = stream.map_err(|error| explained(error, &self.host))?;
-        let heard = tokio::time::timeout(FIRST_WORD_WITHIN, first_word(&mut stream)).await;
-        match heard {
-            Ok(Err(error)) => Err(explained(error, &self.host)),
-            Ok(Ok(())) | Err(_) => Ok(Secured::Tls(Box::new(stream.into()))),
+        // Earlier versions refuse a certificate within the handshake.
+        if stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3) {
+            let heard = tokio::time::timeout(FIRST_WORD_WITHIN, first_word(&mut stream)).await;
+            if let Ok(Err(error)) = heard {
+                return Err(explained(error, &self.host));
+            }
         }
+        Ok(Secured::Tls(Box::new(stream.into())))
     }
 }
 
@@ -314,18 +317,19 @@ impl Connector {
 async fn first_word(stream: &mut TlsStream<TcpStream>) -> io::Result<()> {
     let (connection, session) = stream.get_mut();
     loop {
+        // It may have come with the end of the handshake.
+        let state = (session.process_new_packets())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() {
+            return Ok(());
+        }
         connection.readable().await?;
         match session.read_tls(&mut Ready(connection)) {
             // It has closed, as whoever reads next learns.
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
-        }
-        let state = (session.process_new_packets())
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() {
-            return Ok(());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A worker's life: register, wait for a lease, work on it, repeat.
 
+use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ const ACQUIRE_WAIT: Duration = Duration::from_secs(10);
 
 /// An empty answer sooner than this is not a long poll: something has to slow the worker down.
 const TOO_SOON: Duration = Duration::from_millis(500);
+
+/// How often it is told that the coordinator is waited for, for the same kind of reason.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Failures in a row after which a worker waits before it takes another task: if it is broken
 /// itself, it must not use up the attempts of a whole sweep.
@@ -102,6 +106,7 @@ impl Session {
     async fn register(&mut self) -> Result<Option<Terms>, RunError> {
         let (waiting_since, waited) = (Instant::now(), self.summary.waiting);
         let shutdown = self.shutdown.clone();
+        let mut told: Option<(Discriminant<Refusal>, Instant)> = None;
         let registered = loop {
             let Some(answer) = shutdown.run_until_cancelled(self.fleet.register()).await else {
                 break Ok(None);
@@ -115,7 +120,15 @@ impl Session {
                 Err(refusal)
                     if refusal.is_transient() || self.was_registered && passes(&refusal) =>
                 {
-                    tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
+                    let kind = discriminant(&refusal);
+                    let is_told =
+                        told.is_some_and(|(it, at)| it == kind && at.elapsed() < TELL_EVERY);
+                    if is_told {
+                        tracing::debug!(%refusal, "waiting for the coordinator");
+                    } else {
+                        told = Some((kind, Instant::now()));
+                        tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
+                    }
                     self.pause(refusal.retry_after()).await;
                 }
                 Err(refusal) => break Err(RunError::Refused(refusal)),

@@ -71,7 +71,10 @@ impl Changes {
             }
         }
         for finished in &show.finished {
-            if self.finished.insert(finished.task.clone()) {
+            // One that nobody brought was there when the coordinator started: it is nothing new, unless
+            // the task was seen at work.
+            let is_new = !finished.worker.is_empty() || self.started.contains_key(&finished.task);
+            if self.finished.insert(finished.task.clone()) && is_new {
                 let result = finished
                     .observation
                     .clone()
@@ -182,6 +185,12 @@ mod tests {
         });
         look.finished.push(v1::FinishedTask {
             task: "c".to_owned(),
+            worker: "w".to_owned(),
+            ..v1::FinishedTask::default()
+        });
+        // It was there before.
+        look.finished.push(v1::FinishedTask {
+            task: "d".to_owned(),
             ..v1::FinishedTask::default()
         });
         let told = changes.take(&look);

@@ -136,6 +136,8 @@ impl<S: StateStore> Owner<S> {
                 front.observe(task, observation);
             }
             let finished = self.finished.entry(sweep).or_default();
+            // It may have been done before, and made again.
+            finished.retain(|it| it.task != task);
             if finished.len() >= FINISHED_KEPT {
                 finished.pop_front();
             }
