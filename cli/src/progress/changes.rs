@@ -72,9 +72,9 @@ impl Changes {
         }
         for finished in &show.finished {
             // One that nobody brought was there when the coordinator started: it is nothing new, unless
-            // the task was seen at work.
+            // the task was seen at work, or is done again.
             let is_new = !finished.worker.is_empty() || self.started.contains_key(&finished.task);
-            if self.finished.insert(finished.task.clone()) && is_new {
+            if is_new && self.finished.insert(finished.task.clone()) {
                 let result = finished
                     .observation
                     .clone()
@@ -206,5 +206,8 @@ mod tests {
             "{told:?}"
         );
         assert_eq!(changes.take(&look), []);
+        // Its net was damaged, and it is done again.
+        look.finished[1].worker = "w".to_owned();
+        assert!(matches!(changes.take(&look)[..], [Change::Finished { .. }]));
     }
 }
