@@ -516,7 +516,9 @@ class ShowResponse(_message.Message):
 
     @_builtins.property
     def finished(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedTask]:
-        """Results that came in since the coordinator started, newest last; at most the latest 100."""
+        """Results, newest last; at most the latest 100. Of those that were there when the coordinator
+        started the order is the plan's and the worker is empty.
+        """
 
     @_builtins.property
     def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
