@@ -316,7 +316,11 @@ class SweepStatus:
     trained_seconds: float
     """Seconds that trainers reported for done tasks."""
     finished: tuple[FinishedTask, ...]
-    """Results since the coordinator started, newest last; at most the latest 100."""
+    """Results, newest last; at most the latest 100.
+
+    Of those that were there when the coordinator started the order is the plan's and `worker` is
+    empty.
+    """
     notes: tuple[str, ...]
     """What a person should know: needs that no known worker meets, and the like."""
 
