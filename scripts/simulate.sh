@@ -4,7 +4,7 @@
 #   FROM=1         the first of them
 #   SIM_SEED=7     one seed again, with its trace
 #   MUTANTS=1      plants each bug of core/src/planted.rs and looks for the seed that finds it
-#   BUG=LostFence  with SIM_SEED: the same seed with that bug
+#   BUG=LostFence  with SIM_SEED: the same seed with that bug; with MUTANTS: that bug alone
 #   PROFILE=dev    how to build: `release` takes minutes longer and pays off from 50,000 seeds on
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh

@@ -61,7 +61,13 @@ impl Bucket {
         }
         let written = content.clone();
         let mut content = content;
-        if world.fault(world.profile.damage)
+        let is_handed_out = key.contains("/out-b");
+        let damage = if is_handed_out {
+            world.profile.damage.max(world.profile.damage_handed_out)
+        } else {
+            world.profile.damage
+        };
+        if world.fault(damage)
             && let Some(byte) = content.first_mut()
         {
             *byte ^= 0x55;

@@ -53,6 +53,9 @@ pub(crate) struct Profile {
 
     pub(crate) bucket_fails: u64,
     pub(crate) damage: u64,
+    /// Share of the nets that searches hand out which go bad, beside those: who reads one may find that
+    /// out while its search is still at work, which damage of everything rarely comes to.
+    pub(crate) damage_handed_out: u64,
     /// Share of training steps that fail.
     pub(crate) trainer_fails: u64,
     pub(crate) step_ms: u64,
@@ -207,6 +210,7 @@ impl Profile {
             renamed: some(400, 600),
             bucket_fails: some(400, 150),
             damage: some(400, 120),
+            damage_handed_out: 0,
             trainer_fails: some(500, 80),
             step_ms: chance.within(50, 6000),
             orders: some(700, 10),
@@ -217,7 +221,21 @@ impl Profile {
             groups: Groups::draw(later),
         };
         profile.config.gather = later.ms(0, 60_000);
+        if later.permille(40) {
+            profile.hands_out_damage(later);
+        }
         profile
+    }
+
+    /// Has searches go slowly and hand out nets that go bad, while little else happens: they rarely
+    /// live to their end otherwise.
+    fn hands_out_damage(&mut self, later: &Chance) {
+        self.damage_handed_out = later.within(100, 500);
+        self.sweeps.strategy = Strategy::Descent;
+        self.workers = 4;
+        self.step_ms = 6000;
+        self.worker_life_ms = 0;
+        self.coordinator_life_ms = 0;
     }
 
     /// Workers that a task of this sweep is for.

@@ -323,11 +323,12 @@ impl Knowledge {
             }
             (Request::Finish(_), _) => {
                 let known = self.finished.get(&task);
-                if !known.is_some_and(|known| known.contains(&generation.0)) {
+                let done = self.durable.get(&task).is_some_and(is_done);
+                let undone = !done && self.was_undone(task, generation.0);
+                if !undone && !known.is_some_and(|known| known.contains(&generation.0)) {
                     world.violate("a result is durable when answered", &line);
                 }
-                let done = self.durable.get(&task).is_some_and(is_done);
-                let reopened = self.reopened.contains_key(&task);
+                let reopened = undone || self.reopened.contains_key(&task);
                 if newest && !done && !reopened {
                     world.violate("a result stays", &line);
                 }

@@ -166,12 +166,13 @@ impl Knowledge {
             roles.push((name, old.outputs.get(name), new.outputs.get(name)));
         }
         let reopened = is_done(old) && !is_done(new);
+        let undone = self.was_undone(task, old.generation.0);
         let dropped = is_done(old) && !is_readable(old);
         for (role, before, after) in roles {
             let what = || format!("{} {role}: {before:?} -> {after:?}", task.short());
             if let Some(before) = before {
                 let excused = self.reported_bad.contains(&before.manifest)
-                    || (role == "resume" && (is_done(new) || reopened))
+                    || (role == "resume" && (is_done(new) || reopened || undone))
                     || (dropped && reopened);
                 let falls = after.is_none_or(|after| after.order() < before.order());
                 if falls && !excused {

@@ -155,6 +155,16 @@ impl Knowledge {
         (self.plan(name, row)).is_some_and(|plan| plan.tasks.iter().any(|it| it.id == task))
     }
 
+    /// Whether a task may have been done under this lease and opened again by one write, in which only
+    /// the latter stands: its result came, and a reader found one of its outputs bad in the same turn.
+    pub(super) fn was_undone(&self, task: TaskId, generation: u64) -> bool {
+        let proposed = self.results.get(&(task, generation)).copied();
+        let folders = format!("tasks/{task}/g");
+        let is_its_output =
+            |folder: &String| folder.starts_with(&folders) && folder.contains("/out-");
+        !proposed.unwrap_or_default().is_void() && self.bad_folders.iter().any(is_its_output)
+    }
+
     /// The records of the tasks that only this sweep has.
     pub(super) fn only_of(&self, sweep: &str) -> Tasks {
         let Some(row) = self.sweeps.get(sweep) else {
