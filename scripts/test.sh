@@ -30,6 +30,11 @@ check_components() {
 	done
 }
 
+# Logs are for people and for machines, and neither reads what Rust's Debug writes.
+check_log_fields() {
+	! grep -rnE --include='*.rs' --exclude-dir=target '[a-z_] = \?[a-z&(]|[(,] ?\?[a-z_.]+[,)]' .
+}
+
 # Unit and integration tests of every crate.
 run_tests() {
 	if cargo nextest --version >/dev/null 2>&1; then
@@ -81,6 +86,7 @@ trap 'rm -rf "$logs"' EXIT
 check "protos" bash scripts/proto.sh
 check "formatting" cargo fmt --all --check
 check "lints" cargo clippy --locked --workspace --all-targets -- -D warnings
+check "log fields" check_log_fields
 check "build" cargo build --locked --workspace --bins
 check "tests" run_tests
 check "Python client" run_python_tests

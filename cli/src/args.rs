@@ -20,7 +20,7 @@ use crate::lab::address::{self, Address, CredentialArgs};
 use crate::lab::upkeep;
 use crate::logging::LogArgs;
 use crate::telemetry::MetricsArgs;
-use crate::{context, data, doctor, figure, nets, paths, store, token};
+use crate::{context, data, doctor, figure, nets, store, token, values};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done (or whoever read the output has gone), 1 failed, 2 wrong usage or manifest, \
@@ -31,14 +31,6 @@ Machine output goes to stdout, and so do the lines of watch; other progress, log
 stderr. AUTOREP_LOG sets what is logged, as in AUTOREP_LOG=info or \
 AUTOREP_LOG=autorep_worker=debug. OTEL_EXPORTER_OTLP_ENDPOINT says where traces go, as in \
 http://collector:4317; TRACEPARENT is continued.";
-
-/// An address to listen on.
-pub fn socket_address(text: &str) -> Result<std::net::SocketAddr, String> {
-    text.parse().map_err(|_not_one| {
-        "expected the number of an address and a port below 65536, as in 127.0.0.1:7070 or [::]:7070"
-            .to_owned()
-    })
-}
 
 /// Builds accuracy-versus-ReLU-count fronts of convolutional networks for private inference.
 ///
@@ -239,7 +231,7 @@ pub struct CacheArgs {
         value_name = "SIZE",
         default_value = "32GiB",
         env = "AUTOREP_DATA_CACHE",
-        value_parser = crate::paths::size
+        value_parser = values::size
     )]
     pub data_cache: u64,
     /// The folder for them, which workers share. Default: autorep/shards in the user's cache
@@ -385,7 +377,7 @@ pub struct CoordinatorArgs {
         value_name = "ADDR",
         default_value = "127.0.0.1:7070",
         env = "AUTOREP_LISTEN",
-        value_parser = socket_address
+        value_parser = values::socket_address
     )]
     pub listen: std::net::SocketAddr,
     /// Serve on an address that other machines can reach although nothing is encrypted or nobody
@@ -404,7 +396,7 @@ pub struct CoordinatorArgs {
     pub lease_ttl: Duration,
     /// The longest that a worker is kept idle for a task that needs several, while there is other work
     /// for it; then it is let go for as long. About the time of a short task; 0s keeps nobody.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = paths::time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::time)]
     pub gather: Duration,
     /// What an owner of sweeps may have, as in alice:cap=4,weight=2: at most so many tasks at a
     /// time (one for several workers counts as so many), and so large a share of the workers. May be
@@ -415,10 +407,10 @@ pub struct CoordinatorArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub owner_cap: Option<u32>,
     /// How often checkpoints that nothing can reach any more are deleted; 0s for never.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::time)]
     pub gc_every: Duration,
     /// Checkpoints younger than this are left alone.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = paths::time)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = values::time)]
     pub gc_min_age: Duration,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -465,7 +457,7 @@ pub struct DoorArgs {
 
 /// A lease's time to live.
 fn lease_time(text: &str) -> Result<Duration, String> {
-    let time = paths::time(text)?;
+    let time = values::time(text)?;
     if (Duration::from_secs(1)..=Duration::from_hours(24)).contains(&time) {
         return Ok(time);
     }
@@ -570,7 +562,7 @@ pub struct WorkerArgs {
     pub scratch: Option<PathBuf>,
     /// How long a trainer may take to finish its step and write a checkpoint when this worker is told
     /// to stop; then it is killed. Shorter than what stops workers waits before it kills them.
-    #[arg(long, value_name = "TIME", default_value = "25s", env = "AUTOREP_GRACE", value_parser = paths::time)]
+    #[arg(long, value_name = "TIME", default_value = "25s", env = "AUTOREP_GRACE", value_parser = values::time)]
     pub grace: Duration,
     /// Stop when standard input ends, as it does when the process that started this one dies.
     #[arg(long)]

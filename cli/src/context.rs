@@ -69,6 +69,22 @@ pub struct SetArgs {
     pub credentials: CredentialArgs,
 }
 
+impl SetArgs {
+    /// The files that are given and are not there.
+    fn missing_files(&self) -> impl Iterator<Item = &Path> {
+        let given = &self.credentials;
+        let files = [
+            &given.ca,
+            &given.client_cert,
+            &given.client_key,
+            &given.token_file,
+        ];
+        (files.into_iter().flatten())
+            .map(PathBuf::as_path)
+            .filter(|file| !file.exists())
+    }
+}
+
 /// All contexts.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -274,7 +290,14 @@ pub fn run(args: &ContextArgs) -> Result<Exit> {
             return Ok(Exit::Done);
         }
         ContextCommand::Use { name } => contexts.choose(&file, name)?,
-        ContextCommand::Set(set) => contexts.set(set)?,
+        ContextCommand::Set(set) => {
+            contexts.set(set)?;
+            // A file may come later, as a secret that is mounted does.
+            for missing in set.missing_files() {
+                let path = missing.display();
+                output::stderr(&format!("note: there is no file {path} yet\n"));
+            }
+        }
         ContextCommand::Remove { name } => contexts.remove(&file, name)?,
     }
     contexts.write(&file)?;

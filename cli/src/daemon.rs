@@ -21,10 +21,10 @@ use crate::args::{CoordinatorArgs, WorkerArgs};
 use crate::descriptors;
 use crate::exit::Exit;
 use crate::lock::StoreLock;
-use crate::probe::{LIMIT, probe};
 use crate::signal::StopSignals;
 use crate::store::{self, Location};
 use crate::telemetry::Telemetry;
+use crate::trainer_probe::{LIMIT, probe};
 
 /// Serves until a signal asks to stop.
 pub async fn coordinator(args: &CoordinatorArgs) -> Result<Exit> {

@@ -19,8 +19,8 @@ use crate::args::{DataArg, TrainerPath};
 use crate::data::{missing_file, verified_by, verify, verify_listed};
 use crate::exit::Exit;
 use crate::output;
-use crate::probe::{LIMIT, Probe, probe};
 use crate::store::{self, Location};
+use crate::trainer_probe::{LIMIT, Probe, probe};
 
 /// Arguments of `autorep doctor`.
 #[derive(Debug, Args)]

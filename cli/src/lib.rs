@@ -21,7 +21,6 @@ pub mod nets;
 pub mod output;
 pub mod paths;
 pub mod plan;
-pub mod probe;
 pub mod progress;
 pub mod run;
 pub mod signal;
@@ -29,6 +28,8 @@ pub mod store;
 pub mod telemetry;
 pub mod token;
 pub mod traces;
+pub mod trainer_probe;
+pub mod values;
 pub mod weights;
 
 use std::process::ExitCode;

@@ -55,12 +55,21 @@ pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, 0o600)
 }
 
+/// Whether a path names what a process has open.
+fn is_descriptor(path: &Path) -> bool {
+    let is_of_processes = path.starts_with("/dev") || path.starts_with("/proc");
+    let is_standard = ["/dev/stdout", "/dev/stderr"]
+        .map(Path::new)
+        .contains(&path);
+    let folder = path.parent().and_then(Path::file_name);
+    is_standard || (is_of_processes && folder.is_some_and(|folder| folder == "fd"))
+}
+
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let failed = || format!("write {}", path.display());
     // What is no file is written to, and what somebody has open: a device, a pipe, or whatever
     // /dev/stdout leads to, behind what is there.
-    let is_open = path.starts_with("/dev") || path.starts_with("/proc");
-    if path.exists() && (is_open || !path.is_file()) {
+    if path.exists() && (is_descriptor(path) || !path.is_file()) {
         let there = std::fs::OpenOptions::new().append(true).open(path);
         let written = there.and_then(|mut there| there.write_all(bytes));
         return written.with_context(failed);
@@ -104,6 +113,26 @@ mod tests {
         tokio::time::timeout(within, gone).await.unwrap();
         let file = tempfile::tempfile().unwrap();
         assert_eq!(nobody_reads(file).now_or_never(), None);
+    }
+
+    #[test]
+    fn what_a_process_has_open_is_not_taken_for_a_file_in_memory() {
+        for open in [
+            "/dev/stdout",
+            "/dev/fd/3",
+            "/proc/self/fd/1",
+            "/proc/7/fd/9",
+        ] {
+            assert!(is_descriptor(Path::new(open)), "{open}");
+        }
+        for file in [
+            "/dev/shm/front.csv",
+            "/dev/shm/store/run.json",
+            "fd/1",
+            "/data/fd/1",
+        ] {
+            assert!(!is_descriptor(Path::new(file)), "{file}");
+        }
     }
 
     #[test]

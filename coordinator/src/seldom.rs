@@ -5,12 +5,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it is told.
+/// How often it is told, if nobody says.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Says of many things that happen at once which is told.
-#[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<Told>);
+#[derive(Debug)]
+pub(crate) struct Seldom {
+    every: Duration,
+    told: Mutex<Told>,
+}
+
+impl Default for Seldom {
+    fn default() -> Self {
+        Self::every(TELL_EVERY)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Told {
@@ -19,10 +28,18 @@ struct Told {
 }
 
 impl Seldom {
+    /// Of what is told at most so often.
+    pub(crate) fn every(every: Duration) -> Self {
+        Self {
+            every,
+            told: Mutex::default(),
+        }
+    }
+
     /// How many were not told before this one; `None` if this one is not told either.
     pub(crate) fn tell(&self) -> Option<u64> {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.last.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.last.is_some_and(|at| at.elapsed() < self.every) {
             told.untold += 1;
             return None;
         }

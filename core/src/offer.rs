@@ -15,7 +15,7 @@ pub struct Offer {
     pub gpu_type: String,
     /// Memory of one GPU in MiB; zero if it is not known.
     pub gpu_memory_mib: u64,
-    /// The machine's memory in MiB; zero if it is not known.
+    /// The machine's memory in MiB, or its container's where that is less; zero if it is not known.
     pub memory_mib: u64,
     /// What else is true of it, as `key=value`.
     pub labels: BTreeSet<String>,
@@ -36,7 +36,7 @@ pub struct Requirements {
     /// Memory of one GPU in MiB, at least.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub gpu_memory_mib: u64,
-    /// The machine's memory in MiB, at least.
+    /// The worker's memory in MiB, at least.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub memory_mib: u64,
     /// What else must be true of the worker, as `key=value`.

@@ -36,6 +36,8 @@ const MEMORY_MS: u64 = 3_600_000;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Roster {
     workers: BTreeMap<WorkerId, Registered>,
+    /// Processes that take over a known worker's name with their first request for work.
+    successors: BTreeMap<WorkerId, Registered>,
     machines: BTreeMap<String, Health>,
 }
 
@@ -109,7 +111,8 @@ pub struct Limits {
 }
 
 impl Roster {
-    /// Makes a worker known, or known anew; whether it has taken the place of another process. Of more
+    /// Makes a worker known, or known anew; or, where another process has the name, lets this one take
+    /// it over with its first request for work ([`succeed`](Self::succeed)): whether that is so. Of more
     /// workers than there may be, those that have not been heard of for an hour are forgotten.
     ///
     /// Of two processes with one name on one machine, the one that started later is the worker: that
@@ -122,7 +125,10 @@ impl Roster {
         limits: Limits,
     ) -> Result<bool, RegisterRefusal> {
         let now_ms = registered.seen_ms;
-        let replaces = self.replaces(&worker, &registered, limits.living_ms)?;
+        if self.may_succeed(&worker, &registered, limits.living_ms)? {
+            self.successors.insert(worker, registered);
+            return Ok(true);
+        }
         let limit = limits.workers;
         if self.workers.len() >= limit && !self.workers.contains_key(&worker) {
             (self.workers).retain(|_, other| other.seen_ms + MEMORY_MS > now_ms);
@@ -130,16 +136,17 @@ impl Roster {
                 .map(|other| other.machine.as_str())
                 .collect();
             (self.machines).retain(|machine, _| there.contains(machine.as_str()));
+            (self.successors).retain(|worker, _| self.workers.contains_key(worker));
             if self.workers.len() >= limit {
                 return Err(RegisterRefusal::Full { limit });
             }
         }
         self.workers.insert(worker, registered);
-        Ok(replaces)
+        Ok(false)
     }
 
-    /// Whether a new process would take the place of another one, if it may.
-    fn replaces(
+    /// Whether a new process would take the name of another one, if it may.
+    fn may_succeed(
         &self,
         worker: &WorkerId,
         new: &Registered,
@@ -163,6 +170,18 @@ impl Roster {
             silent_s: silent_ms / 1000,
             living_s: living_ms.div_ceil(1000),
         })
+    }
+
+    /// Lets a process that asks for work take over the name from an earlier one, if it has registered for
+    /// that: whether it has. Not before: one that finds that it cannot work keeps nobody from it.
+    pub fn succeed(&mut self, worker: &WorkerId, started_unix_ns: u64) -> bool {
+        let next = self.successors.get(worker);
+        if next.is_none_or(|next| next.started_unix_ns != started_unix_ns) {
+            return false;
+        }
+        let next = self.successors.remove(worker);
+        self.workers.extend(next.map(|next| (worker.clone(), next)));
+        true
     }
 
     /// Whether a process is the worker that is known under a name.
@@ -426,17 +445,37 @@ mod tests {
         let mut roster = Roster::default();
         assert_eq!(begin(&mut roster, 1, "m", 0), Ok(false));
         assert_eq!(begin(&mut roster, 2, "m", 1), Ok(true));
-        assert_eq!(begin(&mut roster, 2, "m", 1), Ok(false));
         let knows = |roster: &Roster, started| roster.knows(&worker("a"), started);
+        // Not before it asks for work: it may find that it cannot work.
+        assert!(knows(&roster, 1) && !knows(&roster, 2));
+        assert_eq!(begin(&mut roster, 1, "m", 2), Ok(false));
+        assert!(!roster.succeed(&worker("a"), 1));
+        assert!(roster.succeed(&worker("a"), 2));
         assert!(knows(&roster, 2) && !knows(&roster, 1));
+        assert!(!roster.succeed(&worker("a"), 2), "it has the name");
+        assert_eq!(begin(&mut roster, 2, "m", 3), Ok(false));
         // The earlier one, or a late request of it, takes nothing back from one that lives.
-        assert_eq!(begin(&mut roster, 1, "m", 30_000), Err(taken(29)));
+        assert_eq!(begin(&mut roster, 1, "m", 30_002), Err(taken(29)));
         assert!(knows(&roster, 2));
         // A clock that was put back keeps nobody out for long.
-        assert_eq!(begin(&mut roster, 1, "m", 30_001), Ok(true));
+        assert_eq!(begin(&mut roster, 1, "m", 30_003), Ok(true));
+        assert!(roster.succeed(&worker("a"), 1) && knows(&roster, 1));
         // Workers of older releases do not say, and nobody can tell.
         assert!(knows(&roster, 0));
-        assert_eq!(begin(&mut roster, 0, "n", 30_002), Ok(false));
+        assert_eq!(begin(&mut roster, 0, "n", 30_004), Ok(false));
+    }
+
+    #[test]
+    fn a_process_that_cannot_work_keeps_the_one_before_from_nothing() {
+        let mut roster = Roster::default();
+        begin(&mut roster, 1, "m", 0).unwrap();
+        // It is started again and again, and never asks for work.
+        for started in 2..9 {
+            let at_ms = started * 5000;
+            assert_eq!(begin(&mut roster, started, "m", at_ms), Ok(true));
+            assert!(roster.knows(&worker("a"), 1));
+            assert_eq!(begin(&mut roster, 1, "m", at_ms), Ok(false));
+        }
     }
 
     #[test]

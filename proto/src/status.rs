@@ -42,7 +42,8 @@ pub enum Refusal {
     /// No sweep has this name, or no task an id that begins like this.
     #[error("there is no sweep or task {0:?}")]
     UnknownSweep(String),
-    /// No worker of this name is registered, or not since the coordinator started: register.
+    /// No worker of this name is registered, or not since the coordinator started, or another process
+    /// as it: register.
     #[error("no worker {0:?} is registered, or another process as it; register first")]
     UnknownWorker(String),
     /// The two sides speak different versions of the protocol.
@@ -248,6 +249,14 @@ impl From<Refusal> for Status {
     }
 }
 
+/// Whether nobody said anything to a call: what was asked may be done or not.
+pub fn is_unanswered(status: &Status) -> bool {
+    innermost(status).is_some_and(|cause| {
+        let cause = cause.to_string();
+        words_of_the_peer(&cause) == cause
+    })
+}
+
 impl From<&Status> for Refusal {
     fn from(status: &Status) -> Self {
         status
@@ -286,8 +295,9 @@ fn words_of_the_peer(cause: &str) -> &str {
     words.unwrap_or(cause)
 }
 
-/// The cause of an error that lies deepest, if it has any.
-fn innermost(error: &dyn Error) -> Option<&dyn Error> {
+/// The cause of an error that lies deepest, if it has any: transports wrap it in layers that say
+/// "transport error".
+pub fn innermost(error: &dyn Error) -> Option<&(dyn Error + 'static)> {
     let mut cause = error.source()?;
     while let Some(deeper) = cause.source() {
         cause = deeper;
@@ -323,6 +333,17 @@ mod tests {
         ] {
             assert_eq!(words_of_the_peer(other), other);
         }
+    }
+
+    #[test]
+    fn what_a_peer_has_said_is_an_answer_and_a_broken_connection_is_none() {
+        let by = |cause: &str| Status::from_error(cause.into());
+        let said = by("connection error received: endpoint requires HTTP/1.1 (b\"speak TLS\")");
+        assert!(!is_unanswered(&said));
+        assert!(!is_unanswered(&Status::from(overloaded(0))));
+        assert!(is_unanswered(&by(
+            "Connection reset by peer (os error 104)"
+        )));
     }
 
     fn overloaded(retry_after_ms: u64) -> Refusal {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use autorep_core::digest::Digest;
 use bytes::Bytes;
+use object_store::client::HttpErrorKind;
 use object_store::path::Path;
 use object_store::retry::{RetryContext, RetryFailure, RetryPolicy};
 use object_store::{
@@ -206,16 +207,18 @@ const TRIES_AT_FAULT: usize = 3;
 #[async_trait]
 impl RetryPolicy for Again {
     async fn retry(&self, failed: RetryContext) -> bool {
-        let may_help = match failed.failure {
-            RetryFailure::Transport(_) => true,
-            RetryFailure::Status(status) if status.as_u16() == 400 => {
-                failed.attempt < TRIES_AT_FAULT
-            }
-            // 403 and 404: no right to it, or an upload that the store has forgotten.
+        let (may_help, failure) = match failed.failure {
+            RetryFailure::Transport(HttpErrorKind::Timeout) => (true, "no answer in time".into()),
+            RetryFailure::Transport(_) => (true, "no whole answer".into()),
             RetryFailure::Status(status) => {
-                status.is_server_error() || status.is_success() || status.as_u16() == 429
+                let may_help = match status.as_u16() {
+                    400 => failed.attempt < TRIES_AT_FAULT,
+                    // 403 and 404: no right to it, or an upload that the store has forgotten.
+                    code => status.is_server_error() || status.is_success() || code == 429,
+                };
+                (may_help, format!("answered {status}"))
             }
-            _ => false,
+            _ => return false,
         };
         let doublings = u32::try_from(failed.attempt.min(10)).unwrap_or(10) - 1;
         let wait = (FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
@@ -223,7 +226,12 @@ impl RetryPolicy for Again {
         if !may_help || failed.elapsed + wait > self.patience {
             return false;
         }
-        tracing::warn!(failure = ?failed.failure, attempt = failed.attempt, wait_s = wait.as_secs_f64(), "store fails to take a piece; sending it again");
+        tracing::warn!(
+            failure,
+            attempt = failed.attempt,
+            wait_s = wait.as_secs_f64(),
+            "store fails to take a piece; sending it again"
+        );
         tokio::time::sleep(wait).await;
         true
     }

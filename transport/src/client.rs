@@ -120,7 +120,7 @@ impl Credentials {
         };
         let host = address
             .host()
-            .filter(|host| !host.is_empty() && matches!(address.path(), "" | "/"))
+            .filter(|host| !host.is_empty())
             .ok_or_else(bad)?;
         let tls = match address.scheme_str() {
             Some("https") => Some(Arc::new(self.tls()?)),

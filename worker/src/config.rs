@@ -149,7 +149,8 @@ impl Config {
             return Err(ConfigError::Name { found: self.name });
         }
         let schemed = matches!(self.coordinator.scheme_str(), Some("http" | "https"));
-        if !schemed || self.coordinator.authority().is_none() {
+        let has_path = !matches!(self.coordinator.path(), "" | "/");
+        if !schemed || has_path || self.coordinator.authority().is_none() {
             return Err(ConfigError::Coordinator {
                 found: self.coordinator,
             });
@@ -333,7 +334,12 @@ mod tests {
 
     #[test]
     fn an_address_that_would_never_answer_is_refused_instead_of_waited_for() {
-        for address in ["127.0.0.1:7070", "/path", "ftp://127.0.0.1:7070"] {
+        for address in [
+            "127.0.0.1:7070",
+            "/path",
+            "ftp://127.0.0.1:7070",
+            "http://lab:7070/x",
+        ] {
             let config = Config {
                 coordinator: address.parse().unwrap(),
                 ..config()

@@ -1,6 +1,5 @@
 //! A worker's life: register, wait for a lease, work on it, repeat.
 
-use std::mem::{Discriminant, discriminant};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use crate::RunError;
 use crate::attempt::{Attempt, Report, Surroundings};
 use crate::backoff::Backoff;
 use crate::causes::chain;
-use crate::config::Config;
+use crate::config::{Config, UNREGISTERED};
 use crate::fleet::{Failure, Fleet, Terms, passes};
 use crate::measure;
 use crate::report::{Outcome, Summary, Times};
@@ -106,7 +105,7 @@ impl Session {
     async fn register(&mut self) -> Result<Option<Terms>, RunError> {
         let (waiting_since, waited) = (Instant::now(), self.summary.waiting);
         let shutdown = self.shutdown.clone();
-        let mut told: Option<(Discriminant<Refusal>, Instant)> = None;
+        let mut told: Option<(String, Instant)> = None;
         let registered = loop {
             let Some(answer) = shutdown.run_until_cancelled(self.fleet.register()).await else {
                 break Ok(None);
@@ -120,13 +119,17 @@ impl Session {
                 Err(refusal)
                     if refusal.is_transient() || self.was_registered && passes(&refusal) =>
                 {
-                    let kind = discriminant(&refusal);
-                    let is_told =
-                        told.is_some_and(|(it, at)| it == kind && at.elapsed() < TELL_EVERY);
+                    self.config.health.not_ready(UNREGISTERED);
+                    // But for the seconds that it counts.
+                    let why = refusal
+                        .to_string()
+                        .replace(|it: char| it.is_ascii_digit(), "");
+                    let is_told = (told.as_ref())
+                        .is_some_and(|(it, at)| *it == why && at.elapsed() < TELL_EVERY);
                     if is_told {
                         tracing::debug!(%refusal, "waiting for the coordinator");
                     } else {
-                        told = Some((kind, Instant::now()));
+                        told = Some((why, Instant::now()));
                         tracing::warn!(%refusal, coordinator = %self.config.coordinator, "waiting for the coordinator");
                     }
                     self.pause(refusal.retry_after()).await;
@@ -187,9 +190,14 @@ impl Session {
                     self.config.answered();
                     response
                 }
-                Some(Err(refusal))
-                    if passes(&refusal) || matches!(refusal, Refusal::UnknownWorker(_)) =>
-                {
+                // The coordinator has started anew, or another process has this worker's name.
+                Some(Err(refusal @ Refusal::UnknownWorker(_))) => {
+                    tracing::warn!(%refusal, "registering again");
+                    self.config.health.not_ready(UNREGISTERED);
+                    self.pause(refusal.retry_after()).await;
+                    return Ok(Pause::Lost);
+                }
+                Some(Err(refusal)) if passes(&refusal) => {
                     tracing::warn!(%refusal, "lost the coordinator");
                     self.config
                         .health

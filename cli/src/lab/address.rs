@@ -98,7 +98,10 @@ impl Target {
     /// The address for a connection.
     pub fn uri(&self) -> Result<Uri> {
         let url = &self.url;
-        url.parse().with_context(|| {
+        let uri: Option<Uri> = url.parse().ok();
+        // A path would be passed over.
+        let is_whole = |uri: &Uri| matches!(uri.path(), "" | "/");
+        uri.filter(is_whole).with_context(|| {
             format!("expected a coordinator's address like https://HOST:7070, found {url:?}")
         })
     }
@@ -278,6 +281,27 @@ mod tests {
         assert_eq!(both.token, Some(TokenSource::File("/other".into())));
         assert_eq!(both.identity, Some(("/cert".into(), "/key".into())));
         assert!(!both.plain_token);
+    }
+
+    #[test]
+    fn an_address_with_a_path_is_none_of_a_coordinator() {
+        let uri = |url: &str| {
+            let target = Target {
+                url: url.to_owned(),
+                credentials: Credentials::default(),
+            };
+            target.uri()
+        };
+        for whole in ["http://127.0.0.1:7070", "https://lab:7070/"] {
+            uri(whole).unwrap();
+        }
+        for other in ["https://lab:7070/autorep", "https://"] {
+            let refused = uri(other).unwrap_err().to_string();
+            assert!(
+                refused.contains("expected a coordinator's address"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

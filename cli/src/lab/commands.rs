@@ -9,7 +9,7 @@ use autorep_core::text::grouped;
 use autorep_proto::v1;
 
 use super::address::Address;
-use super::{Lab, connect, refused, waits_for};
+use super::{Lab, change_refused, connect, refused, waits_for};
 use crate::args::{ListArgs, SubmitArgs, SweepArgs};
 use crate::exit::Exit;
 use crate::progress::{Look, Reporter, text};
@@ -29,7 +29,7 @@ pub async fn submit(args: &SubmitArgs) -> Result<Exit> {
     let answer = lab
         .submit(file.submission(false))
         .await
-        .map_err(|status| refused(&status))?;
+        .map_err(|status| change_refused(&status))?;
     let answer = answer.into_inner();
     for note in &answer.notes {
         output::stderr(&format!("note: {note}\n"));
@@ -119,14 +119,13 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
     let target = args.address.resolve()?;
     let mut lab = connect(&target).await?;
     let since = Instant::now();
-    let waits = waits_for(&target.url);
     loop {
         let seen = patiently(
             async || {
                 let show = look(&mut lab, &args.sweep).await?;
                 Ok((show, lab::front(&mut lab, &args.sweep).await?))
             },
-            || reporter.line(&waits),
+            |why| reporter.line(&waits_for(&target.url, why)),
         );
         let (show, front) = seen.await?;
         let state = show.summary.as_ref().map(v1::SweepSummary::state);
@@ -162,17 +161,17 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
 }
 
 /// Asks until there is an answer: a coordinator that is started again, or another one that takes
-/// over, goes on. That nobody answers is told once.
+/// over, goes on. That nobody answers is told once, and why.
 async fn patiently<T>(
     mut ask: impl AsyncFnMut() -> Result<T>,
-    mut tell: impl FnMut(),
+    mut tell: impl FnMut(&anyhow::Error),
 ) -> Result<T> {
     let mut waits = false;
     loop {
         match ask().await {
             Err(error) if lab::is_transient(&error) => {
                 if !std::mem::replace(&mut waits, true) {
-                    tell();
+                    tell(&error);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -189,7 +188,7 @@ pub async fn pause(args: &SweepArgs) -> Result<Exit> {
     }
     let sweep = args.sweep.clone();
     let answer = lab.pause(v1::PauseRequest { sweep }).await;
-    answer.map_err(|status| refused(&status))?;
+    answer.map_err(|status| change_refused(&status))?;
     told(&format!(
         "{}: paused; running tasks go on, `autorep resume` takes it back\n",
         args.sweep
@@ -199,9 +198,12 @@ pub async fn pause(args: &SweepArgs) -> Result<Exit> {
 /// Takes a pause back.
 pub async fn resume(args: &SweepArgs) -> Result<Exit> {
     let mut lab = open(&args.address).await?;
+    if let Some(state) = ended(&mut lab, &args.sweep).await? {
+        return told(&format!("{} is {state}: nothing to resume\n", args.sweep));
+    }
     let sweep = args.sweep.clone();
     let answer = lab.resume(v1::ResumeRequest { sweep }).await;
-    answer.map_err(|status| refused(&status))?;
+    answer.map_err(|status| change_refused(&status))?;
     told(&format!("{}: goes on\n", args.sweep))
 }
 
@@ -210,7 +212,7 @@ pub async fn cancel(args: &SweepArgs) -> Result<Exit> {
     let mut lab = open(&args.address).await?;
     let sweep = args.sweep.clone();
     let answer = lab.cancel(v1::CancelRequest { sweep }).await;
-    answer.map_err(|status| refused(&status))?;
+    answer.map_err(|status| change_refused(&status))?;
     told(&format!(
         "{}: cancelled; results that are in stay\n",
         args.sweep
@@ -259,7 +261,7 @@ fn state_name(state: v1::SweepState) -> &'static str {
     }
 }
 
-/// Results that are shown: the latest since the coordinator started.
+/// Results that are shown: the latest.
 const DONE_SHOWN: usize = 10;
 
 /// The last lines of a trainer's last words.
@@ -379,14 +381,14 @@ mod tests {
                 left -= 1;
                 away()
             };
-            patiently(ask, || told += 1).await.unwrap();
+            patiently(ask, |_why| told += 1).await.unwrap();
         }
         assert_eq!(told, 2, "once for each silence");
 
         let unknown = Status::from(autorep_proto::status::Refusal::UnknownSweep("x".into()));
         for lasting in [unknown, Status::permission_denied("a viewer's token")] {
             let ask = async || Err::<(), _>(refused(&lasting));
-            let told = || unreachable!("it does not pass");
+            let told = |_why: &_| unreachable!("it does not pass");
             patiently(ask, told).await.unwrap_err();
         }
     }

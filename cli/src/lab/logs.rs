@@ -69,7 +69,8 @@ pub async fn logs(args: &LogsArgs) -> Result<Exit> {
                 }
                 waits &= printed.bytes == before;
                 if !waits {
-                    output::stderr(&format!("{}\n", waits_for(&target.url)));
+                    let waiting = waits_for(&target.url, &refused(&status));
+                    output::stderr(&format!("{waiting}\n"));
                     waits = true;
                 }
                 tokio::time::sleep(TRY_EVERY).await;

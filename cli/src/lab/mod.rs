@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use autorep_core::front::FrontReport;
-use autorep_proto::status::Refusal;
+use autorep_proto::status::{Refusal, innermost, is_unanswered};
 use autorep_proto::v1;
 use autorep_proto::v1::lab_client::LabClient;
 use autorep_transport::Bearer;
@@ -39,7 +39,7 @@ pub async fn connect(target: &Target) -> Result<Lab> {
     };
     let connected = target.credentials.connect(&target.uri()?, tune).await?;
     let (channel, bearer) = connected.map_err(|error| {
-        let cause = innermost(&error);
+        let cause = innermost(&error).unwrap_or(&error);
         let io = cause.downcast_ref::<std::io::Error>();
         // Where TLS is refused there is one, and the cause says what to do.
         let advice = match io.map(std::io::Error::kind) {
@@ -67,11 +67,15 @@ pub fn refused(status: &Status) -> anyhow::Error {
              prints the sweeps"
         );
     }
-    let error = anyhow::Error::new(refusal);
-    if std::error::Error::source(status).is_none() {
+    anyhow::Error::new(refusal)
+}
+
+/// As [`refused`], of a call that changes something.
+pub fn change_refused(status: &Status) -> anyhow::Error {
+    let error = refused(status);
+    if !is_unanswered(status) {
         return error;
     }
-    // Nothing came from the other side.
     error.context(
         "expected an answer from the coordinator, found none: what was asked may be done or not; \
          `autorep list` and `autorep show` tell once it answers",
@@ -79,8 +83,8 @@ pub fn refused(status: &Status) -> anyhow::Error {
 }
 
 /// What whoever follows something is told while a coordinator is away.
-fn waits_for(url: &str) -> String {
-    format!("no answer from the coordinator at {url}; waiting for it")
+fn waits_for(url: &str, why: &anyhow::Error) -> String {
+    format!("no answer from the coordinator at {url} ({why:#}); waiting for it")
 }
 
 /// Whether what was asked may be answered later without anything else being done.
@@ -100,15 +104,4 @@ pub async fn front(lab: &mut Lab, sweep: &str) -> Result<FrontReport> {
     let front = fronts.message().await.map_err(|status| refused(&status))?;
     let front = front.context("expected a front from the coordinator, found none")?;
     FrontReport::try_from(front).context("read the front that the coordinator sent")
-}
-
-/// The cause that says most: transports wrap it in layers that say "transport error".
-fn innermost<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> &'a (dyn std::error::Error + 'static) {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
 }

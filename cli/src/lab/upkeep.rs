@@ -8,7 +8,7 @@ use autorep_proto::v1;
 use clap::Args;
 
 use super::address::Address;
-use super::{connect, refused};
+use super::{change_refused, connect, refused};
 use crate::args::{ListArgs, SweepArgs};
 use crate::exit::Exit;
 use crate::output;
@@ -40,7 +40,7 @@ pub struct GcArgs {
     pub dry_run: bool,
     /// Spare what was written less than so long ago, as in 30s, 10m or 2h. Default: the
     /// coordinator's --gc-min-age.
-    #[arg(long, value_name = "TIME", value_parser = crate::paths::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::values::time)]
     pub min_age: Option<std::time::Duration>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would show it as help")]
@@ -101,14 +101,17 @@ pub async fn checkpoint(args: &SweepArgs) -> Result<Exit> {
     let sweep = args.sweep.clone();
     let answer = lab.checkpoint(v1::CheckpointRequest { sweep }).await;
     let tasks = answer
-        .map_err(|status| refused(&status))?
+        .map_err(|status| change_refused(&status))?
         .into_inner()
         .tasks;
-    let text = format!(
-        "{}: {} asked for a checkpoint, which comes with the next renewal\n",
-        args.sweep,
-        crate::progress::text::tasks(tasks.into())
-    );
+    let text = match tasks {
+        0 => format!("{}: none of its tasks is running\n", args.sweep),
+        some => format!(
+            "{}: {} asked for a checkpoint, which comes with the next renewal\n",
+            args.sweep,
+            crate::progress::text::tasks(some.into())
+        ),
+    };
     output::stdout(text.as_bytes())?;
     Ok(Exit::Done)
 }
@@ -121,7 +124,10 @@ pub async fn pin(args: &PinArgs) -> Result<Exit> {
         pinned: !args.remove,
     };
     let answer = lab.pin(request).await;
-    let task = answer.map_err(|status| refused(&status))?.into_inner().task;
+    let task = answer
+        .map_err(|status| change_refused(&status))?
+        .into_inner()
+        .task;
     let what = if args.remove {
         "no longer pinned"
     } else {
@@ -140,9 +146,15 @@ pub async fn gc(args: &GcArgs) -> Result<Exit> {
         min_age_ms: args.min_age.map(millis),
     };
     let answer = lab.collect_garbage(request).await;
-    let mut told = answer.map_err(|status| refused(&status))?.into_inner();
+    let mut told = answer
+        .map_err(|status| change_refused(&status))?
+        .into_inner();
     let (mut checkpoints, mut bytes) = (0, 0);
-    while let Some(dead) = told.message().await.map_err(|status| refused(&status))? {
+    while let Some(dead) = told
+        .message()
+        .await
+        .map_err(|status| change_refused(&status))?
+    {
         checkpoints += 1;
         bytes += dead.bytes;
         let line = format!(

@@ -88,8 +88,10 @@ impl Changes {
         }
         changes.extend(self.stopped(show));
         for running in &show.running {
+            // Its result is gone, and there will be another one.
+            let is_done_again = self.finished.remove(&running.task);
             let told = self.started.insert(running.task.clone(), running.attempt);
-            if told != Some(running.attempt) {
+            if is_done_again || told != Some(running.attempt) {
                 changes.push(Change::Started {
                     task: text::task(&running.kind, &running.label),
                     worker: running.worker.clone(),
@@ -209,5 +211,14 @@ mod tests {
         // Its net was damaged, and it is done again.
         look.finished[1].worker = "w".to_owned();
         assert!(matches!(changes.take(&look)[..], [Change::Finished { .. }]));
+        let done = look.clone();
+        let again = v1::RunningTask {
+            task: look.finished.remove(0).task,
+            attempt: 1,
+            ..v1::RunningTask::default()
+        };
+        look.running.push(again);
+        assert!(matches!(changes.take(&look)[..], [Change::Started { .. }]));
+        assert!(matches!(changes.take(&done)[..], [Change::Finished { .. }]));
     }
 }

@@ -12,7 +12,7 @@ use metrics_util::MetricKindMask;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::args::socket_address;
+use crate::values::socket_address;
 
 mod http;
 

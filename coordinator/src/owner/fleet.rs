@@ -60,7 +60,6 @@ impl<S: StateStore> Owner<S> {
             started_unix_ns,
             offer,
         } = registration;
-        let told = format!("{device} on {machine}: {offer}");
         let registered = Registered {
             device,
             machine,
@@ -68,17 +67,21 @@ impl<S: StateStore> Owner<S> {
             offer: Arc::new(offer),
             seen_ms: now_ms,
         };
+        let told = registered.clone();
         let limits = Limits {
             workers: self.config.max_workers,
             living_ms: LIVING_MS.max(2 * millis(self.config.renew_every)),
         };
-        let replaces = self.roster.register(worker.clone(), registered, limits);
-        match &replaces {
-            Ok(replaces) => {
-                tracing::info!(%worker, offer = told, replaces, "worker registers");
-                if *replaces {
-                    self.turn_replaced_away(worker);
-                }
+        let succeeds = self.roster.register(worker.clone(), registered, limits);
+        match &succeeds {
+            Ok(succeeds) => {
+                let Registered {
+                    device,
+                    machine,
+                    offer,
+                    ..
+                } = &told;
+                tracing::info!(%worker, device, machine, %offer, succeeds, "worker registers");
             }
             Err(refusal) => {
                 if let Some(untold) = self.refusals.tell() {
@@ -86,7 +89,7 @@ impl<S: StateStore> Owner<S> {
                 }
             }
         }
-        let answer = replaces.map(|_| ()).map_err(|it| it.on_the_wire());
+        let answer = succeeds.map(|_| ()).map_err(|it| it.on_the_wire());
         self.answer(reply, answer);
     }
 
@@ -111,6 +114,10 @@ impl<S: StateStore> Owner<S> {
         now_ms: u64,
         reply: Reply<Work>,
     ) {
+        if self.roster.succeed(&worker, started_unix_ns) {
+            tracing::info!(%worker, "another process takes the worker's place");
+            self.turn_replaced_away(&worker);
+        }
         if !self.roster.knows(&worker, started_unix_ns) {
             let refusal = Refusal::UnknownWorker(worker.0);
             return self.answer(reply, Err(refusal));
@@ -269,7 +276,7 @@ impl<S: StateStore> Owner<S> {
             measure::leases_expired(expired);
             tracing::warn!(
                 expired,
-                lease_ttl_ms = self.lease_ttl_ms(),
+                lease_ttl_s = self.config.lease_ttl.as_secs_f64(),
                 "leases expired: their workers were not heard of for the whole time"
             );
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use autorep_core::candidate::{Candidate, PointKind};
 use autorep_core::front::{FrontReport, Standing, SweepFront};
 use autorep_core::id::{SweepName, TaskId, WorkerId};
-use autorep_core::ledger::{Event, Ledger, TaskState};
+use autorep_core::ledger::{Event, Ledger, SweepView, TaskState};
 use autorep_core::observation::Observation;
 use tokio::sync::watch;
 
@@ -19,30 +19,32 @@ pub(super) const FINISHED_KEPT: usize = 100;
 /// A result.
 pub(super) struct Finished {
     pub(super) task: TaskId,
-    /// Who brought it; nobody for one that was there at the start.
+    /// Who brought it; nobody for one that was there when its sweep was submitted or the coordinator
+    /// started.
     pub(super) worker: Option<WorkerId>,
 }
 
-/// The results of all sweeps that were there at the start, as if they had come in by the plan's order:
-/// the latest of each.
+/// The latest results of all sweeps after a start.
 pub(super) fn restored(ledger: &Ledger) -> BTreeMap<SweepName, VecDeque<Finished>> {
     ledger
         .sweeps()
-        .map(|sweep| {
-            let done = sweep.tasks().filter(|task| task.state().is_done());
-            let mut latest = VecDeque::new();
-            for task in done {
-                if latest.len() >= FINISHED_KEPT {
-                    latest.pop_front();
-                }
-                latest.push_back(Finished {
-                    task: task.id(),
-                    worker: None,
-                });
-            }
-            (sweep.name().clone(), latest)
-        })
+        .map(|sweep| (sweep.name().clone(), latest(sweep, VecDeque::new())))
         .collect()
+}
+
+/// The latest results of a sweep: those that are known to have come in, and before them, by the plan's
+/// order, those that were there when it was submitted or the coordinator started.
+pub(super) fn latest(sweep: SweepView<'_>, known: VecDeque<Finished>) -> VecDeque<Finished> {
+    let came_in: BTreeSet<TaskId> = known.iter().map(|it| it.task).collect();
+    let was_there = (sweep.tasks())
+        .filter(|task| task.state().is_done() && !came_in.contains(&task.id()))
+        .map(|task| Finished {
+            task: task.id(),
+            worker: None,
+        });
+    let mut latest: VecDeque<Finished> = was_there.chain(known).collect();
+    latest.drain(..latest.len().saturating_sub(FINISHED_KEPT));
+    latest
 }
 
 /// A sweep's front with those who watch it.

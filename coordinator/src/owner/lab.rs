@@ -13,7 +13,7 @@ use autorep_proto::v1;
 use tokio::sync::watch;
 
 use super::Owner;
-use super::fronts::LiveFront;
+use super::fronts::{self, LiveFront};
 use crate::ask::{Found, NewSweep, Noted, Reply};
 use crate::refuse::{self, OnTheWire as _, unknown_sweep};
 use crate::restore::front;
@@ -100,7 +100,12 @@ impl<S: StateStore> Owner<S> {
             live.replace(front, &plan.candidates);
         } else {
             let live = LiveFront::new(front, &plan.candidates);
-            self.fronts.insert(name, live);
+            self.fronts.insert(name.clone(), live);
+        }
+        let known = self.finished.remove(&name).unwrap_or_default();
+        if let Some(sweep) = self.ledger.sweep(&name) {
+            let latest = fronts::latest(sweep, known);
+            self.finished.insert(name, latest);
         }
         Ok(submitted)
     }

@@ -139,7 +139,7 @@ impl<S: StateStore> Owner<S> {
             sweeps,
             fronts,
             roster: Roster::default(),
-            refusals: Seldom::default(),
+            refusals: Seldom::every(Duration::from_mins(1)),
             checkpoints_wanted: BTreeSet::new(),
             progress: BTreeMap::new(),
             attempts: Attempts::default(),

@@ -434,28 +434,36 @@ async fn who_waits_for_a_task_is_told_when_another_process_takes_its_place() {
         started_unix_ns,
         ..v1::RegisterRequest::default()
     };
-    let mut fleet = busy.fleet.clone();
-    fleet.register(register(1)).await.unwrap();
-    let mut waiting = busy.fleet.clone();
-    let waits = tokio::spawn(async move {
+    let acquire = |started_unix_ns: u64, wait_ms: u64| {
+        let mut fleet = busy.fleet.clone();
         let request = v1::AcquireRequest {
             worker: "w".to_owned(),
-            wait_ms: 600_000,
-            started_unix_ns: 1,
+            wait_ms,
+            started_unix_ns,
         };
-        waiting.acquire(request).await
-    });
-    until("the wait", || async {
-        let workers = coordinator
-            .people()
-            .await
-            .list_workers(v1::ListWorkersRequest {})
-            .await;
+        async move { fleet.acquire(request).await }
+    };
+    let is_silent = async || {
+        let mut people = coordinator.people().await;
+        let workers = people.list_workers(v1::ListWorkersRequest {}).await;
         let workers = workers.unwrap().into_inner().workers;
-        workers.iter().any(|it| it.worker == "w").then_some(())
-    })
-    .await;
+        workers
+            .iter()
+            .find(|it| it.worker == "w")
+            .unwrap()
+            .silent_ms
+            > 1000
+    };
+    let mut fleet = busy.fleet.clone();
+    fleet.register(register(1)).await.unwrap();
+    until("silence", || async { is_silent().await.then_some(()) }).await;
+    let waits = tokio::spawn(acquire(1, 600_000));
+    // It is heard of again: its request has come.
+    until("the wait", || async { (!is_silent().await).then_some(()) }).await;
     fleet.register(register(2)).await.unwrap();
+    // The later one may still find that it cannot work.
+    fleet.register(register(1)).await.unwrap();
+    acquire(2, 0).await.unwrap();
     let answer = within("an answer", waits).await.unwrap();
     let refusal = Refusal::from(answer.unwrap_err());
     assert_eq!(refusal, Refusal::UnknownWorker("w".to_owned()));

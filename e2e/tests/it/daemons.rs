@@ -60,6 +60,10 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
     );
     let paused = finish(&mut lab(&["pause", "tiny"])).expect_code(0);
     assert_eq!(paused.stdout, "tiny is done: nothing to pause\n");
+    let resumed = finish(&mut lab(&["resume", "tiny"])).expect_code(0);
+    assert_eq!(resumed.stdout, "tiny is done: nothing to resume\n");
+    let asked = finish(&mut lab(&["checkpoint", "tiny"])).expect_code(0);
+    assert_eq!(asked.stdout, "tiny: none of its tasks is running\n");
     let full = std::fs::File::create("/dev/full").unwrap();
     let full = lab(&["watch", "tiny"]).stdout(full).output().unwrap();
     assert_eq!(full.status.code(), Some(1), "{full:?}");

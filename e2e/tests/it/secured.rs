@@ -90,7 +90,10 @@ fn a_sweep_runs_under_tls_for_whoever_has_a_token_for_it() {
         "--ca",
         "ca.crt",
     ];
-    autorep(&[&lab[..], &["--token-file", "alice.token"]].concat()).expect_code(0);
+    let slip = autorep(&[&lab[..], &["--token-file", "alcie.token"]].concat()).expect_code(0);
+    assert_eq!(slip.stderr, "note: there is no file alcie.token yet\n");
+    let right = autorep(&[&lab[..], &["--token-file", "alice.token"]].concat()).expect_code(0);
+    assert_eq!(right.stderr, "");
     let listed = autorep(&["context", "list"]).expect_code(0);
     assert!(
         listed.stdout.contains(&format!("*  lab      {url}")),

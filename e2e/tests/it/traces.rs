@@ -154,10 +154,12 @@ fn calls(seen: &[Seen], caller: &Seen, method: &str) -> bool {
 /// anew. Returns what the worker has logged, and the log of each task's trainer.
 fn traced_sweep(sandbox: &Sandbox, collector: &Collector) -> (String, Vec<String>) {
     sandbox.write("sweep.yaml", &TINY.replace("[450, 40%]", "[450]"));
+    // A path, as OTLP over HTTP has it, is passed over.
+    let endpoint = format!("{}/v1/traces", collector.url);
     let traced = || -> Command {
         let mut command = sandbox.autorep();
         command
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
             .env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=lab");
         command
     };

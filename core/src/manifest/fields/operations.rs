@@ -71,7 +71,7 @@ pub(super) const RESOURCES: &[Field] = &[
         key: "memory",
         kind: Kind::Memory,
         default: Fallback::Derived("any"),
-        doc: "Memory that the worker's machine must have at least, with its unit (MiB, GiB).",
+        doc: "Memory that the worker must have at least, its machine's or its container's, with its unit (MiB, GiB).",
         place: Target::Operation(|operations, value| {
             operations.resources.memory_mib = value.mebibytes()?;
             Some(())

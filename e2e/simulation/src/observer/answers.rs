@@ -85,6 +85,7 @@ impl Observer {
 
 impl Knowledge {
     fn delivered(&mut self, request: &Request) {
+        self.requests += 1;
         match request {
             Request::Acquire(request) => {
                 let held = self.live.values_mut();
@@ -108,9 +109,8 @@ impl Knowledge {
                 if let Some(checkpoint) = checkpoint(request.bad_checkpoint.as_ref()) {
                     self.reported_bad.insert(checkpoint.manifest);
                     self.bad_folders.insert(checkpoint.folder());
-                    // Its maker, if it is at work, has to make it again.
-                    if let Some(live) = self.live.get_mut(&checkpoint.task) {
-                        live.excused = true;
+                    if let CheckpointRole::Output(_) = checkpoint.role {
+                        (self.outputs_reported_bad).insert(checkpoint.task, self.requests);
                     }
                 }
             }
@@ -135,7 +135,11 @@ impl Knowledge {
         {
             if let Request::Finish(_) = request {
                 let key = (claim.task, claim.generation.0);
-                self.results.entry(key).or_default().delivered += 1;
+                let result = self.results.entry(key).or_default();
+                result.delivered += 1;
+                if result.delivered == 1 {
+                    result.first = self.requests;
+                }
             }
             if let Some(live) = self.live.get_mut(&claim.task)
                 && live.generation == claim.generation.0

@@ -92,8 +92,14 @@ impl Knowledge {
                 line(&format!("was g{}", old.generation)),
             );
         }
-        let starts_anew = is_done(&new) || is_done(&old) || old.state == RecordedState::GaveUp;
         let (spent, spent_before) = (new.spent.attempts(), old.spent.attempts());
+        // A submission starts what gave up anew, maybe by the same write.
+        let submitted = spent == 0 && self.open_orders > 0;
+        let starts_anew = is_done(&new)
+            || is_done(&old)
+            || old.state == RecordedState::GaveUp
+            || submitted
+            || self.was_undone(task, old.generation.0);
         if spent < spent_before && !starts_anew {
             let text = line(&format!("{spent_before} were counted, now {spent}"));
             world.violate("attempts are counted", text);
@@ -246,9 +252,14 @@ impl Knowledge {
                 let key = (task, live.generation, node);
                 self.told.contains_key(&key)
             });
+            // Who makes a net that is found bad has to make it again.
+            let made_bad = old.outputs.iter().any(|(name, head)| {
+                self.reported_bad.contains(&head.manifest) && new.outputs.get(name) != Some(head)
+            });
             if let Some(part) = live.first_over()
                 && heard_of
                 && !live.excused
+                && !made_bad
                 && began_ms < part.until_ms
             {
                 let (task, worker) = (task.short(), &part.worker);

@@ -67,6 +67,8 @@ pub(super) struct Proposed {
     pub(super) delivered: u64,
     /// Those of them that were refused for good.
     pub(super) refused: u64,
+    /// The number of the first of them, of a result.
+    pub(super) first: u64,
 }
 
 impl Proposed {
@@ -89,6 +91,8 @@ pub(super) struct Knowledge {
     pub(super) writes: u64,
     pub(super) starts: u64,
 
+    /// Requests that have reached a coordinator, in this order.
+    pub(super) requests: u64,
     /// By task, generation and node.
     pub(super) told: BTreeMap<(TaskId, u64, u32), Told>,
     pub(super) newest_told: BTreeMap<TaskId, u64>,
@@ -112,6 +116,8 @@ pub(super) struct Knowledge {
     pub(super) reported_bad: BTreeSet<Digest>,
     /// The folders of those.
     pub(super) bad_folders: BTreeSet<String>,
+    /// By the task whose output it was, the number of the latest request that said so.
+    pub(super) outputs_reported_bad: BTreeMap<TaskId, u64>,
 
     /// A person's requests that may still arrive.
     pub(super) open_orders: u64,
@@ -156,13 +162,12 @@ impl Knowledge {
     }
 
     /// Whether a task may have been done under this lease and opened again by one write, in which only
-    /// the latter stands: its result came, and a reader found one of its outputs bad in the same turn.
+    /// the latter stands: a reader has found one of its outputs bad since its result came.
     pub(super) fn was_undone(&self, task: TaskId, generation: u64) -> bool {
-        let proposed = self.results.get(&(task, generation)).copied();
-        let folders = format!("tasks/{task}/g");
-        let is_its_output =
-            |folder: &String| folder.starts_with(&folders) && folder.contains("/out-");
-        !proposed.unwrap_or_default().is_void() && self.bad_folders.iter().any(is_its_output)
+        let result = self.results.get(&(task, generation)).copied();
+        let result = result.filter(|result| !result.is_void());
+        let reported = self.outputs_reported_bad.get(&task);
+        (result.zip(reported)).is_some_and(|(result, reported)| *reported > result.first)
     }
 
     /// The records of the tasks that only this sweep has.

@@ -117,7 +117,9 @@ class _RefusalKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalKi
     REFUSAL_KIND_UNKNOWN_SWEEP: _RefusalKind.ValueType  # 3
     """No sweep has this name: `subject` is set."""
     REFUSAL_KIND_UNKNOWN_WORKER: _RefusalKind.ValueType  # 4
-    """No worker of this name is registered, or not since the coordinator started: `subject` is set."""
+    """No worker of this name is registered, or not since the coordinator started, or another process as
+    it: `subject` is set.
+    """
     REFUSAL_KIND_PROTOCOL_VERSION: _RefusalKind.ValueType  # 5
     """The two sides speak different versions of this protocol: `held` is the caller's, `current`
     the callee's.
@@ -150,7 +152,9 @@ REFUSAL_KIND_UNKNOWN_TASK: RefusalKind.ValueType  # 2
 REFUSAL_KIND_UNKNOWN_SWEEP: RefusalKind.ValueType  # 3
 """No sweep has this name: `subject` is set."""
 REFUSAL_KIND_UNKNOWN_WORKER: RefusalKind.ValueType  # 4
-"""No worker of this name is registered, or not since the coordinator started: `subject` is set."""
+"""No worker of this name is registered, or not since the coordinator started, or another process as
+it: `subject` is set.
+"""
 REFUSAL_KIND_PROTOCOL_VERSION: RefusalKind.ValueType  # 5
 """The two sides speak different versions of this protocol: `held` is the caller's, `current`
 the callee's.

@@ -516,8 +516,8 @@ class ShowResponse(_message.Message):
 
     @_builtins.property
     def finished(self) -> _containers.RepeatedCompositeFieldContainer[Global___FinishedTask]:
-        """Results, newest last; at most the latest 100. Of those that were there when the coordinator
-        started the order is the plan's and the worker is empty.
+        """Results, newest last; at most the latest 100. Of those that were there when the sweep was
+        submitted or the coordinator started the order is the plan's and the worker is empty.
         """
 
     @_builtins.property
