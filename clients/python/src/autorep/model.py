@@ -318,8 +318,8 @@ class SweepStatus:
     finished: tuple[FinishedTask, ...]
     """Results, newest last; at most the latest 100.
 
-    Of those that were there when the sweep was submitted or the coordinator started the order is the
-    plan's and `worker` is empty.
+    Of those that were there when the sweep was submitted or the coordinator started the order is
+    the plan's and `worker` is empty.
     """
     notes: tuple[str, ...]
     """What a person should know: needs that no known worker meets, and the like."""
