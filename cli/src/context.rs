@@ -212,8 +212,15 @@ impl Contexts {
     }
 
     fn set(&mut self, args: &SetArgs) -> Result<()> {
-        if args.name.is_empty() || args.name.contains(char::is_whitespace) {
-            bail!("expected a name without spaces, found {:?}", args.name);
+        if args.name.is_empty()
+            || args
+                .name
+                .contains(|it: char| it.is_whitespace() || it.is_control())
+        {
+            bail!(
+                "expected a name without spaces and control characters, found {:?}",
+                args.name
+            );
         }
         let at = self.contexts.iter().position(|it| it.name == args.name);
         let mut entry = at.map(|at| self.contexts[at].clone()).unwrap_or_default();

@@ -186,7 +186,8 @@ impl Logs {
 
 /// The filter that `wanted` is, if anything is wanted.
 fn filter(wanted: &str) -> Result<Option<EnvFilter>, String> {
-    let parts: Vec<&str> = wanted.split(',').map(str::trim).collect();
+    let parts = wanted.split(',').map(str::trim);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
     let wanted = parts.join(",");
     if wanted.is_empty() {
         return Ok(None);
@@ -259,6 +260,8 @@ mod tests {
             let problem = filter(unfit).unwrap_err();
             assert!(problem.contains(found), "{problem}");
         }
-        assert!(filter("").is_ok_and(|it| it.is_none()));
+        for nothing in ["", ",", " , "] {
+            assert!(filter(nothing).is_ok_and(|it| it.is_none()), "{nothing}");
+        }
     }
 }

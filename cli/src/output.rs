@@ -1,13 +1,18 @@
 //! Where results go: stdout or a file, whole or not at all.
 
+use std::fs::Permissions;
 use std::future::pending;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
+
+/// More links than this lead in a circle.
+const MOST_LINKS: usize = 40;
 
 /// Writes to stdout. A reader that has gone away (`| head`) is no failure.
 pub fn stdout(bytes: &[u8]) -> Result<()> {
@@ -45,50 +50,82 @@ pub fn stderr(text: &str) {
 }
 
 /// Writes a file so that a reader finds the old content or the new one, never a part of it.
-/// Missing folders are made.
+/// Missing folders are made. Who may read it stays as it was.
 pub fn file(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, 0o644)
+    replace(path, bytes, None)
 }
 
 /// As [`file()`], for nobody else to read.
 pub fn private_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, 0o600)
+    replace(path, bytes, Some(0o600))
+}
+
+/// What a path leads to, link by link: these stay as they are.
+fn led_to(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        if is_descriptor(&path) {
+            break;
+        }
+        let Ok(next) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = path
+            .parent()
+            .map_or(next.clone(), |folder| folder.join(next));
+    }
+    path
 }
 
 /// Whether a path names what a process has open.
 fn is_descriptor(path: &Path) -> bool {
-    let is_of_processes = path.starts_with("/dev") || path.starts_with("/proc");
     let is_standard = ["/dev/stdout", "/dev/stderr"]
         .map(Path::new)
         .contains(&path);
-    let folder = path.parent().and_then(Path::file_name);
-    is_standard || (is_of_processes && folder.is_some_and(|folder| folder == "fd"))
+    let is_fd = path.parent().is_some_and(|folder| {
+        folder == Path::new("/dev/fd") || (folder.starts_with("/proc") && folder.ends_with("fd"))
+    });
+    is_standard || is_fd
 }
 
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let failed = || format!("write {}", path.display());
-    // What is no file is written to, and what somebody has open: a device, a pipe, or whatever
-    // /dev/stdout leads to, behind what is there.
-    if path.exists() && (is_descriptor(path) || !path.is_file()) {
-        let there = std::fs::OpenOptions::new().append(true).open(path);
-        let written = there.and_then(|mut there| there.write_all(bytes));
-        return written.with_context(failed);
+/// Writes to what somebody has open or what is no file: a device, a pipe. Behind what is there; this
+/// process's own descriptors have a place of their own in a file, at which it writes on.
+fn write_to(there: &Path, bytes: &[u8]) -> io::Result<()> {
+    let is = |names: [&str; 3]| names.map(Path::new).contains(&there);
+    if is(["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]) {
+        let mut stdout = io::stdout().lock();
+        return stdout.write_all(bytes).and_then(|()| stdout.flush());
     }
-    // A link stays one.
-    let path = &std::fs::canonicalize(path).unwrap_or_else(|_none_yet| path.to_owned());
-    let folder = match path.parent() {
+    if is(["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"]) {
+        return io::stderr().write_all(bytes);
+    }
+    let mut there = std::fs::OpenOptions::new().append(true).open(there)?;
+    there.write_all(bytes)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: Option<u32>) -> Result<()> {
+    let failed = || format!("write {}", path.display());
+    let target = &led_to(path);
+    if target.exists() && (is_descriptor(target) || !target.is_file()) {
+        return write_to(target, bytes).with_context(failed);
+    }
+    let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
+    };
+    let before = std::fs::metadata(target).map(|before| before.permissions());
+    let permissions = match (mode, before) {
+        (Some(mode), _) => Permissions::from_mode(mode),
+        (None, Ok(before)) => before,
+        (None, Err(_none_yet)) => Permissions::from_mode(0o644),
     };
     let write = || -> Result<()> {
         std::fs::create_dir_all(folder)?;
         let mut draft = tempfile::Builder::new();
-        let mut draft = draft
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
-            .tempfile_in(folder)?;
+        let mut draft = draft.permissions(permissions).tempfile_in(folder)?;
         draft.write_all(bytes)?;
         draft.as_file().sync_all()?;
-        draft.persist(path)?;
+        draft.persist(target)?;
         Ok(())
     };
     write().with_context(failed)
@@ -167,6 +204,15 @@ mod tests {
         std::os::unix::fs::symlink(&real, &other).unwrap();
         file(&other, b"new").unwrap();
         assert_eq!(std::fs::read(&real).unwrap(), b"new");
+        assert!(other.is_symlink());
+        std::fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
+        file(&other, b"newer").unwrap();
+        let mode = std::fs::metadata(&real).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        // Also one that leads to nothing yet.
+        std::fs::remove_file(&real).unwrap();
+        file(&other, b"first").unwrap();
+        assert_eq!(std::fs::read(&real).unwrap(), b"first");
         assert!(other.is_symlink());
     }
 

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use autorep_core::text::redacted;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -116,11 +117,16 @@ impl Credentials {
 
     fn prepared(&self, address: &Uri) -> Result<(Endpoint, Connector), CredentialsError> {
         let bad = || CredentialsError::Address {
-            found: address.to_string(),
+            found: redacted(&address.to_string()),
         };
+        // A port that is none would count as if there were no port.
+        let has_port = address.authority().is_some_and(|it| {
+            let port = it.as_str().rsplit(['@', ']']).next();
+            port.is_some_and(|it| it.contains(':'))
+        });
         let host = address
             .host()
-            .filter(|host| !host.is_empty())
+            .filter(|host| !host.is_empty() && has_port == address.port_u16().is_some())
             .ok_or_else(bad)?;
         let tls = match address.scheme_str() {
             Some("https") => Some(Arc::new(self.tls()?)),

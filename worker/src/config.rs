@@ -149,6 +149,7 @@ impl Config {
             return Err(ConfigError::Name { found: self.name });
         }
         let schemed = matches!(self.coordinator.scheme_str(), Some("http" | "https"));
+        // It would be passed over.
         let has_path = !matches!(self.coordinator.path(), "" | "/");
         if !schemed || has_path || self.coordinator.authority().is_none() {
             return Err(ConfigError::Coordinator {

@@ -18,7 +18,7 @@ use crate::RunError;
 use crate::attempt::{Attempt, Report, Surroundings};
 use crate::backoff::Backoff;
 use crate::causes::chain;
-use crate::config::{Config, UNREGISTERED};
+use crate::config::Config;
 use crate::fleet::{Failure, Fleet, Terms, passes};
 use crate::measure;
 use crate::report::{Outcome, Summary, Times};
@@ -119,7 +119,6 @@ impl Session {
                 Err(refusal)
                     if refusal.is_transient() || self.was_registered && passes(&refusal) =>
                 {
-                    self.config.health.not_ready(UNREGISTERED);
                     // But for the seconds that it counts.
                     let why = refusal
                         .to_string()
@@ -157,6 +156,9 @@ impl Session {
     /// store does not answer, or on shutdown.
     async fn agree(&mut self, answer: v1::RegisterResponse) -> Result<Option<Terms>, RunError> {
         let shutdown = self.shutdown.clone();
+        self.config
+            .health
+            .not_ready("it has not found its coordinator's store where --store says");
         let looking = self.store.known_as(&answer.store_id);
         match shutdown.run_until_cancelled(looking).await {
             None => Ok(None),
@@ -193,15 +195,14 @@ impl Session {
                 // The coordinator has started anew, or another process has this worker's name.
                 Some(Err(refusal @ Refusal::UnknownWorker(_))) => {
                     tracing::warn!(%refusal, "registering again");
-                    self.config.health.not_ready(UNREGISTERED);
+                    let why = "its coordinator has started anew, or another process has its name";
+                    self.config.health.not_ready(why);
                     self.pause(refusal.retry_after()).await;
                     return Ok(Pause::Lost);
                 }
                 Some(Err(refusal)) if passes(&refusal) => {
+                    // It stays ready for a minute: many restarts are shorter.
                     tracing::warn!(%refusal, "lost the coordinator");
-                    self.config
-                        .health
-                        .not_ready("its coordinator does not answer");
                     self.pause(refusal.retry_after()).await;
                     return Ok(Pause::Lost);
                 }

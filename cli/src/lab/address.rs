@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use autorep_core::text::redacted;
 use autorep_transport::{Credentials, Secret, TokenSource};
 use clap::Args;
 use tonic::transport::Uri;
@@ -76,13 +77,29 @@ pub struct CredentialArgs {
     pub plain_token: Option<bool>,
 }
 
-/// A coordinator's address: without its scheme it would look like a machine that does not answer.
+/// A coordinator's address, as it is. What of it would be passed over is refused: a scheme that is
+/// missing or a port that is none would look like a machine that does not answer.
 pub fn url(text: &str) -> Result<String, String> {
     let known = ["http://", "https://"];
-    if known.iter().any(|scheme| text.starts_with(scheme)) {
-        return Ok(text.to_owned());
+    if !known.iter().any(|scheme| text.starts_with(scheme)) {
+        return Err("expected an address that begins with http:// or https://".to_owned());
     }
-    Err("expected an address that begins with http:// or https://".to_owned())
+    let is_whole = |uri: &Uri| {
+        let port = (uri.host().zip(uri.authority()))
+            .and_then(|(host, authority)| authority.as_str().strip_prefix(host));
+        matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+            // Also where there is more than a host before the port: a name and a password.
+            && port.is_some_and(|port| port.is_empty() || uri.port_u16().is_some())
+    };
+    match text.parse() {
+        Ok(uri) if is_whole(&uri) && !text.contains('#') => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err(
+            "expected a coordinator's address like https://HOST:7070, with nothing before the host \
+             and nothing behind the port"
+                .to_owned(),
+        ),
+    }
 }
 
 /// A coordinator with all that is needed to talk to it.
@@ -97,13 +114,9 @@ pub struct Target {
 impl Target {
     /// The address for a connection.
     pub fn uri(&self) -> Result<Uri> {
-        let url = &self.url;
-        let uri: Option<Uri> = url.parse().ok();
-        // A path would be passed over.
-        let is_whole = |uri: &Uri| matches!(uri.path(), "" | "/");
-        uri.filter(is_whole).with_context(|| {
-            format!("expected a coordinator's address like https://HOST:7070, found {url:?}")
-        })
+        let found = redacted(&self.url);
+        let whole = url(&self.url).map_err(|expected| anyhow!("{expected}, found {found:?}"))?;
+        whole.parse().with_context(|| format!("read {found:?}"))
     }
 }
 
@@ -117,8 +130,10 @@ impl Address {
             return self.in_context(name).map(Some);
         }
         if let Some(address) = variable(COORDINATOR) {
-            let address = url(&address)
-                .map_err(|expected| anyhow!("{expected} in {COORDINATOR}, found {address:?}"))?;
+            let address = url(&address).map_err(|expected| {
+                let found = redacted(&address);
+                anyhow!("{expected}, in {COORDINATOR}, found {found:?}")
+            })?;
             return self.at(&address).map(Some);
         }
         variable(CONTEXT)
@@ -284,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_a_path_is_none_of_a_coordinator() {
+    fn an_address_of_which_a_part_would_be_passed_over_is_none() {
         let uri = |url: &str| {
             let target = Target {
                 url: url.to_owned(),
@@ -292,15 +307,29 @@ mod tests {
             };
             target.uri()
         };
-        for whole in ["http://127.0.0.1:7070", "https://lab:7070/"] {
+        for whole in [
+            "http://127.0.0.1:7070",
+            "https://lab:7070/",
+            "https://lab",
+            "http://[::1]:7",
+        ] {
             uri(whole).unwrap();
         }
-        for other in ["https://lab:7070/autorep", "https://"] {
-            let refused = uri(other).unwrap_err().to_string();
+        for other in [
+            "https://lab:7070/autorep",
+            "https://lab:7070?a=b",
+            "https://lab:7070#a",
+            "https://lab:77777",
+            "https://lab:",
+            "https://me:hunter2@lab:7070",
+            "https://",
+        ] {
+            let refused = format!("{:#}", uri(other).unwrap_err());
             assert!(
                 refused.contains("expected a coordinator's address"),
                 "{refused}"
             );
+            assert!(!refused.contains("hunter2"), "{refused}");
         }
     }
 

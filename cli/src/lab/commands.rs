@@ -1,5 +1,6 @@
 //! `autorep submit`, `list`, `show`, `watch`, `pause`, `resume` and `cancel`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -119,16 +120,21 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
     let target = args.address.resolve()?;
     let mut lab = connect(&target).await?;
     let since = Instant::now();
+    let mut look_once = async || {
+        let show = look(&mut lab, &args.sweep).await?;
+        Ok((show, lab::front(&mut lab, &args.sweep).await?))
+    };
+    // What never answered may be no coordinator.
+    let mut seen = look_once().await?;
+    let mut standstills = BTreeSet::new();
     loop {
-        let seen = patiently(
-            async || {
-                let show = look(&mut lab, &args.sweep).await?;
-                Ok((show, lab::front(&mut lab, &args.sweep).await?))
-            },
-            |why| reporter.line(&waits_for(&target.url, why)),
-        );
-        let (show, front) = seen.await?;
+        let (show, front) = seen;
         let state = show.summary.as_ref().map(v1::SweepSummary::state);
+        for why in standstill(&args.sweep, &show) {
+            if standstills.insert(why.clone()) {
+                reporter.line(&why);
+            }
+        }
         let look = Look {
             show,
             front_points: front.rows.iter().filter(|row| row.on_front).count(),
@@ -157,21 +163,34 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
             v1::SweepState::Active | v1::SweepState::Paused | v1::SweepState::Unspecified => {}
         }
         tokio::time::sleep(LOOK_EVERY).await;
+        let waiting = |why: &_| reporter.line(&waits_for(&target.url, why));
+        seen = patiently(&mut look_once, waiting).await?;
     }
 }
 
+/// Why a sweep does not go on, as far as the coordinator knows.
+fn standstill(sweep: &str, show: &v1::ShowResponse) -> Vec<String> {
+    let state = show.summary.as_ref().map(v1::SweepSummary::state);
+    let paused = (state == Some(v1::SweepState::Paused))
+        .then(|| format!("paused; `autorep resume {sweep}` lets it go on"));
+    let notes = show.notes.iter().map(|note| format!("note: {note}"));
+    paused.into_iter().chain(notes).collect()
+}
+
 /// Asks until there is an answer: a coordinator that is started again, or another one that takes
-/// over, goes on. That nobody answers is told once, and why.
+/// over, goes on. That nobody answers is told once for each reason.
 async fn patiently<T>(
     mut ask: impl AsyncFnMut() -> Result<T>,
     mut tell: impl FnMut(&anyhow::Error),
 ) -> Result<T> {
-    let mut waits = false;
+    let mut told = None;
     loop {
         match ask().await {
             Err(error) if lab::is_transient(&error) => {
-                if !std::mem::replace(&mut waits, true) {
+                let why = format!("{error:#}");
+                if told.as_ref() != Some(&why) {
                     tell(&error);
+                    told = Some(why);
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -183,28 +202,28 @@ async fn patiently<T>(
 /// Grants no more leases for a sweep.
 pub async fn pause(args: &SweepArgs) -> Result<Exit> {
     let mut lab = open(&args.address).await?;
-    if let Some(state) = ended(&mut lab, &args.sweep).await? {
-        return told(&format!("{} is {state}: nothing to pause\n", args.sweep));
-    }
     let sweep = args.sweep.clone();
     let answer = lab.pause(v1::PauseRequest { sweep }).await;
     answer.map_err(|status| change_refused(&status))?;
-    told(&format!(
-        "{}: paused; running tasks go on, `autorep resume` takes it back\n",
-        args.sweep
-    ))
+    told(&match ended(&mut lab, &args.sweep).await {
+        Some(state) => format!("{} is {state}: nothing to pause\n", args.sweep),
+        None => format!(
+            "{}: paused; running tasks go on, `autorep resume` takes it back\n",
+            args.sweep
+        ),
+    })
 }
 
 /// Takes a pause back.
 pub async fn resume(args: &SweepArgs) -> Result<Exit> {
     let mut lab = open(&args.address).await?;
-    if let Some(state) = ended(&mut lab, &args.sweep).await? {
-        return told(&format!("{} is {state}: nothing to resume\n", args.sweep));
-    }
     let sweep = args.sweep.clone();
     let answer = lab.resume(v1::ResumeRequest { sweep }).await;
     answer.map_err(|status| change_refused(&status))?;
-    told(&format!("{}: goes on\n", args.sweep))
+    told(&match ended(&mut lab, &args.sweep).await {
+        Some(state) => format!("{} is {state}: nothing to resume\n", args.sweep),
+        None => format!("{}: goes on\n", args.sweep),
+    })
 }
 
 /// Ends a sweep.
@@ -213,10 +232,10 @@ pub async fn cancel(args: &SweepArgs) -> Result<Exit> {
     let sweep = args.sweep.clone();
     let answer = lab.cancel(v1::CancelRequest { sweep }).await;
     answer.map_err(|status| change_refused(&status))?;
-    told(&format!(
-        "{}: cancelled; results that are in stay\n",
-        args.sweep
-    ))
+    told(&match ended(&mut lab, &args.sweep).await {
+        Some(state) => format!("{} is {state}: nothing to cancel\n", args.sweep),
+        None => format!("{}: cancelled; results that are in stay\n", args.sweep),
+    })
 }
 
 async fn open(address: &Address) -> Result<Lab> {
@@ -231,18 +250,19 @@ async fn look(lab: &mut Lab, sweep: &str) -> Result<v1::ShowResponse> {
     Ok(answer.map_err(|status| refused(&status))?.into_inner())
 }
 
-/// What the sweep is if nothing of it runs and nothing will. Of one that was cancelled the coordinator
-/// itself says what can be done.
-async fn ended(lab: &mut Lab, sweep: &str) -> Result<Option<&'static str>> {
-    let show = look(lab, sweep).await?;
+/// What the sweep is if nothing of it runs and nothing will, asked behind a change that has been made:
+/// where it cannot be told, the change can. Of one that was cancelled the coordinator itself says what
+/// can be done.
+async fn ended(lab: &mut Lab, sweep: &str) -> Option<&'static str> {
+    let show = look(lab, sweep).await.ok()?;
     let state = show.summary.unwrap_or_default().state();
-    Ok(match state {
+    match state {
         v1::SweepState::Done | v1::SweepState::Partial => Some(state_name(state)),
         v1::SweepState::Active
         | v1::SweepState::Paused
         | v1::SweepState::Cancelled
         | v1::SweepState::Unspecified => None,
-    })
+    }
 }
 
 fn told(text: &str) -> Result<Exit> {

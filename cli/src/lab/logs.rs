@@ -22,6 +22,8 @@ struct Printed {
     generation: u64,
     /// Bytes of that attempt's log.
     bytes: u64,
+    /// Whether a coordinator has answered.
+    was_answered: bool,
 }
 
 impl Printed {
@@ -57,21 +59,22 @@ pub async fn logs(args: &LogsArgs) -> Result<Exit> {
     let target = args.address.resolve()?;
     let mut lab = connect(&target).await?;
     let mut printed = Printed::default();
-    let mut waits = false;
+    let mut told = None;
     loop {
         let before = printed.bytes;
         match read(&mut lab, args, &mut printed).await {
             Ok(()) => break,
             Err(Broken::Output(error)) => return Err(error),
             Err(Broken::Call(status)) => {
-                if !args.follow || !Refusal::from(&status).is_transient() {
+                // What never answered may be no coordinator.
+                let may_come = printed.was_answered && Refusal::from(&status).is_transient();
+                if !args.follow || !may_come {
                     return Err(refused(&status));
                 }
-                waits &= printed.bytes == before;
-                if !waits {
-                    let waiting = waits_for(&target.url, &refused(&status));
+                let waiting = waits_for(&target.url, &refused(&status));
+                if printed.bytes != before || told.as_ref() != Some(&waiting) {
                     output::stderr(&format!("{waiting}\n"));
-                    waits = true;
+                    told = Some(waiting);
                 }
                 tokio::time::sleep(TRY_EVERY).await;
             }
@@ -94,6 +97,7 @@ async fn read(lab: &mut Lab, args: &LogsArgs, printed: &mut Printed) -> Result<(
         offset: printed.bytes,
     };
     let mut chunks = lab.logs(request).await.map_err(Broken::Call)?.into_inner();
+    printed.was_answered = true;
     while let Some(chunk) = chunks.message().await.map_err(Broken::Call)? {
         if !printed.take(&chunk).map_err(Broken::Output)? {
             return Ok(());

@@ -81,7 +81,7 @@ impl<S: StateStore> Owner<S> {
                     offer,
                     ..
                 } = &told;
-                tracing::info!(%worker, device, machine, %offer, succeeds, "worker registers");
+                tracing::info!(%worker, device, machine, %offer, in_anothers_place = succeeds, "worker registers");
             }
             Err(refusal) => {
                 if let Some(untold) = self.refusals.tell() {
