@@ -24,7 +24,7 @@ const CALLS: u32 = 8;
 const HEADER_BYTES: u32 = 16 << 10;
 
 /// Answers a caller who speaks HTTP/2 without TLS; the error that ends its connection. Others are left
-/// as they are, unread, and their connection is given back.
+/// as they are, unread.
 pub(crate) async fn refuse(stream: &mut TcpStream) -> io::Result<()> {
     let mut first = PREFACE.map(|_| 0);
     let peeking = tokio::time::timeout(FIRST_WORD_WITHIN, stream.peek(&mut first));

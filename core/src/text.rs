@@ -31,6 +31,11 @@ pub fn redacted(url: &str) -> String {
     }
 }
 
+/// A text but for what it counts: the same for one that only counts on.
+pub fn without_digits(text: &str) -> String {
+    text.replace(|it: char| it.is_ascii_digit(), "")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -57,7 +57,7 @@ pub struct Credentials {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// The address is none.
-    #[error("expected a coordinator's address like https://HOST:7070, found {found:?}")]
+    #[error("expected an address like https://HOST:7070, found {found:?}")]
     Address {
         /// What it is.
         found: String,
@@ -119,14 +119,9 @@ impl Credentials {
         let bad = || CredentialsError::Address {
             found: redacted(&address.to_string()),
         };
-        // A port that is none would count as if there were no port.
-        let has_port = address.authority().is_some_and(|it| {
-            let port = it.as_str().rsplit(['@', ']']).next();
-            port.is_some_and(|it| it.contains(':'))
-        });
         let host = address
             .host()
-            .filter(|host| !host.is_empty() && has_port == address.port_u16().is_some())
+            .filter(|_| names_a_host(address))
             .ok_or_else(bad)?;
         let tls = match address.scheme_str() {
             Some("https") => Some(Arc::new(self.tls()?)),
@@ -187,6 +182,17 @@ impl Credentials {
         };
         Ok(Bearer(Some(header)))
     }
+}
+
+/// Whether an address has a host, and a port that is one if it has any: another one would count as if
+/// there were none.
+pub fn names_a_host(address: &Uri) -> bool {
+    let has_port = address.authority().is_some_and(|it| {
+        let port = it.as_str().rsplit(['@', ']']).next();
+        port.is_some_and(|it| it.contains(':'))
+    });
+    let has_host = address.host().is_some_and(|host| !host.is_empty());
+    has_host && has_port == address.port_u16().is_some()
 }
 
 /// Whether others than this machine's own users could read what is sent to an address.

@@ -16,7 +16,7 @@ mod tls;
 mod tokens;
 pub mod trace;
 
-pub use client::{Bearer, Credentials, CredentialsError, TokenSource};
+pub use client::{Bearer, Credentials, CredentialsError, TokenSource, names_a_host};
 pub use files::{FileError, MAX_FILE_BYTES};
 pub use rights::{Caller, Right, Role};
 pub use secret::{Secret, SecretError};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use autorep_core::lease::{LeaseClaim, LeasePart};
 use autorep_core::observation::Interim;
+use autorep_core::text::without_digits;
 use autorep_failpoint::{Point, reached};
 use autorep_proto::status::Refusal;
 use autorep_proto::v1;
@@ -119,10 +120,8 @@ impl Session {
                 Err(refusal)
                     if refusal.is_transient() || self.was_registered && passes(&refusal) =>
                 {
-                    // But for the seconds that it counts.
-                    let why = refusal
-                        .to_string()
-                        .replace(|it: char| it.is_ascii_digit(), "");
+                    // Some count seconds.
+                    let why = without_digits(&refusal.to_string());
                     let is_told = (told.as_ref())
                         .is_some_and(|(it, at)| *it == why && at.elapsed() < TELL_EVERY);
                     if is_told {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use autorep_core::text::redacted;
-use autorep_transport::{Credentials, Secret, TokenSource};
+use autorep_transport::{Credentials, Secret, TokenSource, names_a_host};
 use clap::Args;
 use tonic::transport::Uri;
 
@@ -85,15 +85,10 @@ pub fn url(text: &str) -> Result<String, String> {
         return Err("expected an address that begins with http:// or https://".to_owned());
     }
     let is_whole = |uri: &Uri| {
-        let port = (uri.host().zip(uri.authority()))
-            .and_then(|(host, authority)| authority.as_str().strip_prefix(host));
-        matches!(uri.path(), "" | "/")
-            && uri.query().is_none()
-            // Also where there is more than a host before the port: a name and a password.
-            && port.is_some_and(|port| port.is_empty() || uri.port_u16().is_some())
+        names_a_host(uri) && matches!(uri.path(), "" | "/") && !text.contains(['@', '?', '#'])
     };
     match text.parse() {
-        Ok(uri) if is_whole(&uri) && !text.contains('#') => Ok(text.to_owned()),
+        Ok(uri) if is_whole(&uri) => Ok(text.to_owned()),
         Ok(_) | Err(_) => Err(
             "expected a coordinator's address like https://HOST:7070, with nothing before the host \
              and nothing behind the port"

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use autorep_core::observation::Observation;
-use autorep_core::text::grouped;
+use autorep_core::text::{grouped, without_digits};
 use autorep_proto::v1;
 
 use super::address::Address;
@@ -131,7 +131,8 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
         let (show, front) = seen;
         let state = show.summary.as_ref().map(v1::SweepSummary::state);
         for why in standstill(&args.sweep, &show) {
-            if standstills.insert(why.clone()) {
+            // Some count what is used and what waits, at each look.
+            if standstills.insert(without_digits(&why)) {
                 reporter.line(&why);
             }
         }
@@ -168,7 +169,7 @@ async fn follow(args: &SweepArgs, reporter: &mut Reporter) -> Result<Exit> {
     }
 }
 
-/// Why a sweep does not go on, as far as the coordinator knows.
+/// Why a sweep does not go on, as far as the coordinator knows, and what else it notes.
 fn standstill(sweep: &str, show: &v1::ShowResponse) -> Vec<String> {
     let state = show.summary.as_ref().map(v1::SweepSummary::state);
     let paused = (state == Some(v1::SweepState::Paused))
@@ -387,6 +388,31 @@ mod tests {
     use tonic::Status;
 
     use super::*;
+
+    #[test]
+    fn a_paused_sweep_and_what_the_coordinator_notes_are_told() {
+        let show = |state: v1::SweepState, notes: &[&str]| v1::ShowResponse {
+            summary: Some(v1::SweepSummary {
+                state: state.into(),
+                ..v1::SweepSummary::default()
+            }),
+            notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+            ..v1::ShowResponse::default()
+        };
+        let told = standstill(
+            "tiny",
+            &show(v1::SweepState::Paused, &["no worker is there"]),
+        );
+        let [paused, note] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(paused.contains("`autorep resume tiny`"), "{paused}");
+        assert_eq!(note, "note: no worker is there");
+        assert!(standstill("tiny", &show(v1::SweepState::Active, &[])).is_empty());
+        // Or a line would come with each look.
+        let used = ["0.017 of 2 GPU-hours used", "0.018 of 2 GPU-hours used"];
+        assert_eq!(without_digits(used[0]), without_digits(used[1]));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_passes_is_waited_for_as_often_as_it_comes_and_what_does_not_ends_the_watch() {

@@ -145,16 +145,15 @@ pub async fn gc(args: &GcArgs) -> Result<Exit> {
         dry_run: args.dry_run,
         min_age_ms: args.min_age.map(millis),
     };
+    let refused = if args.dry_run {
+        refused
+    } else {
+        change_refused
+    };
     let answer = lab.collect_garbage(request).await;
-    let mut told = answer
-        .map_err(|status| change_refused(&status))?
-        .into_inner();
+    let mut told = answer.map_err(|status| refused(&status))?.into_inner();
     let (mut checkpoints, mut bytes) = (0, 0);
-    while let Some(dead) = told
-        .message()
-        .await
-        .map_err(|status| change_refused(&status))?
-    {
+    while let Some(dead) = told.message().await.map_err(|status| refused(&status))? {
         checkpoints += 1;
         bytes += dead.bytes;
         let line = format!(

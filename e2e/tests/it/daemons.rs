@@ -69,6 +69,8 @@ fn a_submitted_sweep_is_worked_on_watched_and_printed() {
     assert_eq!(full.status.code(), Some(1), "{full:?}");
     let front = finish(&mut lab(&["front", "tiny", "--format", "csv"])).expect_code(0);
     assert_eq!(csv(&front.stdout).len(), 2, "{}", front.stdout);
+    let cancelled = finish(&mut lab(&["cancel", "tiny"])).expect_code(0);
+    assert_eq!(cancelled.stdout, "tiny is done: nothing to cancel\n");
     let unknown = finish(&mut lab(&["show", "huge"])).expect_code(1);
     assert!(
         unknown.stderr.contains("`autorep list`"),
